@@ -1,0 +1,154 @@
+"""The Python front door: inversion in a notebook, by the same problem, rules and solver as the command line's."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from PIL import Image
+from torch import Tensor, nn
+
+from decinv.batch import check_images
+from decinv.codecs.base import Codec
+from decinv.data.padding import pad_to_multiple
+from decinv.data.reading import UnreadableImageError, from_pil, read_image
+from decinv.problems.base import Problem
+from decinv.problems.decoder import DecoderProblem
+from decinv.result import Result
+from decinv.solver import Solver, Stopping
+from decinv.status import Status
+from decinv.updates.anderson import Anderson
+from decinv.updates.base import UpdateFactory
+from decinv.updates.stock import as_rule
+
+Images = Tensor | Sequence[Image.Image | str | Path]
+
+
+def invert(
+    images: Images,
+    codec: Codec,
+    update: UpdateFactory | str | Path = Anderson,
+    max_iters: int = 50,
+    rtol: float = 1e-5,
+    patience: int | None = 10,
+    last_iterate: bool = False,
+    batch_size: int = 8,
+    problem: Callable[[Codec, Tensor], Problem] = DecoderProblem,
+) -> Result:
+    """Find latents z with E(D(z)) = E(x), without gradients.
+
+    Args:
+        images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride; or PIL images and
+            paths of image files, all of one size, which are padded by reflection below and to the right.
+        codec: The codec whose decoder is inverted; the computing happens on its device.
+        update: The update rule: a callable from parameters to an optimizer, or the path of a YAML fragment such as
+            ``configs/update/paper_adam.yaml``.
+        max_iters: Largest number of iterations of a sample, each one evaluation of E(D(z)), at least 1.
+        rtol: Relative residual below which a sample has converged, at least 0.
+        patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
+        last_iterate: Whether to report the iterate after the last update instead of the best one evaluated.
+        batch_size: Images that are inverted together, at least 1.
+        problem: What is solved; ``decinv.problems.GradientProblem`` for the gradient baseline.
+
+    Returns:
+        The raw latents with their residuals, on the codec's device. A file that cannot be read has the status UNREADABLE and
+        a latent of nan, and costs the others nothing.
+
+    Raises:
+        TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths.
+        ValueError: If the images have another shape, range or size than the codec takes, or an argument is out of range.
+        UnreadableImageError: If none of the images can be read.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+    pixels, readable = _pixels(images, codec)
+    latent = nn.Parameter(torch.empty(0, device=codec.device))
+    factory = load_update(update) if isinstance(update, str | Path) else update
+    solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
+    parts = []
+    for chunk in pixels.split(batch_size):
+        solver.start(problem(codec, chunk.to(codec.device, torch.float32)))
+        while not solver.done:
+            solver.step()
+        parts.append(solver.result())
+    return _join(parts, readable)
+
+
+def load_update(path: str | Path) -> UpdateFactory:
+    """Read an update rule from a YAML fragment, as ``--model.update PATH`` on the command line does.
+
+    Args:
+        path: A YAML file with ``class_path`` and ``init_args`` of an optimizer.
+
+    Returns:
+        A callable from parameters to the optimizer.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the fragment names no optimizer, or an option that it does not have.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"Expected a YAML fragment of an update rule, but there is no file {str(path)!r}.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--update", type=UpdateFactory)
+    try:
+        fragment = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        factory: UpdateFactory = parser.instantiate_classes(parser.parse_object({"update": fragment}))["update"]
+    except Exception as error:  # jsonargparse raises its own and argparse's errors, which share no base
+        raise ValueError(f"Expected {str(path)!r} to describe an update rule, but: {error}") from error
+    return factory
+
+
+def _pixels(images: Images, codec: Codec) -> tuple[Tensor, list[bool]]:
+    """Give the readable images as one tensor, and which they are."""
+    if isinstance(images, Tensor):
+        check_images(images)
+        return images, [True] * len(images)
+    if isinstance(images, str | Path | Image.Image) or not isinstance(images, Sequence):
+        raise TypeError(f"Expected a float tensor or a list of PIL images and paths, but got {type(images).__name__}.")
+    tensors: list[Tensor] = []
+    readable: list[bool] = []
+    failure: UnreadableImageError | None = None
+    for image in images:
+        try:
+            tensors.append(from_pil(image) if isinstance(image, Image.Image) else read_image(Path(image)))
+            readable.append(True)
+        except UnreadableImageError as error:
+            failure = error
+            readable.append(False)
+    if failure is not None and not tensors:
+        raise failure
+    sizes = {tuple(tensor.shape[1:]) for tensor in tensors}
+    if len(sizes) > 1:
+        found = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
+        raise ValueError(f"Expected images of one size, but got {found}; invert each size on its own.")
+    stacked = torch.stack(tensors) if tensors else torch.empty(0, 3, codec.stride, codec.stride)
+    return pad_to_multiple(stacked, codec.stride), readable
+
+
+def _join(parts: list[Result], readable: list[bool]) -> Result:
+    """Put the chunks together, with empty rows for what could not be read."""
+    longest = max(len(part.history) for part in parts)
+    histories = [nn.functional.pad(part.history, (0, 0, 0, longest - len(part.history)), value=torch.nan) for part in parts]
+    rows = torch.tensor(readable).nonzero()[:, 0]
+    count = len(readable)
+
+    def spread(values: list[Tensor], fill: float) -> Tensor:
+        joined = torch.cat(values)
+        if len(rows) == count:
+            return joined
+        full = joined.new_full((count, *joined.shape[1:]), fill)
+        full[rows.to(full.device)] = joined
+        return full
+
+    outcomes = iter([status for part in parts for status in part.status])
+    return Result(
+        latent=spread([part.latent for part in parts], torch.nan),
+        residual=spread([part.residual for part in parts], torch.nan),
+        history=spread([history.T for history in histories], torch.nan).T,
+        iterations=spread([part.iterations for part in parts], 0),
+        evaluations=spread([part.evaluations for part in parts], 0),
+        seconds=spread([part.seconds for part in parts], 0.0),
+        status=tuple(next(outcomes) if ok else Status.UNREADABLE for ok in readable),
+    )

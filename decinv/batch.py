@@ -1,0 +1,58 @@
+"""What goes into an inversion: a chunk of images, named, with their true latents where these are known."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Failure(NamedTuple):
+    """An input that could not become a sample: its name and the reason, one sentence."""
+
+    name: str
+    reason: str
+
+
+class Batch(NamedTuple):
+    """One chunk of samples of one size.
+
+    Attributes:
+        image: Images with shape ``(B, 3, H, W)``, float32 in [-1, 1].
+        names: ``B`` stable, unique names.
+        latent: The true raw latents ``(B, C, h, w)`` where they are known, else ``None``.
+        sizes: ``B`` pairs ``(height, width)`` of the images before padding, which is below and to the right; the top-left
+            ``height x width`` pixels are the image. Empty where nothing was padded.
+        failures: Inputs met while the chunk was gathered that gave no sample.
+    """
+
+    image: Tensor
+    names: tuple[str, ...]
+    latent: Tensor | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of one image without its padding."""
+        height, width = self.image.shape[-2:]
+        return self.sizes[index] if self.sizes else (height, width)
+
+
+def check_images(image: Tensor) -> None:
+    """Refuse anything but float images ``(B, 3, H, W)`` in [-1, 1].
+
+    Raises:
+        TypeError: If ``image`` is no floating-point tensor.
+        ValueError: If its shape or its range is another one.
+    """
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(
+            f"Expected images as a float tensor in [-1, 1], but got {kind}; convert 8-bit pixels with x / 127.5 - 1."
+        )
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"Expected images with shape (B, 3, H, W), but got {tuple(image.shape)}.")
+    if image.numel() == 0:
+        return
+    low, high = (float(v) for v in torch.aminmax(torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)))
+    if low < -1.001 or high > 1.001:
+        raise ValueError(f"Expected pixels in [-1, 1], but got [{low:.3g}, {high:.3g}]; scale 8-bit pixels with x / 127.5 - 1.")

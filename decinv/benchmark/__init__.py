@@ -1,0 +1,1 @@
+"""Benchmarks: tables and figures, made by one command each: ``python -m decinv.benchmark NAME --out DIR``."""

@@ -1,0 +1,29 @@
+"""What a benchmark ran on, so that its numbers can be judged and repeated."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import torch
+
+
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Give versions, device and arithmetic.
+
+    Args:
+        device: Where the benchmark computes.
+
+    Returns:
+        Values that JSON can hold, by name.
+    """
+    cuda = device.type == "cuda"
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in ("decinv", "torch", "diffusers")},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "tf32_convolutions": cuda and torch.backends.cudnn.allow_tf32,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }

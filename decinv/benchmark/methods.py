@@ -1,0 +1,65 @@
+"""The methods of decoder inversion that the benchmark compares, as data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+from torch.optim import Adam
+
+from decinv.codecs.base import Codec
+from decinv.problems.base import Problem
+from decinv.problems.decoder import DecoderProblem
+from decinv.problems.gradient import GradientProblem
+from decinv.updates.anderson import Anderson
+from decinv.updates.base import UpdateFactory
+from decinv.updates.forward import ForwardStep
+from decinv.updates.inertial import InertialKM
+from decinv.updates.scheduled import Scheduled, WarmupCosine
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to invert a decoder.
+
+    Attributes:
+        name: What tables and figures call it.
+        problem: What is solved, made from codec and images ``(B, 3, H, W)``.
+        rule: The update rule; ``None`` to report the start.
+        scheduled: Whether a schedule spans the run, so that each number of iterations is a run of its own.
+    """
+
+    name: str
+    problem: Callable[[Codec, Tensor], Problem]
+    rule: UpdateFactory | None
+    scheduled: bool = False
+
+    def runs(self, marks: Sequence[int]) -> list[tuple[int, ...]]:
+        """Give the runs that it takes to report after each number of iterations in ``marks``, each as its own marks."""
+        if self.rule is None:
+            return [(0,)]
+        return [(mark,) for mark in marks] if self.scheduled else [tuple(marks)]
+
+
+GRADIENT = "gradient Adam 0.1 cosine"
+"""The strongest gradient-based method: times are given relative to it."""
+
+DEFAULT = "Anderson"
+"""The gradient-free method that the package uses by default."""
+
+METHODS = (
+    Method("encoder", DecoderProblem, None),
+    Method(GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True),
+    Method("gradient Adam 0.01", GradientProblem, partial(Adam, lr=0.01)),
+    Method(
+        "paper Adam 0.01",
+        DecoderProblem,
+        partial(Scheduled, rule=partial(Adam, lr=0.01), schedule=partial(WarmupCosine, hold_from=0.8, longest=100)),
+        scheduled=True,
+    ),
+    Method("forward step 0.001", DecoderProblem, partial(ForwardStep, lr=0.001)),
+    Method("forward step 1", DecoderProblem, partial(ForwardStep, lr=1.0)),
+    Method("inertial KM 0.9, 0.001", DecoderProblem, partial(InertialKM, lr=0.001, momentum=0.9)),
+    Method(DEFAULT, DecoderProblem, Anderson),
+)
+"""All methods, in the order of the tables."""

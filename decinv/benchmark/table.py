@@ -1,0 +1,105 @@
+"""Tables of measurements: exact as CSV, readable as Markdown and in the terminal, with the best of each group in bold."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+Value = str | int | float | None
+"""What a cell holds; ``None`` is an empty cell."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one quantity is shown.
+
+    Attributes:
+        key: Its name in the rows and in the CSV file.
+        title: Its name for readers.
+        meaning: What it is, for the legend; a phrase.
+        format: How a value is written for readers, as a format specification.
+        best: Which value is the best of a group; ``None`` to mark none.
+    """
+
+    key: str
+    title: str
+    meaning: str
+    format: str = ""
+    best: Literal["lowest", "highest"] | None = None
+
+    def text(self, value: Value) -> str:
+        """Write one value."""
+        return "" if value is None else format(value, self.format)
+
+
+class Table:
+    """Rows of values under columns; neighbouring rows with the same first value are a group."""
+
+    def __init__(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Value]]) -> None:
+        """Write all cells, and find the best of each group.
+
+        Args:
+            columns: The columns; the first one tells the groups.
+            rows: The rows, each with one value for the key of every column.
+        """
+        self.columns = columns
+        self.rows = rows
+        self.groups = [list(group) for _, group in groupby(rows, key=lambda row: row[columns[0].key])]
+
+    def write_csv(self, path: Path) -> None:
+        """Write every value at full precision, under the columns' keys."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [column.key for column in self.columns])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def markdown(self) -> str:
+        """Give the table as aligned Markdown, with a legend of its columns."""
+        titles = [column.title for column in self.columns]
+        cells = [[f"**{text}**" if bold else text for text, bold in row] for group in self.groups for row in self._cells(group)]
+        widths = [max(len(text) for text in texts) for texts in zip(titles, *cells, strict=True)]
+        left = [isinstance(self.rows[0][column.key], str) for column in self.columns]
+
+        def line(texts: Sequence[str]) -> str:
+            padded = (t.ljust(w) if flush else t.rjust(w) for t, w, flush in zip(texts, widths, left, strict=True))
+            return f"| {' | '.join(padded)} |"
+
+        rule = ["-" * w if flush else "-" * (w - 1) + ":" for w, flush in zip(widths, left, strict=True)]
+        legend = [f"- **{column.title}**: {column.meaning}." for column in self.columns]
+        return "\n".join([line(titles), line(rule), *map(line, cells), "", *legend, ""])
+
+    def print(self) -> None:
+        """Print the table to the terminal, a line between groups."""
+        table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for column in self.columns:
+            table.add_column(column.title, justify="left" if isinstance(self.rows[0][column.key], str) else "right")
+        for group in self.groups:
+            for row in self._cells(group):
+                table.add_row(*(f"[bold green]{text}[/]" if bold else text for text, bold in row))
+            table.add_section()
+        console = Console()
+        (console if console.is_terminal else Console(width=200)).print(table)
+
+    def _cells(self, group: Sequence[Mapping[str, Value]]) -> list[list[tuple[str, bool]]]:
+        """Write the cells of one group, each with whether it is the best; where all look alike, none is."""
+        written = []
+        for column in self.columns:
+            texts = [column.text(row[column.key]) for row in group]
+            best = self._best(column, group) if len(set(texts)) > 1 else None
+            written.append([(text, text == best) for text in texts])
+        return [list(row) for row in zip(*written, strict=True)]
+
+    @staticmethod
+    def _best(column: Column, group: Sequence[Mapping[str, Value]]) -> str | None:
+        """Give the text of a group's best value; ``None`` where the column has none."""
+        values = [value for row in group if isinstance(value := row[column.key], int | float) and not math.isnan(value)]
+        if column.best is None or not values:
+            return None
+        return column.text(min(values) if column.best == "lowest" else max(values))

@@ -1,0 +1,11 @@
+"""Callbacks: they observe an inversion and write down what they see; none of them steers it."""
+
+from decinv.callbacks.base import Chunk, ChunkCallback
+from decinv.callbacks.convergence import Convergence
+from decinv.callbacks.images import Images
+from decinv.callbacks.memory import Memory
+from decinv.callbacks.progress import InversionProgress
+from decinv.callbacks.summary import Summary
+from decinv.callbacks.writer import ResultWriter
+
+__all__ = ["Chunk", "ChunkCallback", "Convergence", "Images", "InversionProgress", "Memory", "ResultWriter", "Summary"]

@@ -1,0 +1,152 @@
+"""How the residuals fall over the iterations."""
+
+import torch
+from lightning import LightningModule, Trainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
+
+from decinv.callbacks.base import Chunk, ChunkCallback
+from decinv.callbacks.curves import Curve, Curves
+from decinv.callbacks.run import as_inversion, log_image, log_scalars, run_directory
+from decinv.metrics.pixel import PEAK
+from decinv.modules.base import Inversion
+from decinv.problems.base import norms
+
+POINTS = 32
+"""Iterations of a chunk that are logged at most; a logger takes some ten microseconds for each value."""
+
+
+class Convergence(ChunkCallback):
+    """Log curves over the iterations after each chunk, and over all samples at the end, with a figure.
+
+    Logged are the relative residual (median, quartiles, worst), the number of active samples, the mean PSNR of D(z), and the
+    NMSE (mean, worst) where the true latents are known; see ``decinv.callbacks.curves.Curves`` for what the values are.
+
+    - ``chunks/...``: each chunk's residual (median, worst), active samples and mean NMSE, one chunk after the other: the step
+      is the number of iterations of all chunks so far. Of a long chunk 32 iterations are logged, the last one among them.
+    - ``run/...``: all samples of the run, written at its end; the step is the iteration.
+    - ``convergence.png`` in the run directory, and the same as the image ``convergence`` of loggers that take images.
+    """
+
+    def __init__(self, figure: bool = True) -> None:
+        """Choose what is written.
+
+        Args:
+            figure: Whether to draw ``convergence.png`` at the end of the run.
+        """
+        self.figure = figure
+        self._truth: Tensor | None = None
+        self._seen: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self._parts: list[Curves] = []
+        self._offset = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Note what the last iteration saw."""
+        module = as_inversion(pl_module, self)
+        step = module.solver.last
+        if step is None or module.batch is None:
+            return
+        if batch_idx == 0:
+            latent = module.batch.latent
+            self._truth = None if latent is None else module.codec.scaling.apply(latent)
+        distance = None
+        if self._truth is not None:
+            truth = self._truth if len(step.rows) == len(self._truth) else self._truth[step.rows]
+            distance = norms(step.point - truth)
+        self._seen.append((step.rows, step.mismatch, distance))
+
+    def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
+        """Log the chunk's curves."""
+        seen, self._seen = self._seen, []
+        if not seen:
+            return
+        residual = chunk.result.history
+        steps = torch.cat([torch.full((len(rows),), index) for index, (rows, _, _) in enumerate(seen)])
+        rows = torch.cat([rows for rows, _, _ in seen]).cpu()
+
+        def table(values: list[Tensor]) -> Tensor:
+            empty = torch.full_like(residual, torch.nan)
+            return empty.index_put((steps, rows), torch.cat(values).to(empty))
+
+        psnr = 10 * torch.log10(PEAK**2 / table([mismatch for _, mismatch, _ in seen]))
+        nmse = None
+        if self._truth is not None:
+            distances = table([distance for _, _, distance in seen if distance is not None])
+            nmse = 20 * torch.log10(distances / norms(self._truth).to(distances))
+        curves = Curves.of(residual, chunk.result.iterations, nmse, psnr)
+        self._parts.append(curves)
+        if trainer.loggers:
+            summary = curves.summary()
+            names = ("residual/median", "residual/worst", "active_samples", "nmse_db/mean")
+            _log(trainer, "chunks", {name: summary[name] for name in names if name in summary}, self._offset, POINTS)
+        self._offset += len(residual)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the run's curves and draw them."""
+        if not self._parts:
+            return
+        curves = Curves.join(self._parts)
+        summary = curves.summary()
+        _log(trainer, "run", summary)
+        if self.figure:
+            path = run_directory(trainer) / "convergence.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw(summary, curves.residual.shape[1]).savefig(path)
+            with Image.open(path) as image:
+                log_image(trainer, "convergence", image, 0)
+
+
+def draw(summary: dict[str, Curve], count: int) -> Figure:
+    """Draw the summary of ``count`` samples' curves."""
+    known = "nmse_db/mean" in summary
+    heights = (3, 2, 1) if known else (3, 1)
+    figure = Figure(figsize=(7, 2 + 1.1 * sum(heights)), dpi=120, layout="constrained")
+    axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+    steps = range(1, len(summary["active_samples"]) + 1)
+    marker = "o" if len(steps) == 1 else None
+
+    top = axes[0]
+    top.fill_between(
+        steps,
+        summary["residual/lower_quartile"],
+        summary["residual/upper_quartile"],
+        color="C0",
+        alpha=0.25,
+        linewidth=0,
+        label="quartiles",
+    )
+    top.plot(steps, summary["residual/median"], color="C0", marker=marker, label="median")
+    top.plot(steps, summary["residual/worst"], color="C3", marker=marker, linestyle="--", label="worst")
+    top.set_yscale("log")
+    top.set_ylabel("relative residual, best so far")
+    top.set_title(f"Convergence of {count} sample{'s' if count != 1 else ''}")
+    top.legend()
+    if known:
+        axes[1].plot(steps, summary["nmse_db/mean"], color="C2", marker=marker, label="mean")
+        axes[1].plot(steps, summary["nmse_db/worst"], color="C3", marker=marker, linestyle="--", label="worst")
+        axes[1].set_ylabel("latent NMSE [dB]")
+        axes[1].legend()
+    bottom = axes[-1]
+    edges = [step - 0.5 for step in (*steps, len(steps) + 1)]
+    bottom.stairs(summary["active_samples"], edges, fill=True, color="C7", alpha=0.5)
+    bottom.set_ylim(0, 1.1 * count)
+    bottom.set_ylabel("active")
+    bottom.set_xlabel("iteration")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bottom.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def _log(trainer: Trainer, prefix: str, summary: dict[str, Curve], offset: int = 0, points: int | None = None) -> None:
+    """Log the curves, at no more than ``points`` iterations, which end with the last one."""
+    length = len(summary["active_samples"])
+    count = length if points is None else min(points, length)
+    for index in ((part + 1) * length // count - 1 for part in range(count)):
+        values = {f"{prefix}/{name}": float(curve[index]) for name, curve in summary.items() if curve[index] == curve[index]}
+        log_scalars(trainer, values, offset + index + 1)

@@ -1,0 +1,122 @@
+"""The command line: one LightningCLI over every inversion, codec, data source and callback of the package."""
+
+import logging
+import sys
+import traceback
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import lazy_instance
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import decinv.callbacks
+import decinv.codecs
+import decinv.data
+import decinv.modules
+import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
+
+PACKAGE = Path(__file__).parent
+
+
+class DecinvCLI(LightningCLI):
+    """A LightningCLI with a run directory, and with only the subcommand that makes sense here."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--out``."""
+        parser.add_argument(
+            "--out",
+            type=str | None,
+            default=None,
+            help="Run directory, which must not hold a run yet; by default a fresh one under runs/.",
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only ``fit``: an inversion is a fit of latents; there is nothing to validate, test or predict."""
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+
+    def _parse_ckpt_path(self) -> None:
+        """Let the command line and the configs decide, not hyper-parameters stored in a checkpoint."""
+
+    def before_instantiate_classes(self) -> None:
+        """Let the run directory hold everything that the run writes."""
+        config: Any = self.config[self.subcommand]
+        if config.out is None:
+            config.out = _fresh_directory(Path("runs"))
+        elif (Path(config.out) / "config.yaml").exists():
+            raise FileExistsError(
+                f"Expected --out to name a fresh directory, but {config.out} holds a run already; choose another."
+            )
+        config.trainer.default_root_dir = config.out
+        logger = config.trainer.logger
+        if hasattr(logger, "init_args") and logger.init_args.get("save_dir") == "":
+            logger.init_args.save_dir = config.out
+
+
+def _fresh_directory(parent: Path) -> str:
+    """Name a directory after the time, with a number where that second is taken."""
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    names = (parent / (stem if i == 0 else f"{stem}_{i}") for i in range(1000))
+    return str(next(name for name in names if not name.exists()))
+
+
+def _quieten() -> None:
+    """Silence what tells a user nothing about the run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    # Lightning 2.6 calls a function that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # The codec is in evaluation mode on purpose.
+    warnings.filterwarnings("ignore", message=r".*Found \d+ module\(s\) in eval mode.*")
+
+
+def run(args: ArgsType = None) -> DecinvCLI:
+    """Run the command line and let every exception through.
+
+    Args:
+        args: Arguments; by default ``sys.argv``.
+
+    Returns:
+        The command line after its run, with its trainer and model.
+    """
+    _quieten()
+    return DecinvCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        trainer_defaults={
+            "max_epochs": -1,
+            "enable_checkpointing": False,
+            "use_distributed_sampler": False,
+            "enable_model_summary": False,
+            "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
+        },
+        args=args,
+    )
+
+
+def main(args: ArgsType = None) -> int:
+    """Run the command line, and say in one sentence what was wrong with the input.
+
+    Args:
+        args: Arguments; by default ``sys.argv``.
+
+    Returns:
+        The exit status: 0, or 2 after an error that this package raised about its input.
+    """
+    try:
+        run(args)
+    except (ValueError, TypeError, OSError) as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if not raised_in.is_relative_to(PACKAGE):
+            raise
+        print(f"decinv: error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,152 @@
+"""Find a diffusers autoencoder in a directory or on the hub, and load its weights."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from textwrap import shorten
+from typing import Any
+
+import diffusers
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+
+BUNDLED = Path(__file__).parent / "weights"
+"""The directory of the codec that the package ships."""
+
+FOLDERS = (".", "vae", "vqvae")
+"""Where below a path an autoencoder is looked for: at the path itself, and where pipelines keep theirs."""
+
+CONFIG = "config.json"
+WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model.safetensors.index.json")
+PICKLES = ("diffusion_pytorch_model*.bin", "diffusion_pytorch_model.bin.index.json")
+
+
+def load_autoencoder(path: str, subfolder: str | None, dtype: torch.dtype, allow_pickle: bool) -> diffusers.ModelMixin:
+    """Load an autoencoder with all its weights.
+
+    Args:
+        path: ``bundled``, a directory saved by diffusers (an autoencoder or a pipeline), or a hub id.
+        subfolder: Subfolder of ``path`` that holds the autoencoder; by default it is found.
+        dtype: Number format of the weights.
+        allow_pickle: Whether to read weights from pickles where there are no safetensors.
+
+    Returns:
+        The autoencoder, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no autoencoder at ``path``, or it has no weights.
+        ValueError: If its config or its weights are broken, or it is no autoencoder.
+    """
+    folders = (subfolder,) if subfolder else FOLDERS
+    directory = BUNDLED if path == "bundled" else Path(path).expanduser()
+    if directory.is_dir() or path == "bundled":
+        return _load(directory / _find(directory, folders), dtype, allow_pickle)
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise FileNotFoundError(
+            f"Expected `path` to be 'bundled', a directory or a hub id like 'owner/name', but got {path!r}."
+        )
+    return _load(_download(path, folders, allow_pickle), dtype, allow_pickle)
+
+
+def reason(error: Exception) -> str:
+    """Give an error's message as one line without its full stop, to stand inside a sentence."""
+    return shorten(str(error), 300, placeholder=" ...").rstrip(".:")
+
+
+def _find(directory: Path, folders: tuple[str, ...]) -> str:
+    """Give the first of ``folders`` below ``directory`` with a config."""
+    for folder in folders:
+        if (directory / folder / CONFIG).is_file():
+            return folder
+    looked = ", ".join(str(PurePosixPath(folder, CONFIG)) for folder in folders)
+    raise FileNotFoundError(f"Expected an autoencoder saved by diffusers in {directory}, but it has none of {looked}.")
+
+
+def _download(path: str, folders: tuple[str, ...], allow_pickle: bool) -> Path:
+    """Give the autoencoder's directory in the local cache of the hub, filled from the hub where it lacks files."""
+    weights = (CONFIG, *WEIGHTS, *(PICKLES if allow_pickle else ()))
+    try:
+        configs = [str(PurePosixPath(folder, CONFIG)) for folder in folders]
+        folder = _find(Path(snapshot_download(path, allow_patterns=configs)), folders)
+        wanted = [str(PurePosixPath(folder, name)) for name in weights]
+        return Path(snapshot_download(path, allow_patterns=wanted)) / folder
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"Expected an autoencoder at the hub id {path!r}, of which there is no directory here, but got: {reason(error)}."
+        ) from error
+
+
+def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.ModelMixin:
+    kind = _class(directory / CONFIG)
+    safe = sorted(directory.glob("*.safetensors"))
+    if not safe and not allow_pickle:
+        raise FileNotFoundError(
+            f"Expected weights as safetensors in {directory}, but found none; convert them, or set `allow_pickle` "
+            "to read pickles that you trust."
+        )
+    for file in safe:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"Expected whole weights in {file}, but got: {reason(error)}; copy or download it again."
+            ) from error
+    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": bool(safe)}
+    try:
+        with _quiet():
+            model, info = kind.from_pretrained(
+                str(directory), low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True, **options
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
+    _check(model, info, directory, dtype)
+    return model
+
+
+def _class(config: Path) -> Any:
+    """Give the autoencoder class that a config names."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected {config} to be a config saved by diffusers, but got: {reason(error)}.") from error
+    name = content.get("_class_name") if isinstance(content, dict) else None
+    kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.ModelMixin):
+        raise ValueError(f"Expected {config} to name a model of diffusers in `_class_name`, but got {name!r}.")
+    if not hasattr(kind, "encode") or not hasattr(kind, "decode"):
+        raise ValueError(f"Expected an autoencoder in {config.parent}, but got {name}, which has no `encode` and `decode`.")
+    return kind
+
+
+def _check(model: Any, info: dict[str, list[str]], directory: Path, dtype: torch.dtype) -> None:
+    """Refuse weights that are missing, which diffusers would draw at random, or not finite; warn of those not used."""
+    kind, missing, unused = type(model).__name__, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    if missing:
+        raise ValueError(
+            f"Expected all weights of {kind} in {directory}, but it lacks {len(missing)}, such as {missing[0]!r}, which would "
+            "be random."
+        )
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(
+                f"Expected finite weights in {directory}, but {name!r} in {dtype} is not; use another `dtype` or file."
+            )
+    if unused:
+        warnings.warn(
+            f"{kind} in {directory} does not use {len(unused)} of its saved weights, such as {unused[0]!r}.", stacklevel=2
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep diffusers' remarks on loading off the terminal; what they tell of is checked here."""
+    verbosity = diffusers.utils.logging.get_verbosity()
+    diffusers.utils.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers.utils.logging.set_verbosity(verbosity)

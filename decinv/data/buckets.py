@@ -1,0 +1,89 @@
+"""From a stream of samples of mixed sizes to chunks of one size, in bounded memory."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from decinv.batch import Batch, Failure
+
+MAX_BUFFERED_PIXELS = 2**25
+"""Pixels of samples that wait for mates of their size, above which the fullest bucket goes out: 400 MB of images."""
+
+
+class Sample(NamedTuple):
+    """One image on its way into a chunk.
+
+    Attributes:
+        name: Its stable, unique name.
+        image: The padded or cropped image ``(3, H, W)``.
+        size: Height and width without the padding.
+        latent: The true raw latent ``(C, h, w)`` where it is known.
+    """
+
+    name: str
+    image: Tensor
+    size: tuple[int, int]
+    latent: Tensor | None = None
+
+
+def gather(
+    inputs: Iterable[Sample | Failure], batch_size: int, stride: int, max_pixels: int = MAX_BUFFERED_PIXELS
+) -> Iterator[Batch]:
+    """Group samples by size, in the order in which they come.
+
+    A bucket of one size goes out when it has ``batch_size`` samples; the fullest one (of several, the oldest) also when more
+    than ``max_pixels`` wait in all; and the rest at the end, oldest first. A failure goes out with the next chunk.
+
+    Args:
+        inputs: The samples and failures, read one at a time. All samples have a latent, or none.
+        batch_size: Samples in a chunk, at most.
+        stride: Side of the image that an empty chunk has: the one after all others, where failures are left.
+        max_pixels: Pixels that may wait.
+
+    Yields:
+        The chunks.
+    """
+    buckets: dict[torch.Size, list[Sample]] = {}
+    failures: list[Failure] = []
+    waiting = 0
+
+    def send(size: torch.Size) -> Batch:
+        nonlocal waiting
+        samples = buckets.pop(size)
+        waiting -= len(samples) * _pixels(size)
+        batch = _stack(samples, tuple(failures))
+        failures.clear()
+        return batch
+
+    for item in inputs:
+        if isinstance(item, Failure):
+            failures.append(item)
+            continue
+        size = item.image.shape
+        buckets.setdefault(size, []).append(item)
+        waiting += _pixels(size)
+        if len(buckets[size]) == batch_size:
+            yield send(size)
+        while waiting > max_pixels:
+            yield send(max(buckets, key=lambda size: len(buckets[size])))
+    for size in list(buckets):
+        yield send(size)
+    if failures:
+        yield Batch(torch.empty(0, 3, stride, stride), (), failures=tuple(failures))
+
+
+def _pixels(size: torch.Size) -> int:
+    return size[-2] * size[-1]
+
+
+def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
+    latents = [sample.latent for sample in samples if sample.latent is not None]
+    return Batch(
+        image=torch.stack([sample.image for sample in samples]),
+        names=tuple(sample.name for sample in samples),
+        latent=torch.stack(latents) if latents else None,
+        sizes=tuple(sample.size for sample in samples),
+        failures=failures,
+    )

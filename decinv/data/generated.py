@@ -1,0 +1,172 @@
+"""Images whose true latents are known, since they were decoded from them."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decinv.batch import Batch, Failure
+from decinv.codecs.base import Codec
+from decinv.data.base import ChunkData
+from decinv.data.buckets import Sample, gather
+from decinv.data.latents import SavedLatent, list_latents
+from decinv.data.procedural import procedural_image
+
+
+@torch.no_grad()
+def decode_rounded(codec: Codec, latent: Tensor) -> Tensor:
+    """Decode raw latents to images as an 8-bit file would hold them.
+
+    Args:
+        codec: The codec; its device does the work.
+        latent: Raw latents with shape ``(B, C, h, w)``.
+
+    Returns:
+        ``D(z)``, clamped to [-1, 1] and rounded to the 256 grey levels, ``(B, 3, H, W)``, float32, on the CPU.
+    """
+    levels = (codec.decode(latent.to(codec.device)).clamp(-1, 1) * 127.5 + 127.5).round()
+    return levels.cpu() / 127.5 - 1
+
+
+@torch.no_grad()
+def draw_latent(codec: Codec, index: int, size: int = 64, seed: int = 1000, perturbation: float = 0.1) -> Tensor:
+    """Draw a raw latent ``z = E(x) + perturbation * std(E(x)) * n`` of the codec's, in scaled latents.
+
+    x is a procedural image, n is standard normal, and std is that of the one latent. Latents so drawn lie near those of
+    images, but are no fixed points of ``E(D(.))``, so that the encoder alone does not find them.
+
+    Args:
+        codec: The codec; its device does the work.
+        index: Number of the sample in the infinite sequence of its seed, at least 0; samples do not depend on each other.
+        size: Height and width of the image in pixels, at least 8 and a multiple of the codec's stride.
+        seed: Seed of the sequence, at least 0.
+        perturbation: Size of the noise relative to the latent's standard deviation, at least 0.
+
+    Returns:
+        A raw latent with shape ``(C, size / stride, size / stride)``, float32, on the CPU.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    if not perturbation >= 0:
+        raise ValueError(f"Expected `perturbation` to be at least 0, but got {perturbation}.")
+    image = procedural_image(index, size, seed)
+    scaled = codec.scaling.apply(codec.encode(image[None].to(codec.device)))[0].cpu()
+    noise = np.random.default_rng([seed, index, 1]).standard_normal(tuple(scaled.shape), dtype=np.float32)
+    return codec.scaling.invert(scaled + perturbation * scaled.std() * torch.from_numpy(noise))
+
+
+def generate(codec: Codec, count: int = 32, size: int = 64, seed: int = 1000, perturbation: float = 0.1) -> Batch:
+    """Make images whose true latents are known; see ``draw_latent`` and ``decode_rounded``.
+
+    Args:
+        codec: The codec; its device does the work.
+        count: Number of images, at least 1.
+        size: Height and width of an image in pixels, at least 8 and a multiple of the codec's stride.
+        seed: Seed of the images and the noise, at least 0.
+        perturbation: Size of the noise relative to the latent's standard deviation, at least 0.
+
+    Returns:
+        The images, and the raw latents that they were decoded from, on the CPU.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    if count < 1:
+        raise ValueError(f"Expected `count` to be at least 1, but got {count}.")
+    (batch,) = gather(_drawn(codec, count, size, seed, perturbation), count, codec.stride, max_pixels=count * size * size)
+    return batch
+
+
+def _drawn(codec: Codec, count: int, size: int, seed: int, perturbation: float) -> Iterator[Sample]:
+    for index in range(count):
+        yield _sample(codec, f"generated-{index:05d}", draw_latent(codec, index, size, seed, perturbation))
+
+
+def _sample(codec: Codec, name: str, latent: Tensor) -> Sample:
+    """Decode one latent by itself, so that neither it nor its image depends on other samples, not even by rounding."""
+    image = decode_rounded(codec, latent[None])[0]
+    return Sample(name, image, (image.shape[1], image.shape[2]), latent)
+
+
+def _loaded(codec: Codec, item: SavedLatent | Failure) -> Sample | Failure:
+    if isinstance(item, Failure):
+        return item
+    try:
+        return _sample(codec, item.name, item.load(codec.latent_channels))
+    except (ValueError, OSError) as error:
+        return Failure(item.name, str(error))
+
+
+class GeneratedData(ChunkData):
+    """Images with known true latents, so that the error of an inversion is known: drawn by ``generate``, or from files."""
+
+    def __init__(
+        self,
+        count: int = 32,
+        size: int = 64,
+        batch_size: int = 8,
+        seed: int = 1000,
+        perturbation: float = 0.1,
+        latents: str | None = None,
+    ) -> None:
+        """Say which latents.
+
+        Args:
+            count: Number of images, at least 1; not used with ``latents``.
+            size: Height and width of an image in pixels, at least 8 and a multiple of the codec's stride; not used with
+                ``latents``.
+            batch_size: Images that are inverted together, at least 1.
+            seed: Seed of the images and the noise, at least 0; not used with ``latents``.
+            perturbation: Size of the noise that is added to latents of procedural images, relative to their standard deviation
+                in the diffusion model's space, at least 0; not used with ``latents``.
+            latents: A directory of safetensors files (searched at any depth), each with a tensor 'latent' of raw latents
+                (C, h, w) or (B, C, h, w), to be used instead of drawn ones; null to draw.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        super().__init__()
+        lowest = {"count": (count, 1), "size": (size, 8), "batch_size": (batch_size, 1), "seed": (seed, 0)}
+        for option, (value, low) in {**lowest, "perturbation": (perturbation, 0)}.items():
+            if not value >= low:
+                raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
+        self.count = count
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.perturbation = perturbation
+        self.latents = latents
+        self._saved: tuple[SavedLatent | Failure, ...] = ()
+
+    def setup(self, stage: str) -> None:
+        """List the latents, so that a wrong directory ends a run before it begins.
+
+        Raises:
+            FileNotFoundError: If there is no safetensors file in ``latents``.
+            ValueError: If two latents have one name.
+        """
+        if self.latents is not None:
+            self._saved = list_latents(self.latents)
+
+    @property
+    def saved(self) -> tuple[SavedLatent | Failure, ...]:
+        """The latents from files, with a failure for each file that has none; empty where latents are drawn."""
+        if not self._saved:
+            self.setup("fit")
+        return self._saved
+
+    @property
+    def total(self) -> int:
+        """Number of latents, unreadable ones included."""
+        return self.count if self.latents is None else len(self.saved)
+
+    def chunks(self, codec: Codec) -> Iterator[Batch]:
+        """Draw or load the latents, and decode them one at a time."""
+        samples: Iterable[Sample | Failure]
+        if self.latents is None:
+            samples = _drawn(codec, self.count, self.size, self.seed, self.perturbation)
+        else:
+            samples = (_loaded(codec, item) for item in self.saved)
+        return gather(samples, self.batch_size, codec.stride)

@@ -1,0 +1,139 @@
+"""Listing images: a directory, one file, a glob or a manifest becomes a sequence of named paths."""
+
+import csv
+import glob
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from decinv.data.shipped import SAMPLES
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+"""Files that count as images in a directory, in lower case; upper case counts too."""
+
+
+class Entry(NamedTuple):
+    """An image to be read: its unique name, a relative posix path without ``..``, and where it is."""
+
+    name: str
+    path: Path
+
+
+def list_images(root: str) -> tuple[Entry, ...]:
+    """List images.
+
+    ``root`` is one of these, in this order:
+
+    * a directory: its images by ``SUFFIXES``, at any depth, in the order of their names, hidden files and directories left
+      out; named by their path below it,
+    * a manifest: a ``.txt`` file with one path a line (blank lines and lines that begin with # do not count), or a ``.csv``
+      file with a column ``path`` and, if wanted, ``name``. Paths are relative to the manifest's directory, and name the
+      images if nothing else does; those outside of it by the whole path without its root. The order is the manifest's. A
+      missing file is listed all the same,
+    * any other file, named by its file name,
+    * a glob such as ``photos/**/*.png``: what it matches, in the order of their names, relative to the part before the
+      first wildcard,
+    * the word ``samples``: the sample images of the package.
+
+    Args:
+        root: What to list; ``~`` is the home directory.
+
+    Returns:
+        The images, with unique names. The same image twice under one name is listed once, with a warning.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``root``, or no image in it.
+        ValueError: If two different images have one name, a name is no relative path, or a manifest cannot be read.
+    """
+    path = Path(root).expanduser()
+    if path.is_dir():
+        entries = _directory(path)
+    elif path.is_file():
+        readers = {".txt": _text, ".csv": _table}
+        reader = readers.get(path.suffix.lower())
+        entries = [Entry(_printable(path.name), path)] if reader is None else list(reader(path))
+    elif glob.has_magic(str(path)):
+        entries = _glob(path)
+    elif root == "samples":
+        entries = _directory(SAMPLES)
+    else:
+        raise FileNotFoundError(
+            f"Expected `root` to be a directory, an image, a manifest (.txt, .csv) or a glob, but there is nothing at {root!r}."
+        )
+    if not entries:
+        raise FileNotFoundError(f"Expected images ({' '.join(sorted(SUFFIXES))}) at {root!r}, but found none.")
+    return _unique(entries, root)
+
+
+def _directory(root: Path) -> list[Entry]:
+    def tell(error: OSError) -> None:
+        warnings.warn(f"Leaving out {error.filename!r}, which cannot be listed: {error.strerror}.", stacklevel=2)
+
+    found = []
+    for folder, subfolders, files in os.walk(root, onerror=tell):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [Path(folder, n) for n in files if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES]
+    return _named(found, root)
+
+
+def _glob(pattern: Path) -> list[Entry]:
+    fixed: list[str] = []
+    for part in pattern.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    found = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+    return _named((path for path in found if not path.is_dir()), Path(*fixed))
+
+
+def _named(paths: Iterable[Path], root: Path) -> list[Entry]:
+    return sorted(Entry(_printable(path.relative_to(root).as_posix()), path) for path in paths)
+
+
+def _text(manifest: Path) -> list[Entry]:
+    lines = (line.strip() for line in _read(manifest).splitlines())
+    return [_located(line, None, manifest) for line in lines if line and not line.startswith("#")]
+
+
+def _table(manifest: Path) -> list[Entry]:
+    rows = csv.DictReader(_read(manifest).splitlines())
+    if "path" not in (rows.fieldnames or ()):
+        raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {list(rows.fieldnames or ())}.")
+    return [_located(row["path"].strip(), (row.get("name") or "").strip(), manifest) for row in rows if row["path"]]
+
+
+def _read(manifest: Path) -> str:
+    try:
+        return manifest.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected a manifest in UTF-8, but {str(manifest)!r} is not: {error}.") from error
+
+
+def _located(line: str, name: str | None, manifest: Path) -> Entry:
+    """Find the path of one line of a manifest, and name it after itself where it has no name."""
+    folder = Path(os.path.abspath(manifest.parent))
+    path = Path(os.path.normpath(folder / line))
+    inside = path.is_relative_to(folder)
+    return Entry(name or _printable((path.relative_to(folder) if inside else path.relative_to(path.anchor)).as_posix()), path)
+
+
+def _printable(name: str) -> str:
+    """Replace the bytes of a file name that are no UTF-8, so that any file can hold the name."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _unique(entries: list[Entry], root: str) -> tuple[Entry, ...]:
+    """Check the names, and leave out repeated entries."""
+    seen: dict[str, Path] = {}
+    for name, path in entries:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+            raise ValueError(f"Expected names that are relative paths without '..', but got {name!r} in {root!r}.")
+        if seen.get(name, path) != path:
+            raise ValueError(f"Expected unique names in {root!r}, but {name!r} is the name of {seen[name]} and {path}.")
+        if name in seen:
+            warnings.warn(f"Listing {name!r} once, which {root!r} names more than once.", stacklevel=3)
+        seen[name] = path
+    return tuple(Entry(name, path) for name, path in seen.items())

@@ -1,0 +1,242 @@
+"""Procedural images: seeded dead-leaves scenes, drawn on the fly, and the DataModule that feeds them to a training.
+
+A scene is a background covered by occluding shapes whose radii follow a power law (the dead-leaves model of
+natural image statistics; Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001), filled with
+flat colours, linear gradients and 1/f textures, with lines, text-like strokes and blur between the layers.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
+
+SUPERSAMPLING = 2
+"""Scenes are drawn at this multiple of their size and averaged down, which anti-aliases every edge."""
+
+
+def procedural_image(index: int, size: int = 64, seed: int = 0) -> Tensor:
+    """Draw one scene; the same ``(index, size, seed)`` always gives the same image.
+
+    Args:
+        index: Number of the image in the infinite sequence of its seed, at least 0.
+        size: Height and width in pixels, at least 8.
+        seed: Seed of the sequence; different seeds give independent images.
+
+    Returns:
+        An image with shape ``(3, size, size)``, float32 in [-1, 1], on the 8-bit grid.
+
+    Raises:
+        ValueError: If ``index`` or ``seed`` is negative, or ``size`` is below 8.
+    """
+    if index < 0 or seed < 0:
+        raise ValueError(f"Expected `index` and `seed` to be at least 0, but got {index} and {seed}.")
+    if size < 8:
+        raise ValueError(f"Expected `size` to be at least 8 pixels, but got {size}.")
+    scene = _Scene(np.random.default_rng([seed, index]), size * SUPERSAMPLING)
+    image = scene.draw().reduce(SUPERSAMPLING)
+    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32).copy())
+    return pixels.permute(2, 0, 1) / 127.5 - 1.0
+
+
+def procedural_batch(count: int, size: int = 64, seed: int = 0, first: int = 0) -> Tensor:
+    """Stack ``count`` consecutive scenes of one seed, from index ``first`` on, as ``(count, 3, size, size)``."""
+    return torch.stack([procedural_image(first + i, size, seed) for i in range(count)])
+
+
+class _Scene:
+    """One drawing in progress: a canvas, its random generator and its palette."""
+
+    def __init__(self, rng: np.random.Generator, width: int) -> None:
+        self.rng = rng
+        self.width = width
+        self.chroma = rng.uniform(0.0, 0.04) if rng.random() < 0.4 else rng.uniform(0.04, 0.22)
+        self.textures = [self._texture() for _ in range(2)]
+        self.canvas = self._fill()
+
+    def draw(self) -> Image.Image:
+        """Cover the background with shapes, from far to near, and finish with blur and strokes."""
+        count = int(self.rng.integers(15, 90))
+        blur_after = int(self.rng.integers(0, count)) if self.rng.random() < 0.35 else -1
+        for i in range(count):
+            self._paint(self._shape_mask())
+            if i == blur_after:
+                self._blur(self.rng.uniform(1.0, 6.0))
+        if self.rng.random() < 0.4:
+            self._strokes()
+        if self.rng.random() < 0.4:
+            self._shade()
+        if self.rng.random() < 0.3:
+            self._blur(self.rng.uniform(0.5, 2.5))
+        return self.canvas
+
+    def _colour(self) -> tuple[int, int, int]:
+        """Draw a colour whose luminance is uniform and whose chroma is Gaussian (BT.601 YCbCr to RGB)."""
+        luminance = self.rng.uniform(0.02, 0.98)
+        blue, red = self.rng.normal(0.0, self.chroma, 2)
+        rgb = (luminance + 1.402 * red, luminance - 0.344 * blue - 0.714 * red, luminance + 1.772 * blue)
+        r, g, b = (int(255 * min(max(c, 0.0), 1.0)) for c in rgb)
+        return r, g, b
+
+    def _texture(self) -> Image.Image:
+        """Draw a colour texture with amplitude spectrum 1/f^a, a uniform in [1, 2]."""
+        n = self.width
+        frequency = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)[None, :])
+        frequency[0, 0] = math.inf
+        spectrum = frequency ** -self.rng.uniform(1.0, 2.0)
+        noise = self.rng.standard_normal((2, *spectrum.shape)) + 1j * self.rng.standard_normal((2, *spectrum.shape))
+        fields = np.fft.irfft2(noise * spectrum, s=(n, n))
+        fields /= fields.std(axis=(1, 2), keepdims=True)
+        first, second, third = (np.array(self._colour(), dtype=np.float64) for _ in range(3))
+        weight = np.clip(0.5 + 0.35 * fields, 0.0, 1.0)[..., None]
+        pixels = first * (1 - weight[0]) + second * weight[0]
+        pixels += 0.35 * (third - pixels) * weight[1]
+        return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")
+
+    def _gradient(self) -> Image.Image:
+        """Draw a linear colour gradient in a random direction."""
+        angle = self.rng.uniform(0, 2 * math.pi)
+        axis = np.linspace(-0.5, 0.5, self.width)
+        weight = np.clip(0.5 + math.cos(angle) * axis[None, :] + math.sin(angle) * axis[:, None], 0.0, 1.0)
+        mask = Image.fromarray((255 * weight).astype(np.uint8), "L")
+        size = (self.width, self.width)
+        return Image.composite(Image.new("RGB", size, self._colour()), Image.new("RGB", size, self._colour()), mask)
+
+    def _fill(self) -> Image.Image:
+        """Choose what a surface is made of: flat, gradient or texture."""
+        kind = self.rng.random()
+        if kind < 0.45:
+            return Image.new("RGB", (self.width, self.width), self._colour())
+        if kind < 0.65:
+            return self._gradient()
+        texture = self.textures[int(self.rng.integers(len(self.textures)))]
+        dx, dy = (int(v) for v in self.rng.integers(0, self.width, 2))
+        return ImageChops.offset(texture, dx, dy)
+
+    def _shape_mask(self) -> Image.Image:
+        """Draw one shape, its radius from the power law r^-3 between 5 % and 60 % of the width."""
+        low, high = 0.05, 0.6
+        u = self.rng.random()
+        radius = self.width * (low**-2 - u * (low**-2 - high**-2)) ** -0.5
+        centre = self.rng.uniform(-0.1, 1.1, 2) * self.width
+        angle = self.rng.uniform(0, 2 * math.pi)
+        aspect = self.rng.uniform(0.3, 1.0)
+        mask = Image.new("L", (self.width, self.width), 0)
+        pen = ImageDraw.Draw(mask)
+        kind = self.rng.random()
+        if kind < 0.2:
+            length = self.rng.uniform(0.5, 3.0) * radius + 0.1 * self.width
+            end = centre + length * np.array([math.cos(angle), math.sin(angle)])
+            pen.line([*centre, *end], fill=255, width=int(self.rng.integers(1, 9)))
+        elif kind < 0.5:
+            pen.polygon(_ring(centre, radius, aspect, angle, np.linspace(0, 2 * math.pi, 24, endpoint=False)), fill=255)
+        elif kind < 0.75:
+            corners = math.pi / 4 + np.arange(4) * math.pi / 2
+            pen.polygon(_ring(centre, radius, aspect, angle if self.rng.random() < 0.6 else 0.0, corners), fill=255)
+        else:
+            spokes = np.sort(self.rng.uniform(0, 2 * math.pi, int(self.rng.integers(3, 9))))
+            pen.polygon(_ring(centre, radius, aspect, angle, spokes), fill=255)
+        return mask
+
+    def _paint(self, mask: Image.Image) -> None:
+        if self.rng.random() < 0.1:
+            mask = mask.filter(ImageFilter.GaussianBlur(self.rng.uniform(1.0, 6.0)))
+        self.canvas.paste(self._fill(), (0, 0), mask)
+
+    def _strokes(self) -> None:
+        """Write a few rows of short crooked strokes, which look like text from afar."""
+        pen = ImageDraw.Draw(self.canvas)
+        height = self.rng.uniform(0.04, 0.14) * self.width
+        left, top = self.rng.uniform(0.0, 0.6, 2) * self.width
+        colour = self._colour()
+        thickness = max(1, int(height * self.rng.uniform(0.08, 0.2)))
+        for row in range(int(self.rng.integers(1, 4))):
+            x = left
+            for _ in range(int(self.rng.integers(3, 14))):
+                if self.rng.random() < 0.15:
+                    x += 0.5 * height
+                    continue
+                knots = self.rng.uniform(0, 1, (int(self.rng.integers(2, 5)), 2)) * (0.55 * height, height)
+                points = [(x + float(dx), top + row * 1.5 * height + float(dy)) for dx, dy in knots]
+                pen.line(points, fill=colour, width=thickness, joint="curve")
+                x += 0.75 * height
+
+    def _shade(self) -> None:
+        """Darken one side of the scene, as a light from the other side does."""
+        light = self._gradient().convert("L").point([int(96 + 0.625 * v) for v in range(256)])
+        self.canvas = ImageChops.multiply(self.canvas, Image.merge("RGB", [light] * 3))
+
+    def _blur(self, radius: float) -> None:
+        self.canvas = self.canvas.filter(ImageFilter.GaussianBlur(radius))
+
+
+def _ring(centre: np.ndarray, radius: float, aspect: float, angle: float, spokes: np.ndarray) -> list[tuple[float, float]]:
+    """Place points on an ellipse around ``centre``, one at each polar angle of ``spokes``."""
+    x, y = radius * np.cos(spokes), aspect * radius * np.sin(spokes)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return [(float(centre[0] + cos * a - sin * b), float(centre[1] + sin * a + cos * b)) for a, b in zip(x, y, strict=True)]
+
+
+class _Stream(IterableDataset[Tensor]):
+    """The endless sequence of scenes of one seed, of which each of n workers draws every n-th."""
+
+    def __init__(self, size: int, seed: int, first: int) -> None:
+        self.size, self.seed, self.first = size, seed, first
+
+    def __iter__(self) -> Iterator[Tensor]:
+        worker = get_worker_info()
+        index, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        while True:
+            yield procedural_image(self.first + index, self.size, self.seed)
+            index += step
+
+
+class ProceduralImages(LightningDataModule):
+    """Endless procedural images for a training, and a fixed held-out set for its validation."""
+
+    def __init__(
+        self,
+        size: int = 64,
+        batch_size: int = 8,
+        seed: int = 1,
+        validation_seed: int = 0,
+        validation_count: int = 64,
+        num_workers: int = 1,
+    ) -> None:
+        """Set up the two sequences.
+
+        Args:
+            size: Height and width of an image in pixels; a multiple of the codec's down-sampling factor.
+            batch_size: Images in a training batch.
+            seed: Seed of the training sequence.
+            validation_seed: Seed of the held-out sequence; differs from ``seed``.
+            validation_count: Number of held-out images.
+            num_workers: Processes that draw images beside the training; 0 draws them in the training process.
+
+        Raises:
+            ValueError: If the two seeds are equal, since the validation would then see training images.
+        """
+        super().__init__()
+        if seed == validation_seed:
+            raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.validation_seed = validation_seed
+        self.validation_count = validation_count
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Continue the endless training sequence where a resumed training left it."""
+        done = self.trainer.global_step * self.batch_size if self.trainer else 0
+        stream = _Stream(self.size, self.seed, done)
+        return DataLoader(stream, self.batch_size, num_workers=self.num_workers, persistent_workers=self.num_workers > 0)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Give the held-out images, drawn once."""
+        images = procedural_batch(self.validation_count, self.size, self.validation_seed)
+        return DataLoader(TensorDataset(images), self.batch_size)

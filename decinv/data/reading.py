@@ -1,0 +1,105 @@
+"""Reading an image file, or saying in one sentence why it cannot be read."""
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from decinv.data.deep import is_deep, open_low_bytes
+from decinv.data.pixels import to_tensor
+
+MAX_PIXELS = 2**26
+"""Largest number of pixels that is read by default: 8192 x 8192."""
+
+
+class UnreadableImageError(ValueError):
+    """A file is no image that can be read; the text is one sentence with the reason, on one line."""
+
+
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read an image file of any format that Pillow reads; PNG, JPEG, WebP and TIFF are tested.
+
+    The rules:
+
+    * The EXIF orientation is applied. ICC profiles are ignored.
+    * Grey, black-and-white, palette, CMYK and other colours become RGB by Pillow's conversions.
+    * An alpha channel, a transparent palette entry or a transparent colour is laid over white, without rounding.
+    * 8-bit values v become ``v / 127.5 - 1``, and 16-bit values ``v / 32767.5 - 1``, grey and colour alike (16-bit grey
+      with alpha is taken at 8 bits, as Pillow reads it). Integers outside [0, 65535] are refused.
+    * Floating-point values v in [0, 1] become ``2 v - 1``; outside [0, 1] they are refused.
+    * Of an animation or of several pages, the first is taken.
+
+    Args:
+        path: The file.
+        max_pixels: Largest number of pixels that is decoded, at least 1. Above twice ``PIL.Image.MAX_IMAGE_PIXELS``, Pillow's
+            own bound holds.
+
+    Returns:
+        An image with shape ``(3, H, W)``, float32 in [-1, 1].
+
+    Raises:
+        UnreadableImageError: If there is no such file, or it is no image that these rules cover, or it is too large.
+    """
+    try:
+        file = Path(path)
+        size = file.stat().st_size
+        if not file.is_file():
+            raise ValueError("it is a directory" if file.is_dir() else "it is no regular file")
+        if not size:
+            raise ValueError("it is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and of sizes, which are checked here
+            return _read(file, max_pixels)
+    except Exception as error:  # decoders raise errors of any class when they meet broken files
+        raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Convert a Pillow image by the rules of ``read_image``.
+
+    Args:
+        image: An image of any mode; it is not changed.
+
+    Returns:
+        An image with shape ``(3, H, W)``, float32 in [-1, 1].
+
+    Raises:
+        UnreadableImageError: If the image cannot be loaded, or is none that the rules cover.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return to_tensor(ImageOps.exif_transpose(image))
+    except Exception as error:  # as in ``read_image``
+        raise UnreadableImageError(f"Expected a readable image, but {_reason(error)}.") from error
+
+
+def _read(file: Path, max_pixels: int) -> Tensor:
+    with Image.open(file) as image:
+        if image.width * image.height > max_pixels:
+            raise Image.DecompressionBombError(
+                f"it has {image.width} x {image.height} pixels, more than the {max_pixels} that are allowed; raise `max_pixels`"
+            )
+        if not is_deep(image):
+            return to_tensor(ImageOps.exif_transpose(image))
+        with open_low_bytes(file) as low_bytes:
+            return to_tensor(ImageOps.exif_transpose(image), ImageOps.exif_transpose(low_bytes))
+
+
+def _reason(error: Exception) -> str:
+    """Say what an error means for the file, as the second half of a sentence."""
+    match error:
+        case FileNotFoundError():
+            return "there is no such file"
+        case PermissionError():
+            return "it may not be opened (permission denied)"
+        case UnidentifiedImageError():
+            return "it is in no image format that Pillow reads, or in a variant that it does not"
+        case MemoryError():
+            return "it does not fit into memory"
+        case Image.DecompressionBombError() | ValueError() if str(error).startswith("it "):
+            return str(error)
+        case _:
+            detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            return f"it is broken or in a variant that Pillow cannot read ({detail})"

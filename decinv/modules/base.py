@@ -1,0 +1,116 @@
+"""The inversion as a LightningModule: one epoch is one chunk of samples, one training step one update."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from decinv.batch import Batch
+from decinv.codecs.base import Codec
+from decinv.problems.base import Problem
+from decinv.result import Result
+from decinv.solver import Solver, Stopping
+from decinv.updates.stock import as_rule
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Trainer precisions under which the latent and the solver's state are float32."""
+
+
+class Inversion(LightningModule, ABC):
+    """Find, for each image of a chunk, the latent from which the codec decodes it.
+
+    The latent is a parameter whose rows are the samples that still run. Each training step evaluates the problem, stops the
+    samples that are done, and lets the update rule move the rest. Subclasses say what is solved, in ``problem``.
+
+    Callbacks find the running state in ``solver``, and from ``on_train_epoch_end`` on the chunk's outcome in ``result`` and
+    ``reconstruction``.
+    """
+
+    def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
+        """Combine codec, update rule and stopping."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False
+        self.codec = codec
+        self.update = update
+        self.latent = nn.Parameter(torch.empty(0))
+        self.solver = Solver(self.latent, as_rule(update([self.latent])), stopping)
+        self.batch: Batch | None = None
+        self._handed: Batch | None = None
+        self._reconstruction: Tensor | None = None
+
+    @abstractmethod
+    def problem(self, image: Tensor) -> Problem:
+        """State the problem for images ``(B, 3, H, W)`` in [-1, 1]."""
+
+    @property
+    def max_iters(self) -> int:
+        """Training steps that a chunk takes at most; the length of an epoch."""
+        return self.solver.stopping.max_iters
+
+    def setup(self, stage: str) -> None:
+        """Refuse precisions that would round the latent, and switch off the gradient scaler, for there is no backward pass.
+
+        Raises:
+            ValueError: If the trainer's precision is not one of ``PRECISIONS``.
+        """
+        precision = self.trainer.precision
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"Expected `trainer.precision` to be one of {', '.join(PRECISIONS)}, but got {precision}, in which the latents "
+                "and the solver's state would not be float32; set `model.codec.dtype` to compute in another number format."
+            )
+        if precision == "16-mixed":
+            self.trainer.precision_plugin.scaler = None  # type: ignore[attr-defined]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Hand the update rule to the trainer, which counts its steps."""
+        return self.solver.rule
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a chunk once, not once an iteration."""
+        if batch is not self._handed:
+            self._handed = batch
+            self.batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return self.batch
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
+        """Begin a chunk at its first step, and end it when all samples are done."""
+        if batch_idx == 0:
+            self._reconstruction = None
+            self.begin(batch)
+        return -1 if self.solver.done else None
+
+    def begin(self, batch: Batch) -> None:
+        """Start the solver on a chunk."""
+        self.batch = batch
+        with self.trainer.precision_plugin.train_step_context():
+            self.solver.start(self.problem(batch.image))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take one step of every sample that still runs."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, Optimizer) or hasattr(optimizer, "step")
+        self.solver.step(optimizer.step)
+
+    @property
+    def result(self) -> Result:
+        """The outcome of the chunk."""
+        return self.solver.result()
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The images D(z) ``(B, 3, H, W)`` of the reported latents, clamped to [-1, 1]; decoded when first asked for."""
+        if self._reconstruction is None:
+            with torch.no_grad():
+                self._reconstruction = self.codec.decode(self.result.latent).clamp(-1, 1)
+        return self._reconstruction
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Give nothing: the codec is frozen, and results are files."""
+        return {}

@@ -1,0 +1,54 @@
+"""The problem: what an inversion solves, one row a sample."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Evaluation(NamedTuple):
+    """What one evaluation of a problem tells of ``B`` points.
+
+    Attributes:
+        residual: The direction ``(B, ...)`` that an update rule finds in ``.grad``, shaped as the points, float32.
+        merit: How far each point is from being a solution, ``(B,)``; relative, so 1 means as far as 0 is.
+        mismatch: The distance in image space ``(B, 3, H, W)``, ``D(z) - x``, for rules that look at it.
+    """
+
+    residual: Tensor
+    merit: Tensor
+    mismatch: Tensor
+
+    def select(self, keep: Tensor) -> "Evaluation":
+        """Give the rows of ``keep`` (indices)."""
+        return Evaluation(*(part[keep] for part in self))
+
+
+class Problem(ABC):
+    """Find a point at which a residual is zero, for each of ``B`` samples on its own.
+
+    Points live in the diffusion model's (scaled) latent space. No row of anything here depends on another row.
+    """
+
+    @abstractmethod
+    def start(self) -> Tensor:
+        """Give the first point of each sample, ``(B, ...)``, float32."""
+
+    @abstractmethod
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Evaluate the active samples' points, without a gradient graph in what is returned."""
+
+    @abstractmethod
+    def select(self, keep: Tensor) -> None:
+        """Drop the samples that are not in ``keep`` (indices into the active samples)."""
+
+    @abstractmethod
+    def latent(self, point: Tensor) -> Tensor:
+        """Map points to the raw latents to report."""
+
+
+def norms(rows: Tensor) -> Tensor:
+    """Give the Euclidean norm of each row of ``rows``, ``(B,)``, float32."""
+    result: Tensor = torch.linalg.vector_norm(rows.flatten(1).float(), dim=1)
+    return result

@@ -1,0 +1,54 @@
+"""Decoder inversion by gradients: minimise the squared pixel error, the baseline of the field."""
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from decinv.codecs.base import Codec
+from decinv.problems.base import Evaluation, Problem, norms
+
+
+class GradientProblem(Problem):
+    """``min_z ||D(z) - x||^2``, started at ``z = E(x)``; the residual is the gradient of the sum of squares.
+
+    The merit is the relative pixel error ``||D(z) - x|| / ||x||``. Only the latent gets a gradient: the codec is frozen.
+    """
+
+    def __init__(self, codec: Codec, image: Tensor, checkpointing: bool = False) -> None:
+        """Encode the images, for the start.
+
+        Args:
+            codec: The codec whose decoder is inverted.
+            image: Images with shape ``(B, 3, H, W)`` in [-1, 1].
+            checkpointing: Whether to decode twice a step and keep no activations between, for less memory.
+        """
+        self.codec = codec
+        self.image = image
+        self.checkpointing = checkpointing
+        self.size = norms(image).clamp_min(torch.finfo(torch.float32).tiny)
+
+    @torch.no_grad()
+    def start(self) -> Tensor:
+        """Give E(x), scaled."""
+        return self.codec.scaling.apply(self.codec.encode(self.image))
+
+    @torch.enable_grad()
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Run one decode and its backward pass."""
+        point = point.detach().requires_grad_()
+        latent = self.latent(point)
+        decoded = (
+            checkpoint(self.codec.decode, latent, use_reentrant=False) if self.checkpointing else self.codec.decode(latent)
+        )
+        error = decoded - self.image
+        (gradient,) = torch.autograd.grad(error.square().sum(), point)
+        error = error.detach()
+        return Evaluation(gradient.float(), norms(error) / self.size, error)
+
+    def select(self, keep: Tensor) -> None:
+        """Drop the samples that are not in ``keep``."""
+        self.image, self.size = self.image[keep], self.size[keep]
+
+    def latent(self, point: Tensor) -> Tensor:
+        """Undo the scaling."""
+        return self.codec.scaling.invert(point)

@@ -1,0 +1,101 @@
+"""One row a sample: what the table of results says."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from decinv.batch import Batch
+from decinv.codecs.base import Scaling
+from decinv.metrics.latent import nmse_db
+from decinv.metrics.pixel import psnr_db
+from decinv.result import Result
+from decinv.status import Status
+
+
+class Row(NamedTuple):
+    """The outcome of one sample; ``None`` is what is not known.
+
+    Attributes:
+        name: The sample's name.
+        status: How its inversion ended.
+        iterations: Iterations that it took.
+        evaluations: Evaluations of the problem's map that it took.
+        residual: Relative residual of the reported latent.
+        psnr_db: PSNR of D(z), clamped, against x in dB, over the image without its padding; ``inf`` if identical.
+        encoder_psnr_db: The same for the start z = E(x).
+        nmse_db: NMSE of the latent against the true one in dB, in scaled latents; ``-inf`` if identical.
+        seconds: Seconds of computing that the sample took.
+        peak_mib: Peak memory in MiB of the chunk that the sample was part of.
+        reason: What went wrong, and what to do about it; empty if nothing did.
+    """
+
+    name: str
+    status: Status
+    iterations: int | None = None
+    evaluations: int | None = None
+    residual: float | None = None
+    psnr_db: float | None = None
+    encoder_psnr_db: float | None = None
+    nmse_db: float | None = None
+    seconds: float | None = None
+    peak_mib: float | None = None
+    reason: str = ""
+
+
+def make_rows(
+    batch: Batch, result: Result, reconstruction: Tensor, scaling: Scaling, peak_mib: float | None = None
+) -> tuple[Row, ...]:
+    """Make the rows of a finished chunk: of its ``B`` samples in order, then of its failures.
+
+    Args:
+        batch: The chunk.
+        result: Its outcome.
+        reconstruction: The images D(z) ``(B, 3, H, W)`` of the reported latents, clamped to [-1, 1].
+        scaling: The codec's map to the diffusion model's space, in which the NMSE is taken.
+        peak_mib: Peak memory of the chunk in MiB, if it was measured.
+
+    Returns:
+        The rows. ``encoder_psnr_db`` is left out, since it takes a decode of its own. Values that are nan become ``None``.
+    """
+    psnr = image_psnr_db(batch, reconstruction)
+    nmse: list[float | None] = [None] * len(batch.names)
+    if batch.latent is not None:
+        nmse = _known(nmse_db(scaling.apply(result.latent), scaling.apply(batch.latent)))
+    columns = zip(
+        batch.names,
+        result.status,
+        result.iterations.tolist(),
+        result.evaluations.tolist(),
+        _known(result.residual),
+        psnr,
+        nmse,
+        _known(result.seconds),
+        strict=True,
+    )
+    rows = [
+        Row(name, status, iterations, evaluations, residual, psnr, None, nmse, seconds, peak_mib, _reason(status))
+        for name, status, iterations, evaluations, residual, psnr, nmse, seconds in columns
+    ]
+    failures = [Row(failure.name, Status.UNREADABLE, reason=failure.reason) for failure in batch.failures]
+    return (*rows, *failures)
+
+
+def image_psnr_db(batch: Batch, images: Tensor) -> list[float | None]:
+    """Give the PSNR in dB of each of ``images`` ``(B, 3, H, W)`` in [-1, 1] against the batch's, without their padding.
+
+    Values that are nan become ``None``.
+    """
+    values: list[float | None] = []
+    for index in range(len(batch.names)):
+        height, width = batch.size(index)
+        crop = (slice(index, index + 1), slice(None), slice(height), slice(width))
+        values += _known(psnr_db(images[crop], batch.image[crop]))
+    return values
+
+
+def _known(values: Tensor) -> list[float | None]:
+    return [None if value != value else value for value in values.flatten().tolist()]
+
+
+def _reason(status: Status) -> str:
+    return "" if status.ok else status.sentence

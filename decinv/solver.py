@@ -1,0 +1,213 @@
+"""The solver: runs an update rule on a problem, one chunk at a time, and knows when each sample is done."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from decinv.problems.base import Evaluation, Problem
+from decinv.result import Result
+from decinv.status import Status
+from decinv.updates.base import UpdateRule
+
+BLOW_UP = 10.0
+"""A residual this many times the first one counts as diverged."""
+
+PROGRESS = 0.99
+"""A residual must fall below this part of the last mark to count as progress."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a sample is done.
+
+    Attributes:
+        max_iters: Largest number of iterations, at least 1; one iteration is one evaluation.
+        rtol: Relative residual below which a sample has converged, at least 0.
+        patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
+        last_iterate: Whether to report the iterate after the last update, at the price of one more evaluation, instead of
+            the best one evaluated, for samples that spend all iterations. Published codes do that.
+    """
+
+    max_iters: int = 50
+    rtol: float = 1e-5
+    patience: int | None = 10
+    last_iterate: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: If an attribute is out of range.
+        """
+        if self.max_iters < 1:
+            raise ValueError(f"Expected `max_iters` to be at least 1, but got {self.max_iters}.")
+        if not self.rtol >= 0:
+            raise ValueError(f"Expected `rtol` to be at least 0, but got {self.rtol}.")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"Expected `patience` to be at least 1 or null, but got {self.patience}.")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the last iteration saw: ``A`` active samples of the chunk.
+
+    Attributes:
+        rows: Their indices ``(A,)`` in the chunk.
+        point: The points ``(A, ...)`` that were evaluated, in scaled latents.
+        merit: Their relative residuals ``(A,)``.
+        mismatch: Their mean squared pixel errors ``(A,)``.
+    """
+
+    rows: Tensor
+    point: Tensor
+    merit: Tensor
+    mismatch: Tensor
+
+
+class Solver:
+    """Solve a problem for a chunk of samples; each sample stops on its own and then costs nothing.
+
+    The points of the samples that still run are the rows of one parameter. A sample that is done leaves them, and the update
+    rule's state with it, so what becomes of a sample does not depend on its batch mates. Reported is the best point that was
+    evaluated, with its own residual.
+    """
+
+    def __init__(self, point: nn.Parameter, rule: UpdateRule, stopping: Stopping) -> None:
+        """Take what stays the same from chunk to chunk.
+
+        Args:
+            point: The parameter that will hold the points; its shape changes with the chunk.
+            rule: The update rule of that parameter.
+            stopping: When a sample is done.
+        """
+        self.point = point
+        self.rule = rule
+        self.stopping = stopping
+        self.last: Step | None = None
+
+    def start(self, problem: Problem) -> None:
+        """Begin a new chunk at the problem's start."""
+        first = problem.start()
+        count = len(first)
+        self.problem = problem
+        self.iteration = 0
+        self.last = None
+        self.point.grad = None
+        self.point.data = first.clone()
+        self.rule.reset(self.stopping.max_iters)
+        self._rows = torch.arange(count, device=first.device)
+        self._best = torch.full_like(first, torch.nan)
+        self._residual = first.new_full((count,), torch.inf)
+        self._first = first.new_full((count,), torch.inf)
+        self._mark = first.new_full((count,), torch.inf)
+        self._marked = torch.zeros(count, dtype=torch.long, device=first.device)
+        self._iterations = torch.zeros(count, dtype=torch.long, device=first.device)
+        self._evaluations = torch.zeros_like(self._iterations)
+        self._status = torch.full_like(self._iterations, int(Status.RUNNING))
+        self._seconds = torch.zeros(count, dtype=torch.float64)
+        self._history = first.new_full((self.stopping.max_iters, count), torch.nan)
+
+    @property
+    def done(self) -> bool:
+        """Whether every sample of the chunk is done."""
+        return len(self._rows) == 0
+
+    @property
+    def active(self) -> int:
+        """Number of samples that still run."""
+        return len(self._rows)
+
+    @torch.no_grad()
+    def step(self, apply: Callable[[], object] | None = None) -> None:
+        """Run one iteration: evaluate, drop what is done, and update the rest.
+
+        Args:
+            apply: What makes the update rule step; a trainer passes its own wrapper of the rule's ``step``.
+        """
+        began = time.perf_counter()
+        rows = self._rows
+        apply = self.rule.step if apply is None else apply
+        evaluation = self.problem.evaluate(self.point.detach())
+        mismatch = evaluation.mismatch.flatten(1).square().mean(1)
+        self.last = Step(rows, self.point.detach().clone(), evaluation.merit, mismatch)
+        self.iteration += 1
+        evaluation = self._drop_finished(evaluation, self._judge(evaluation.merit))
+        if self.active:
+            self.point.grad = evaluation.residual.to(self.point.dtype)
+            self.rule.observe(evaluation)
+            apply()
+            if self.iteration == self.stopping.max_iters:
+                self._finish_with_last_iterate()
+        if self.point.is_cuda:
+            torch.cuda.synchronize(self.point.device)
+        self._seconds[rows.cpu()] += (time.perf_counter() - began) / max(len(rows), 1)
+
+    def _judge(self, merit: Tensor) -> Tensor:
+        """Book the merits of the active samples and give their new status ``(A,)``."""
+        rows, stopping = self._rows, self.stopping
+        self._history[self.iteration - 1, rows] = merit
+        self._iterations[rows] += 1
+        self._evaluations[rows] += 1
+        if self.iteration == 1:
+            self._first.copy_(merit)
+        finite = merit.isfinite()
+        better = finite & (merit < self._residual[rows])
+        self._best[rows[better]] = self.point.detach()[better]
+        self._residual[rows[better]] = merit[better]
+        progress = finite & (merit < PROGRESS * self._mark[rows])
+        self._mark[rows] = torch.where(progress, merit, self._mark[rows])
+        self._marked[rows] = torch.where(progress, self.iteration, self._marked[rows])
+
+        grown = merit > self._first[rows]
+        status = torch.full_like(rows, int(Status.RUNNING))
+        if self.iteration >= stopping.max_iters and not stopping.last_iterate:
+            status.fill_(int(Status.MAX_ITERS))
+            status[grown] = int(Status.DIVERGED)
+        if stopping.patience is not None:
+            waited = self.iteration - self._marked[rows] >= stopping.patience
+            status[waited] = int(Status.STALLED)
+            status[waited & grown] = int(Status.DIVERGED)
+        status[merit <= stopping.rtol] = int(Status.CONVERGED)
+        status[~finite | (merit > BLOW_UP * self._first[rows])] = int(Status.DIVERGED)
+        return status
+
+    def _drop_finished(self, evaluation: Evaluation, status: Tensor) -> Evaluation:
+        """Compact the active samples: those with another status than RUNNING leave."""
+        keep = (status == int(Status.RUNNING)).nonzero()[:, 0]
+        if len(keep) == len(status):
+            return evaluation
+        self._status[self._rows] = status
+        self._rows = self._rows[keep]
+        self.rule.select(keep)
+        self.problem.select(keep)
+        self.point.grad = None
+        self.point.data = self.point.data[keep]
+        return evaluation.select(keep)
+
+    def _finish_with_last_iterate(self) -> None:
+        """Report the iterate after the last update for all samples that still run; where it is finite, else the best one."""
+        point = self.rule.solution()
+        merit = self.problem.evaluate(point).merit
+        rows = self._rows
+        finite = merit.isfinite()
+        self._best[rows[finite]], self._residual[rows[finite]] = point[finite], merit[finite]
+        self._evaluations[rows] += 1
+        bad = ~finite | (merit > self._first[rows])
+        self._status[rows] = torch.where(bad, int(Status.DIVERGED), int(Status.MAX_ITERS))
+        self._rows = rows[:0]
+
+    def result(self) -> Result:
+        """Give the outcome of the chunk; samples that still run have the status RUNNING and their best so far."""
+        residual = torch.where(self._residual.isfinite(), self._residual, torch.nan)
+        return Result(
+            latent=self.problem.latent(self._best),
+            residual=residual.cpu(),
+            history=self._history[: self.iteration].cpu(),
+            iterations=self._iterations.cpu(),
+            evaluations=self._evaluations.cpu(),
+            seconds=self._seconds.float(),
+            status=tuple(Status(code) for code in self._status.tolist()),
+        )

@@ -1,0 +1,37 @@
+"""How the inversion of one sample ended, and what that means in one sentence."""
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """Outcome of one sample; ``status.sentence`` explains it to a person."""
+
+    RUNNING = 0
+    CONVERGED = 1
+    STALLED = 2
+    MAX_ITERS = 3
+    DIVERGED = 4
+    UNREADABLE = 5
+
+    @property
+    def sentence(self) -> str:
+        """The likely cause and, where there is one, the remedy."""
+        return _SENTENCES[self]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the sample has a usable latent that was not made worse by iterating."""
+        return self in (Status.CONVERGED, Status.STALLED, Status.MAX_ITERS)
+
+
+_SENTENCES = {
+    Status.RUNNING: "Still iterating.",
+    Status.CONVERGED: "The relative residual fell below `rtol`.",
+    Status.STALLED: "The residual stopped falling before `rtol`, as it does at the codec's rounding noise; the best iterate "
+    "is reported.",
+    Status.MAX_ITERS: "`max_iters` evaluations were spent; the best iterate is reported. Raise `max_iters` for a smaller "
+    "residual.",
+    Status.DIVERGED: "The residual grew or stopped being finite; the best finite iterate is reported. Lower the step size, "
+    "or raise the codec's precision.",
+    Status.UNREADABLE: "The input could not be read or is no valid image; there is no latent.",
+}

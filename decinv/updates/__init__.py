@@ -1,0 +1,20 @@
+"""Update rules: how one step goes."""
+
+from decinv.updates.anderson import Anderson
+from decinv.updates.base import UpdateFactory, UpdateRule
+from decinv.updates.forward import ForwardStep
+from decinv.updates.inertial import InertialKM
+from decinv.updates.scheduled import Scheduled, WarmupCosine
+from decinv.updates.stock import StockRule, as_rule
+
+__all__ = [
+    "Anderson",
+    "ForwardStep",
+    "InertialKM",
+    "Scheduled",
+    "StockRule",
+    "UpdateFactory",
+    "UpdateRule",
+    "WarmupCosine",
+    "as_rule",
+]

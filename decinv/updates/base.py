@@ -1,0 +1,85 @@
+"""The update rule: how one step goes, as a torch optimizer that finds the residual in ``.grad``.
+
+Every rule works on one parameter whose first dimension is the active samples, and treats each row on its own.
+
+| argument | symbol | meaning |
+|---|---|---|
+| ``lr`` | rho, or 2 lambda beta, or the mixing | multiplies the residual |
+| ``momentum`` | alpha | inertia: the weight of the last move |
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from decinv.problems.base import Evaluation
+
+UpdateFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+"""What makes an update rule from the parameters to update; on the command line a ``class_path`` of an optimizer."""
+
+
+class UpdateRule(Optimizer, ABC):
+    """An optimizer of one parameter of rows that can be reset, and reduced to some of its rows."""
+
+    def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:
+        """Take the one parameter.
+
+        Args:
+            params: The parameter, in an iterable as torch's optimizers take it.
+            defaults: Hyper-parameters, which become those of the parameter group.
+
+        Raises:
+            ValueError: If there is more than one parameter.
+        """
+        super().__init__(params, defaults)
+        count = sum(len(group["params"]) for group in self.param_groups)
+        if count != 1:
+            raise ValueError(f"Expected one parameter that holds the latents, but got {count}.")
+
+    @property
+    def point(self) -> nn.Parameter:
+        """The parameter: the points that are evaluated next."""
+        parameter: nn.Parameter = self.param_groups[0]["params"][0]
+        return parameter
+
+    @property
+    def residual(self) -> Tensor:
+        """The residual at the points."""
+        gradient = self.point.grad
+        if gradient is None:
+            raise RuntimeError("Expected the residual in `.grad` before a step, but it is None.")
+        return gradient
+
+    @abstractmethod
+    def reset(self, max_iters: int) -> None:
+        """Forget everything before a new chunk of at most ``max_iters`` updates."""
+
+    @abstractmethod
+    def select(self, keep: Tensor) -> None:
+        """Drop the state of the rows that are not in ``keep`` (indices); the parameter still has all its rows."""
+
+    @abstractmethod
+    def update(self) -> None:
+        """Move the points once."""
+
+    def observe(self, evaluation: Evaluation) -> None:
+        """Look at the whole evaluation before the step; most rules need the residual only."""
+
+    def solution(self) -> Tensor:
+        """Give the iterate after the last step, which need not be the point to evaluate next."""
+        return self.point.detach()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move the points once, in full precision even under autocast; a ``closure``, as a trainer passes it, is run first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.autocast(self.point.device.type, enabled=False):
+            self.update()
+        return loss

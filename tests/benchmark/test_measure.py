@@ -1,0 +1,180 @@
+import math
+
+import pytest
+import torch
+
+import decinv.benchmark.measure as measure
+from decinv.api import invert
+from decinv.batch import Batch
+from decinv.benchmark.measure import begin, measure_memory, measure_quality, measure_seconds
+from decinv.benchmark.methods import DEFAULT, GRADIENT, METHODS, Method
+from decinv.codecs import LinearCodec
+from decinv.problems import DecoderProblem, GradientProblem
+from decinv.updates import ForwardStep
+
+BY_NAME = {method.name: method for method in METHODS}
+MARKS = (1, 2, 5)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return LinearCodec(eigenvalues=(0.4, 0.6, 0.8, 0.9), scaling_factor=0.5, shift_factor=0.2)
+
+
+@pytest.fixture(scope="module")
+def batch(codec):
+    latent = 0.3 * torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    return Batch(codec.decode(latent), ("a", "b", "c"), latent)
+
+
+def _decibels(codec, latent, truth):
+    z, t = (0.5 * (v.double() - 0.2) for v in (latent, truth))
+    return 10 * torch.log10((z - t).square().sum((1, 2, 3)) / t.square().sum((1, 2, 3))).float()
+
+
+def test_encoder_is_the_encoder(codec, batch):
+    found = measure_quality(BY_NAME["encoder"], codec, batch, MARKS)
+    assert list(found) == [0]
+    latent = codec.encode(batch.image)
+    again = codec.encode(codec.decode(latent))
+    torch.testing.assert_close(found[0].nmse_db, _decibels(codec, latent, batch.latent), atol=1e-3, rtol=0)
+    expected = (again - latent).flatten(1).norm(dim=1) / latent.flatten(1).norm(dim=1)
+    torch.testing.assert_close(found[0].residual, expected)
+    error = (codec.decode(latent).clamp(-1, 1) - batch.image).square().mean((1, 2, 3))
+    torch.testing.assert_close(found[0].psnr_db, 10 * torch.log10(4 / error))
+    assert [float(part.mean()) for part in found[0][3:]] == [0, 1, 0]
+
+
+def test_psnr_is_that_of_the_clamped_image():
+    codec = LinearCodec(eigenvalues=(1.5,) * 4)
+    latent = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+    batch = Batch(codec.decode(latent).clamp(-1, 1), ("a", "b"), latent)
+    decoded = codec.decode(codec.encode(batch.image))
+    assert decoded.abs().amax() > 1
+    error = (decoded.clamp(-1, 1) - batch.image).square().mean((1, 2, 3))
+    found = measure_quality(BY_NAME["encoder"], codec, batch, MARKS)
+    torch.testing.assert_close(found[0].psnr_db, 10 * torch.log10(4 / error))
+
+
+@pytest.mark.parametrize("step_size", [0.5, 1.0])
+def test_forward_step_follows_its_closed_form(codec, batch, step_size):
+    method = Method("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step_size))
+    found = measure_quality(method, codec, batch, MARKS)
+    identity = torch.eye(4, dtype=torch.float64)
+    matrix = codec.matrix.double()
+    for mark in MARKS:
+        # After `mark` evaluations the best point evaluated is z_{mark - 1}, whose error is (I - rho A)^(mark - 1) (A - I) z*.
+        error = torch.linalg.matrix_power(identity - step_size * matrix, mark - 1) @ (matrix - identity)
+        latent = batch.latent.double() + torch.einsum("cd,bdhw->bchw", error, batch.latent.double())
+        torch.testing.assert_close(found[mark].nmse_db, _decibels(codec, latent, batch.latent), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("forward step 1", lambda k: [k, k + 1, 0]),
+        ("paper Adam 0.01", lambda k: [k, k + 1, 0]),
+        (DEFAULT, lambda k: [k, k + 1, 0]),
+        (GRADIENT, lambda k: [k, 1, k]),
+        ("gradient Adam 0.01", lambda k: [k, 1, k]),
+    ],
+)
+def test_work_is_counted_exactly(codec, batch, name, work):
+    found = measure_quality(BY_NAME[name], codec, batch, MARKS)
+    assert {mark: [float(part.mean()) for part in quality[3:]] for mark, quality in found.items()} == {
+        k: work(k) for k in MARKS
+    }
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method.rule], ids=lambda method: method.name)
+def test_a_mark_is_what_a_user_gets_with_as_many_iterations(codec, batch, method):
+    found = measure_quality(method, codec, batch, MARKS)
+    for mark in MARKS:
+        result = invert(batch.image, codec, method.rule, max_iters=mark, rtol=0, patience=None, problem=method.problem)
+        torch.testing.assert_close(found[mark].nmse_db, _decibels(codec, result.latent, batch.latent), atol=2e-3, rtol=0)
+
+
+def test_a_sample_that_ends_early_keeps_its_best_and_costs_nothing_more(codec, batch):
+    # The residual grows by up to |1 - 10 * 0.9| = 8 a step, until the solver gives up.
+    method = Method("too far", DecoderProblem, lambda params: ForwardStep(params, lr=10.0))
+    found = measure_quality(method, codec, batch, (1, 50))
+    torch.testing.assert_close(found[50].nmse_db, found[1].nmse_db)
+    assert float(found[50].decodes.mean()) < 10
+
+
+def test_unknown_latents_are_refused(codec, batch):
+    with pytest.raises(ValueError, match="known latents"):
+        measure_quality(BY_NAME["encoder"], codec, batch._replace(latent=None), MARKS)
+
+
+def test_only_the_method_itself_is_timed(codec, batch, monkeypatch):
+    class Ticking(LinearCodec):
+        """Its clock moves a second for each image decoded or encoded."""
+
+        seconds = 0.0
+
+        def _encode(self, image):
+            self.seconds += len(image)
+            return super()._encode(image)
+
+        def _decode(self, latent):
+            self.seconds += len(latent)
+            return super()._decode(latent)
+
+    ticking = Ticking()
+    monkeypatch.setattr(measure, "_now", lambda device: ticking.seconds)
+    chosen = [BY_NAME[name] for name in ("encoder", "forward step 1", GRADIENT)]
+    assert measure_seconds(chosen, ticking, batch.image, MARKS) == {
+        "encoder": {0: 3.0},
+        "forward step 1": {k: 3.0 * (2 * k + 1) for k in MARKS},
+        GRADIENT: {k: 3.0 * (k + 1) for k in MARKS},
+    }
+
+
+def test_timed_methods_take_turns(codec, batch):
+    steps = []
+
+    def method(name):
+        class Logged(ForwardStep):
+            def update(self):
+                steps.append(name)
+                super().update()
+
+        return Method(name, DecoderProblem, Logged)
+
+    measure_seconds([method("a"), method("b")], codec, batch.image, (2, 4))
+    assert steps == ["a", "b"] * 3  # the last of the four evaluations needs no update
+
+
+def test_memory_is_that_of_live_tensors(codec, batch):
+    encoder = measure_memory(BY_NAME["encoder"], codec, batch.image, MARKS)
+    assert encoder[0] * 2**20 >= 3 * 4 * 4 * 4 * 4  # at least E(x) in float32
+    anderson = measure_memory(BY_NAME[DEFAULT], codec, batch.image, MARKS)
+    forward = measure_memory(BY_NAME["forward step 1"], codec, batch.image, MARKS)
+    assert anderson[5] == max(anderson.values())
+    # Anderson keeps an image and a latent for each of 5 iterations.
+    assert anderson[5] - forward[5] >= 5 * (batch.image.nbytes + batch.latent.nbytes) / 2**20
+    assert measure_memory(BY_NAME[DEFAULT], codec, batch.image, MARKS) == anderson
+
+
+def test_runs():
+    assert BY_NAME["encoder"].runs(MARKS) == [(0,)]
+    assert BY_NAME[DEFAULT].runs(MARKS) == [MARKS]
+    assert BY_NAME[GRADIENT].runs(MARKS) == [(1,), (2,), (5,)]
+
+
+def test_scheduled_methods_are_the_published_ones(codec, batch):
+    # Rates of arXiv 2409.18442: warm-up over 10 %, cosine to 0; its gradient-free method holds the rate from 80 % on.
+    for name, base, held in ((GRADIENT, 0.1, 1.0), ("paper Adam 0.01", 0.01, 0.8)):
+        solver = begin(BY_NAME[name], codec, batch.image, 20)
+        rates = []
+        for _ in range(19):
+            rates.append(solver.rule.param_groups[0]["lr"])
+            solver.step()
+        cosine = [base * (1 + math.cos(math.pi * (min(i, math.ceil(20 * held) - 1) - 2) / 18)) / 2 for i in range(2, 19)]
+        assert rates == pytest.approx([base / 2, base, *cosine])
+
+
+def test_every_problem_is_of_its_kind():
+    kinds = {name: method.problem for name, method in BY_NAME.items()}
+    assert all((kind is GradientProblem) == name.startswith("gradient") for name, kind in kinds.items())

@@ -1,0 +1,56 @@
+import csv
+import math
+
+from decinv.benchmark.table import Column, Table
+
+COLUMNS = (
+    Column("k", "iterations", "how many"),
+    Column("name", "method", "which"),
+    Column("error", "error dB", "how wrong", ".1f", "lowest"),
+    Column("psnr", "PSNR", "how right", ".2f", "highest"),
+    Column("seconds", "s", "how long", ".3g"),
+    Column("ratio", "ratio", "compared", ".2f", "lowest"),
+)
+ROWS = [
+    {"k": 1, "name": "long name", "error": -1 / 3, "psnr": 20.0, "seconds": 0.123456789, "ratio": 1.0},
+    {"k": 1, "name": "b", "error": -0.34, "psnr": 20.001, "seconds": 1e-9, "ratio": None},
+    {"k": 2, "name": "long name", "error": math.nan, "psnr": 7.0, "seconds": 1.0, "ratio": 2.0},
+    {"k": 2, "name": "b", "error": -3.0, "psnr": 8.0, "seconds": 2.0, "ratio": 0.5},
+]
+
+
+def _cells(markdown):
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return lines, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_csv_is_exact(tmp_path):
+    Table(COLUMNS, ROWS).write_csv(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["error"]) for row in rows[:2]] == [-1 / 3, -0.34]
+    assert float(rows[0]["seconds"]) == 0.123456789
+    assert math.isnan(float(rows[2]["error"]))
+    assert rows[1]["ratio"] == ""
+
+
+def test_markdown_is_aligned_and_marks_the_best_of_each_group():
+    text = Table(COLUMNS, ROWS).markdown()
+    lines, cells = _cells(text)
+    assert len({len(line) for line in lines}) == 1
+    assert cells[0] == ["iterations", "method", "error dB", "PSNR", "s", "ratio"]
+    assert [set(cell) for cell in cells[1]] == [{"-", ":"}, {"-"}, {"-", ":"}, {"-", ":"}, {"-", ":"}, {"-", ":"}]
+    # What looks alike is not marked, nor what is no number, nor what cannot be compared.
+    assert cells[2] == ["1", "long name", "-0.3", "20.00", "0.123", "**1.00**"]
+    assert cells[3] == ["1", "b", "-0.3", "20.00", "1e-09", ""]
+    assert cells[4] == ["2", "long name", "nan", "7.00", "1", "2.00"]
+    assert cells[5] == ["2", "b", "**-3.0**", "**8.00**", "2", "**0.50**"]
+    assert "- **PSNR**: how right." in text
+
+
+def test_terminal_shows_the_same_cells(capsys):
+    table = Table(COLUMNS, ROWS)
+    table.print()
+    words = capsys.readouterr().out
+    for row in _cells(table.markdown())[1][2:]:
+        assert all(cell.strip("*") in words for cell in row)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from decinv.callbacks import Images
+from decinv.callbacks.images import GAP, draw
+from decinv.rows import Row
+from decinv.status import Status
+
+
+def test_panels_show_target_reconstruction_and_ten_times_the_error():
+    target = torch.zeros(3, 200, 300)
+    reconstruction = target.clone()
+    reconstruction[0] += 0.1
+    picture = np.asarray(draw(target, reconstruction, Row("a", Status.CONVERGED, psnr_db=30.0)))
+    middle = picture[picture.shape[0] // 2]
+    centres = [GAP + 150 + k * (300 + GAP) for k in range(3)]
+    assert picture.shape[1] == 3 * 300 + 4 * GAP
+    assert middle[centres[0]].tolist() == [128] * 3
+    assert middle[centres[1]].tolist() == [140, 128, 128]
+    assert middle[centres[2]].tolist() == [128, 0, 0]  # 0.1 of a range of 2 is 12.75 grey levels
+
+
+@pytest.mark.parametrize(("size", "panel"), [((8, 8), 192), ((50, 100), 200), ((100, 1536), 768)])
+def test_panels_have_a_size_to_look_at(size, panel):
+    image = torch.zeros(3, *size)
+    picture = draw(image, image, Row("name\nof more than fits in any such picture " * 9, Status.DIVERGED))
+    assert picture.width == 3 * panel + 4 * GAP
+
+
+def test_the_first_samples_of_a_run_are_drawn(fit, make_batch, tmp_path):
+    batches = [make_batch(["a/b.png", "c"], sizes=((16, 16), (12, 16))), make_batch(["../d", "e"], seed=1)]
+    fit([Images(count=3)], batches, logger=TensorBoardLogger(tmp_path, name="", version="log"))
+    found = sorted(str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.png"))
+    assert len(found) == 3
+    assert found[:2] == ["images/a/b.png.png", "images/c.png"]
+    assert found[2].startswith("images/d-")
+    accumulator = EventAccumulator(str(tmp_path / "log"))
+    accumulator.Reload()
+    assert sorted(accumulator.Tags()["images"]) == ["images/../d", "images/a/b.png", "images/c"]
+    with Image.open(tmp_path / "run" / "images" / "c.png") as picture:
+        assert picture.width == 3 * 192 + 4 * GAP
+        tall = [p for p in range(picture.height) if picture.getpixel((GAP + 96, p)) != (255, 255, 255)]
+    assert len(tall) >= 144
+
+
+def test_count_must_not_be_negative():
+    with pytest.raises(ValueError, match="`count` to be at least 0, but got -1"):
+        Images(count=-1)

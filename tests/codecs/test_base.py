@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from decinv.codecs import Codec, LinearCodec, Scaling
+
+
+class Noisy(Codec):
+    """Random in training mode, as dropout is; computes in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stride, self.latent_channels = 8, 3
+        self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.dropout = nn.Dropout(0.5)
+        self.freeze()
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return self.dropout(nn.functional.avg_pool2d(image.double(), self.stride) * self.weight)
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return self.dropout(nn.functional.interpolate(latent.double() / self.weight, scale_factor=self.stride))
+
+
+def test_scaling_is_the_affine_map_of_the_diffusion_model() -> None:
+    scaling = Scaling(1.5305, 0.0609)
+    raw = torch.linspace(-3, 3, 7)
+    torch.testing.assert_close(scaling.apply(raw), (raw - 0.0609) * 1.5305)
+    torch.testing.assert_close(scaling.invert(scaling.apply(raw)), raw)
+
+
+def test_results_are_float32_whatever_the_codec_computes_in(images) -> None:
+    codec = Noisy()
+    latent = codec.encode(images(2))
+    assert latent.dtype == torch.float32
+    assert codec.decode(latent).dtype == torch.float32
+
+
+def test_training_mode_is_never_entered(images) -> None:
+    codec = Noisy()
+    nn.Sequential(codec).train()
+    codec.train(True)
+    assert not any(module.training for module in codec.modules())
+    assert torch.equal(codec.encode(images(2)), codec.encode(images(2)))
+
+
+def test_weights_get_no_gradient_but_latents_do(images) -> None:
+    codec = Noisy()
+    latent = codec.encode(images(1)).requires_grad_()
+    codec.decode(latent).sum().backward()
+    assert latent.grad is not None
+    assert codec.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fits"), [(65, 64, "64 x 64"), (64, 70, "64 x 72"), (3, 3, "8 x 8"), (60, 68, "64 x 64")]
+)
+def test_sizes_that_would_be_cropped_are_refused_with_those_that_would_do(images, height: int, width: int, fits: str) -> None:
+    with pytest.raises(ValueError, match=f"multiples of 8, but got {height} x {width}.*pad or crop to {fits}, say"):
+        Noisy().encode(images(1, height, width))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 3, 1, 8, 8)])
+def test_other_shapes_are_no_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"images with shape \(B, 3, H, W\)"):
+        Noisy().encode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 3, 1, 8, 8)])
+def test_other_shapes_are_no_latents(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"latents with shape \(B, 3, h, w\)"):
+        Noisy().decode(torch.zeros(shape))
+
+
+def test_no_images_give_no_latents_without_computing() -> None:
+    codec = LinearCodec()
+    codec._encode = codec._decode = None  # type: ignore[assignment, method-assign]
+    latent = codec.encode(torch.zeros(0, 3, 8, 12))
+    assert latent.shape == (0, 4, 2, 3)
+    assert codec.decode(latent).shape == (0, 3, 8, 12)
+
+
+def test_device_is_that_of_the_buffers_where_there_are_no_weights() -> None:
+    assert LinearCodec().device == torch.device("cpu")
+    assert LinearCodec().to("meta").device == torch.device("meta")

@@ -1,0 +1,165 @@
+"""What each kind of root lists, and under which names."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from decinv.data.listing import list_images
+from decinv.data.shipped import SAMPLES
+
+
+@pytest.fixture
+def tree(tmp_path):
+    names = ["b.png", "a.JPG", "sub/c.webp", "sub/deep/d.TIFF", "sub/e.jpeg", "f.tif", "g.bmp", "x.txt", "x.gif", "noext"]
+    hidden = [".h.png", ".cache/i.png", "sub/.git/j.png"]
+    for name in names + hidden:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder.png" / "k.png").touch()
+    return tmp_path
+
+
+def names(root):
+    return [entry.name for entry in list_images(str(root))]
+
+
+def test_directory(tree):
+    expected = ["a.JPG", "b.png", "f.tif", "folder.png/k.png", "g.bmp", "sub/c.webp", "sub/deep/d.TIFF", "sub/e.jpeg"]
+    entries = list_images(str(tree))
+    assert [entry.name for entry in entries] == expected
+    assert [entry.path for entry in entries] == [tree / name for name in expected]
+
+
+def test_directory_below_a_hidden_one(tree):
+    assert names(tree / ".cache") == ["i.png"]
+
+
+def test_dangling_link_is_listed(tmp_path):
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert names(tmp_path) == ["gone.png"]
+
+
+def test_folder_that_cannot_be_listed_is_told(tree, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.warns(UserWarning, match=r"sub/deep', which cannot be listed: Permission denied"):
+        assert "sub/c.webp" in names(tree)
+
+
+def test_one_file(tree):
+    (entry,) = list_images(str(tree / "sub" / "c.webp"))
+    assert entry == ("c.webp", tree / "sub" / "c.webp")
+
+
+def test_glob(tree):
+    assert names(tree / "**" / "*.png") == ["b.png", "folder.png/k.png"]
+    assert names(tree / "sub" / "*") == ["c.webp", "e.jpeg"]
+    assert names(tree / "s*" / "?.webp") == ["sub/c.webp"]
+    with pytest.raises(FileNotFoundError, match="found none"):
+        list_images(str(tree / "*.nothing"))
+
+
+def test_names_with_wildcards_that_exist(tmp_path):
+    (tmp_path / "photos[1]").mkdir()
+    (tmp_path / "photos[1]" / "a.png").touch()
+    assert names(tmp_path / "photos[1]") == ["a.png"]
+
+
+def test_relative_roots(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    assert names("sub") == ["c.webp", "deep/d.TIFF", "e.jpeg"]
+    assert names("*.png") == ["b.png"]
+    monkeypatch.setenv("HOME", str(tree))
+    assert names("~/sub")[0] == "c.webp"
+
+
+def test_text_manifest(tree):
+    manifest = tree / "sub" / "list.txt"
+    manifest.write_text(
+        f"# mine\n\n  c.webp  \n./deep/d.TIFF\n../b.png\nmissing.png\n{tree}/sub/e.jpeg\n", encoding="utf-8-sig"
+    )
+    outside = (tree / "b.png").relative_to("/").as_posix()
+    entries = list_images(str(manifest))
+    assert [entry.name for entry in entries] == ["c.webp", "deep/d.TIFF", outside, "missing.png", "e.jpeg"]
+    assert [entry.path for entry in entries][2:4] == [tree / "b.png", tree / "sub" / "missing.png"]
+
+
+def test_csv_manifest(tree):
+    manifest = tree / "list.CSV"
+    manifest.write_text('label,path,name\n1,b.png,first\n2,"sub/c.webp",\n3,,\n4,b.png,again/x\n')
+    assert [(e.name, e.path) for e in list_images(str(manifest))] == [
+        ("first", tree / "b.png"),
+        ("sub/c.webp", tree / "sub" / "c.webp"),
+        ("again/x", tree / "b.png"),
+    ]
+    manifest.write_text("path\nb.png\n")
+    assert names(manifest) == ["b.png"]
+
+
+def test_csv_without_a_path(tree):
+    (tree / "list.csv").write_text("file,name\nb.png,x\n")
+    with pytest.raises(ValueError, match=r"column 'path' .* \['file', 'name'\]"):
+        list_images(str(tree / "list.csv"))
+
+
+def test_the_same_path_twice_is_kept_once(tree):
+    (tree / "list.txt").write_text("b.png\na.JPG\n./sub/../b.png\n")
+    with pytest.warns(UserWarning, match=r"'b.png' once"):
+        assert names(tree / "list.txt") == ["b.png", "a.JPG"]
+
+
+def test_one_name_for_two_images(tree):
+    (tree / "list.csv").write_text("path,name\nb.png,x\na.JPG,x\n")
+    with pytest.raises(ValueError, match=r"unique names .* 'x' is the name of .*b\.png and .*a\.JPG"):
+        list_images(str(tree / "list.csv"))
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "."])
+def test_names_that_would_leave_the_output(tree, name):
+    (tree / "list.csv").write_text(f"path,name\nb.png,{name}\n")
+    with pytest.raises(ValueError, match="relative paths without"):
+        list_images(str(tree / "list.csv"))
+
+
+def test_a_manifest_that_is_no_text(tree):
+    (tree / "list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="UTF-8"):
+        list_images(str(tree / "list.txt"))
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n\n"])
+def test_an_empty_manifest(tree, content):
+    (tree / "list.txt").write_text(content)
+    with pytest.raises(FileNotFoundError, match="found none"):
+        list_images(str(tree / "list.txt"))
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is nothing at"):
+        list_images(str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError, match=r"Expected images \(.bmp .jpeg .jpg .png .tif .tiff .webp\) at .* found none"):
+        list_images(str(tmp_path))
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+    os.close(os.open(os.fsencode(tmp_path) + b"/\xff.png", os.O_CREAT))
+    (entry,) = list_images(str(tmp_path))
+    assert entry.name == "\\udcff.png"
+    assert entry.path.exists()
+
+
+def test_samples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {entry.path.parent for entry in list_images("samples")} == {SAMPLES}
+    assert len(list_images("samples")) == 6
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "own.png").touch()
+    assert names("samples") == ["own.png"]

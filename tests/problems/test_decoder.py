@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from decinv.codecs import LinearCodec
+from decinv.problems import DecoderProblem
+
+
+@pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.18215, 0.0), (1.5305, 0.0609)])
+def test_residual_merit_and_mismatch_in_closed_form(images, scaling: tuple[float, float]) -> None:
+    codec = LinearCodec(scaling_factor=scaling[0], shift_factor=scaling[1])
+    image = images(2)
+    problem = DecoderProblem(codec, image)
+    truth, encoded = codec.fixed_point(image), codec.encode(image)
+    torch.testing.assert_close(problem.start(), (encoded - scaling[1]) * scaling[0])
+    raw = truth + 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    result = problem.evaluate((raw - scaling[1]) * scaling[0])
+    expected = torch.einsum("cd,bdhw->bchw", codec.matrix, raw - truth)
+    torch.testing.assert_close(result.residual, expected * scaling[0], rtol=1e-4, atol=1e-6)
+    merit = expected.flatten(1).norm(dim=1) / encoded.flatten(1).norm(dim=1)
+    torch.testing.assert_close(result.merit, merit, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.mismatch, codec.decode(raw) - image, rtol=0, atol=1e-5)
+    torch.testing.assert_close(problem.latent(problem.start()), encoded, rtol=1e-5, atol=1e-6)
+
+
+def test_a_true_latent_has_no_residual(images) -> None:
+    codec = LinearCodec()
+    truth = codec.fixed_point(images(2))
+    result = DecoderProblem(codec, codec.decode(truth)).evaluate(truth)
+    assert result.merit.max() < 1e-6
+    assert result.mismatch.abs().max() < 1e-5
+
+
+def test_there_is_no_graph_and_the_images_are_encoded_once(images, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = LinearCodec()
+    calls: list[str] = []
+    for name in ("_encode", "_decode"):
+        inner = getattr(codec, name)
+        monkeypatch.setattr(codec, name, lambda x, n=name, f=inner: calls.append(n) or f(x))
+    problem = DecoderProblem(codec, images(2))
+    point = problem.start().requires_grad_()
+    for _ in range(2):
+        assert not any(part.requires_grad for part in problem.evaluate(point))
+    assert calls == ["_encode", "_decode", "_encode", "_decode", "_encode"]
+
+
+def test_selecting_rows_keeps_theirs(images) -> None:
+    codec = LinearCodec()
+    problem = DecoderProblem(codec, images(4))
+    point = problem.start() + 0.1
+    before = problem.evaluate(point)
+    keep = torch.tensor([1, 3])
+    problem.select(keep)
+    after = problem.evaluate(point[keep])
+    for part, expected in zip(after, before.select(keep), strict=True):
+        torch.testing.assert_close(part, expected, rtol=0, atol=1e-6)
+
+
+def test_an_image_that_encodes_to_nothing_has_a_finite_merit() -> None:
+    codec = LinearCodec()
+    problem = DecoderProblem(codec, torch.zeros(1, 3, 8, 8))
+    assert problem.evaluate(problem.start()).merit.tolist() == [0]
+
+
+def test_half_precision_codecs_leave_float32(images) -> None:
+    codec = LinearCodec()
+    with torch.autocast("cpu", torch.bfloat16):
+        problem = DecoderProblem(codec, images(2))
+        result = problem.evaluate(problem.start())
+    assert {part.dtype for part in (problem.start(), *result)} == {torch.float32}

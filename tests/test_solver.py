@@ -1,0 +1,248 @@
+"""The solver against problems with scripted residuals, so that every count and status is known."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from decinv.codecs import LinearCodec
+from decinv.problems.base import Evaluation, Problem
+from decinv.problems.decoder import DecoderProblem
+from decinv.solver import BLOW_UP, Solver, Stopping
+from decinv.status import Status
+from decinv.updates import ForwardStep, InertialKM
+from decinv.updates.base import UpdateRule
+
+NAN, INF = math.nan, math.inf
+
+
+class Scripted(Problem):
+    """Give each sample the merits of its script, whatever the point; the last one is repeated."""
+
+    def __init__(self, *scripts: list[float]) -> None:
+        self.scripts = scripts
+        self.active = list(range(len(scripts)))
+        self.calls = 0
+        self.rows_evaluated: list[list[int]] = []
+
+    def start(self) -> Tensor:
+        return torch.zeros(len(self.scripts), 1, 1, 1)
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        assert len(point) == len(self.active), "the points must be those of the active samples"
+        merits = [self.scripts[row][min(self.calls, len(self.scripts[row]) - 1)] for row in self.active]
+        self.calls += 1
+        self.rows_evaluated.append(list(self.active))
+        ones = torch.ones_like(point)
+        return Evaluation(-ones, torch.tensor(merits, dtype=torch.float32), ones.expand(-1, 3, 1, 1))
+
+    def select(self, keep: Tensor) -> None:
+        self.active = [self.active[index] for index in keep.tolist()]
+
+    def latent(self, point: Tensor) -> Tensor:
+        return point
+
+
+def solve(problem: Problem, rule: Callable[[list[nn.Parameter]], UpdateRule] = ForwardStep, **stopping: object) -> Solver:
+    """Solve with steps of +1, so that the point of iteration k is k - 1."""
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, rule([point]), Stopping(**stopping))  # type: ignore[arg-type]
+    solver.start(problem)
+    while not solver.done:
+        solver.step()
+    return solver
+
+
+def test_each_sample_has_its_own_count_and_status() -> None:
+    problem = Scripted(
+        [1, 0.1, 1e-6],  # converges at the third
+        [1, 0.5, 0.5, 0.5, 0.5],  # no progress for 3 iterations after the second
+        [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1],  # goes on and on
+        [1, NAN],
+        [1, 0.5, INF],
+        [1, 1.01 * BLOW_UP],
+        [1, 2],  # grows without blowing up, so waits for its patience
+        [1e-9],  # starts at the solution
+    )
+    result = solve(problem, max_iters=8, rtol=1e-5, patience=3).result()
+    expected = [
+        (Status.CONVERGED, 3),
+        (Status.STALLED, 5),
+        (Status.MAX_ITERS, 8),
+        (Status.DIVERGED, 2),
+        (Status.DIVERGED, 3),
+        (Status.DIVERGED, 2),
+        (Status.DIVERGED, 4),
+        (Status.CONVERGED, 1),
+    ]
+    assert list(zip(result.status, result.iterations.tolist(), strict=True)) == expected
+    assert result.evaluations.tolist() == result.iterations.tolist()
+    assert problem.rows_evaluated[0] == list(range(8))
+    assert problem.rows_evaluated[-1] == [2], "a finished sample costs no evaluation"
+    assert sum(map(len, problem.rows_evaluated)) == sum(count for _, count in expected)
+
+
+def test_best_point_is_reported_with_its_own_residual() -> None:
+    problem = Scripted([1, 0.5, 0.2, 0.4, 0.6], [1, 0.3, NAN], [2, 3, 4], [0.7, 0.5, 0.25, 0.125, 0.0625])
+    result = solve(problem, max_iters=5, patience=None).result()
+    torch.testing.assert_close(result.residual, torch.tensor([0.2, 0.3, 2.0, 0.0625]))
+    assert result.latent.flatten().tolist() == [2, 1, 0, 4]
+    assert result.status == (Status.MAX_ITERS, Status.DIVERGED, Status.DIVERGED, Status.MAX_ITERS)
+
+
+def test_history_is_nan_after_the_end_and_has_what_happened_only() -> None:
+    result = solve(Scripted([1, 1e-9], [1, 0.5, 0.25, 1e-9]), max_iters=50).result()
+    expected = torch.tensor([[1.0, 1], [1e-9, 0.5], [NAN, 0.25], [NAN, 1e-9]])
+    torch.testing.assert_close(result.history, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("patience", "iterations"), [(1, 2), (4, 5), (None, 9)])
+def test_patience(patience: int | None, iterations: int) -> None:
+    result = solve(Scripted([1, 0.995, 0.995]), max_iters=9, patience=patience).result()
+    assert result.iterations.tolist() == [iterations]
+    assert result.status == (Status.MAX_ITERS if patience is None else Status.STALLED,)
+
+
+def test_slow_progress_is_measured_from_the_last_mark() -> None:
+    script = [0.997**step for step in range(40)]  # below 0.99 of the mark every fourth iteration
+    assert solve(Scripted(script), max_iters=40, patience=4).result().status == (Status.MAX_ITERS,)
+    assert solve(Scripted(script), max_iters=40, patience=3).result().iterations.tolist() == [4]
+
+
+def test_a_residual_at_rtol_has_converged_and_a_zero_one_even_at_rtol_zero() -> None:
+    assert solve(Scripted([1, 0.25]), rtol=0.25).result().iterations.tolist() == [2]
+    assert solve(Scripted([0.0]), rtol=0.0).result().status == (Status.CONVERGED,)
+
+
+def test_never_finite_is_nan_and_diverged() -> None:
+    result = solve(Scripted([NAN, 0.1], [INF, 0.1], [1, 1e-9])).result()
+    assert result.status == (Status.DIVERGED, Status.DIVERGED, Status.CONVERGED)
+    assert result.iterations.tolist() == [1, 1, 2]
+    assert result.residual[:2].isnan().all()
+    assert result.latent[:2].isnan().all()
+    assert result.latent[2].item() == 1
+
+
+def test_a_nan_image_costs_nobody_else_anything(images) -> None:
+    codec = LinearCodec()
+    batch = images(3)
+    alone = [solve(DecoderProblem(codec, batch[i : i + 1])).result() for i in (0, 2)]
+    batch[1, 0, 3, 3] = NAN
+    result = solve(DecoderProblem(codec, batch)).result()
+    assert result.status == (Status.CONVERGED, Status.DIVERGED, Status.CONVERGED)
+    assert result.latent[1].isnan().all()
+    for index, single in zip((0, 2), alone, strict=True):
+        assert result.iterations[index] == single.iterations[0]
+        torch.testing.assert_close(result.latent[index], single.latent[0], rtol=0, atol=1e-6)
+
+
+def test_last_iterate_is_reported_for_one_more_evaluation() -> None:
+    problem = Scripted([1, 0.2, 0.4, 0.3], [1, 1e-9], [1, 0.5, 0.4, 1.5], [1, 0.5, 0.4, NAN])
+    result = solve(problem, max_iters=3, last_iterate=True, patience=None).result()
+    assert result.latent.flatten().tolist() == [3, 1, 3, 2], "where the last is not finite, the best is reported"
+    torch.testing.assert_close(result.residual, torch.tensor([0.3, 1e-9, 1.5, 0.4]))
+    assert result.status == (Status.MAX_ITERS, Status.CONVERGED, Status.DIVERGED, Status.DIVERGED)
+    assert result.evaluations.tolist() == [4, 2, 4, 4]
+    assert result.iterations.tolist() == [3, 2, 3, 3]
+    assert len(result.history) == 3
+
+
+def test_last_iterate_is_the_rule_s_solution_not_its_next_point(images) -> None:
+    codec = LinearCodec()
+    problem = DecoderProblem(codec, images(2))
+    start, target = problem.start(), problem.target
+    result = solve(problem, lambda params: InertialKM(params, lr=0.1, momentum=0.3), max_iters=2, last_iterate=True).result()
+    residual = codec.encode(codec.decode(start)) - target
+    first = start - 0.1 * residual
+    point = first + 0.3 * (first - start)
+    expected = point - 0.1 * (codec.encode(codec.decode(point)) - target)
+    torch.testing.assert_close(result.latent, expected)
+
+
+def test_one_solver_takes_chunk_after_chunk_of_other_shapes(images) -> None:
+    codec = LinearCodec()
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, InertialKM([point], lr=0.2, momentum=0.3), Stopping())
+    for count, height, width in ((3, 16, 16), (1, 8, 24), (0, 8, 8), (2, 16, 16)):
+        batch = images(count, height, width)
+        solver.start(DecoderProblem(codec, batch))
+        while not solver.done:
+            solver.step()
+        fresh = solve(DecoderProblem(codec, batch), lambda params: InertialKM(params, lr=0.2, momentum=0.3)).result()
+        result = solver.result()
+        assert torch.equal(result.latent, fresh.latent)
+        assert torch.equal(result.history.nan_to_num(), fresh.history.nan_to_num())
+        assert result.latent.shape == (count, 4, height // 4, width // 4)
+
+
+def test_no_samples_are_done_at_once() -> None:
+    problem = Scripted()
+    solver = solve(problem)
+    result = solver.result()
+    assert problem.calls == 0
+    assert result.status == ()
+    assert result.history.shape == (0, 0)
+    assert result.latent.shape == (0, 1, 1, 1)
+
+
+def test_running_samples_have_their_best_so_far() -> None:
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, ForwardStep([point]), Stopping())
+    solver.start(Scripted([1, 0.5], [1, 1e-9]))
+    solver.step()
+    solver.step()
+    result = solver.result()
+    assert result.status == (Status.RUNNING, Status.CONVERGED)
+    assert result.residual.tolist() == [0.5, pytest.approx(1e-9)]
+    assert solver.active == 1
+
+
+def test_the_last_step_pairs_points_with_their_own_merits() -> None:
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, ForwardStep([point]), Stopping())
+    solver.start(Scripted([1, 0.5, 1e-9], [1, 1e-9]))
+    for expected_rows, expected_points in (([0, 1], [0, 0]), ([0, 1], [1, 1]), ([0], [2])):
+        solver.step()
+        assert solver.last is not None
+        assert solver.last.rows.tolist() == expected_rows
+        assert solver.last.point.flatten().tolist() == expected_points
+        assert solver.last.mismatch.tolist() == [1.0] * len(expected_rows)
+    torch.testing.assert_close(solver.last.merit, torch.tensor([1e-9]))
+
+
+def test_apply_replaces_the_rule_s_step_and_is_not_called_for_nothing() -> None:
+    point = nn.Parameter(torch.empty(0))
+    rule = ForwardStep([point])
+    solver = Solver(point, rule, Stopping())
+    solver.start(Scripted([1, 0.5, 1e-9]))
+    calls = 0
+
+    def apply() -> None:
+        nonlocal calls
+        calls += 1
+        rule.step()
+
+    while not solver.done:
+        solver.step(apply)
+    assert calls == 2, "the iteration that sees convergence makes no update"
+
+
+def test_seconds_are_shared_by_the_active_samples() -> None:
+    result = solve(Scripted([1, 1e-9], [1, 0.5, 0.25, 1e-9])).result()
+    assert 0 < result.seconds[0] < result.seconds[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_iters": 0}, "`max_iters` to be at least 1, but got 0"),
+        ({"rtol": -1e-9}, "`rtol` to be at least 0, but got -1e-09"),
+        ({"rtol": NAN}, "but got nan"),
+        ({"patience": 0}, "`patience` to be at least 1 or null, but got 0"),
+    ],
+)
+def test_stopping_out_of_range_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stopping(**options)  # type: ignore[arg-type]

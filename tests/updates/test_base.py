@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, as_rule
+
+
+def test_one_parameter_only() -> None:
+    parameters = [nn.Parameter(torch.zeros(1, 2)), nn.Parameter(torch.zeros(1, 2))]
+    with pytest.raises(ValueError, match="one parameter that holds the latents, but got 2"):
+        ForwardStep(parameters)
+    with pytest.raises(ValueError, match="but got 2"):
+        as_rule(torch.optim.SGD([{"params": [parameters[0]]}, {"params": [parameters[1]]}], lr=1.0))
+
+
+def test_a_step_without_residual_says_so() -> None:
+    with pytest.raises(RuntimeError, match=r"residual in `.grad` before a step, but it is None"):
+        ForwardStep([nn.Parameter(torch.zeros(1, 2))]).step()
+
+
+def test_a_closure_runs_first_and_gives_the_loss() -> None:
+    parameter = nn.Parameter(torch.ones(1, 2))
+    rule = ForwardStep([parameter])
+
+    def closure() -> torch.Tensor:
+        loss = parameter.square().sum() / 2
+        loss.backward()
+        return loss
+
+    assert rule.step(closure) == 1
+    assert parameter.tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        ForwardStep,
+        lambda params: InertialKM(params, lr=0.1, momentum=0.3),
+        lambda params: Anderson(params, mix_pixels=False),
+        lambda params: as_rule(torch.optim.Adam(params, lr=0.1)),
+        lambda params: Scheduled(params, ForwardStep, lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)),
+    ],
+)
+def test_autocast_does_not_round_an_update(factory) -> None:
+    results = []
+    for enabled in (False, True):
+        parameter = nn.Parameter(torch.linspace(0.1, 0.9, 12).view(2, 6))
+        rule = factory([parameter])
+        rule.reset(5)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for _ in range(5):
+                parameter.grad = (parameter.detach() - 0.37) * torch.linspace(0.3, 1.3, 6)
+                rule.step()
+        results.append(parameter.detach().clone())
+    assert torch.equal(*results)
