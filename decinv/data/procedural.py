@@ -54,7 +54,7 @@ class _Scene:
     def __init__(self, rng: np.random.Generator, width: int) -> None:
         self.rng = rng
         self.width = width
-        self.chroma = rng.uniform(0.0, 0.04) if rng.random() < 0.4 else rng.uniform(0.04, 0.22)
+        self.saturation = rng.uniform(0.0, 0.7) if rng.random() < 0.5 else 1.0
         self.textures = [self._texture() for _ in range(2)]
         self.canvas = self._fill()
 
@@ -75,11 +75,10 @@ class _Scene:
         return self.canvas
 
     def _colour(self) -> tuple[int, int, int]:
-        """Draw a colour whose luminance is uniform and whose chroma is Gaussian (BT.601 YCbCr to RGB)."""
-        luminance = self.rng.uniform(0.02, 0.98)
-        blue, red = self.rng.normal(0.0, self.chroma, 2)
-        rgb = (luminance + 1.402 * red, luminance - 0.344 * blue - 0.714 * red, luminance + 1.772 * blue)
-        r, g, b = (int(255 * min(max(c, 0.0), 1.0)) for c in rgb)
+        """Draw a colour from the RGB cube and move it towards its grey, so that about half of the scenes are desaturated."""
+        rgb = self.rng.uniform(0.0, 1.0, 3)
+        grey = float(rgb @ (0.299, 0.587, 0.114))
+        r, g, b = (int(255 * (grey + self.saturation * (c - grey))) for c in rgb)
         return r, g, b
 
     def _texture(self) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Anderson acceleration of the forward step, per sample, with a pull towards the first step."""
+"""Anderson acceleration of the forward step, per sample, with a prior around the first step."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -13,20 +13,20 @@ TINY = torch.finfo(torch.float64).tiny
 
 
 class Anderson(UpdateRule):
-    """``z <- sum_i a_i y_i`` with ``y_i = z_i - rho T(z_i)`` over the last iterates, and the a that minimise a mixed residual.
+    """``z <- y_k - sum_i g_i (y_{i+1} - y_i)`` with ``y_i = z_i - rho T(z_i)``, and the g that make the mixed residual small.
 
-    The coefficients of each sample minimise, subject to ``sum_i a_i = 1``::
+    The coefficients of each sample minimise::
 
-        ||sum_i a_i r_i||^2 + pull (e_k / ||T(z_0)||^2) ||sum_i a_i y_i - y_0||^2 + ridge t ||a||^2
+        ||r_k - sum_i g_i (r_{i+1} - r_i)||^2 + pull (e_k / ||T(z_0)||^2) ||y_k - y_0 - sum_i g_i (y_{i+1} - y_i)||^2
 
-    (D. G. Anderson, "Iterative procedures for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson
-    acceleration for fixed-point iterations", SIAM J. Numer. Anal. 2011.) Here r_i is the pixel residual D(z_i) - x, which is
-    at hand and sees what E discards, or with ``mix_pixels=False`` the latent residual T(z_i), and t is the mean of ||r_i||^2.
+    over the last iterates (D. G. Anderson, "Iterative procedures for nonlinear integral equations", J. ACM 1965; Walker and
+    Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal. 2011). Here r_i stacks the pixel residual
+    D(z_i) - x, which is at hand and sees what E discards, and the latent residual T(z_i), each relative to its first norm.
 
     The second term is a Gaussian prior around the first step y_0. It keeps latent directions that the image hardly shows from
-    drifting as long as the linear model behind the mixing is wrong: e_k is the squared error of that model's last prediction,
-    ``||r_k - sum_i a_i r_i||^2`` with the previous a, or ``decay`` times its predecessor where that is more. Where D is linear
-    or nearly so, it vanishes and plain Anderson acceleration remains.
+    drifting as long as the linear model behind the mixing is wrong: e_k is the squared error of that model's last prediction
+    of r_k, or ``decay`` times its predecessor where that is more. Where D is linear or nearly so, it vanishes and plain
+    Anderson acceleration remains.
     """
 
     def __init__(
@@ -36,39 +36,47 @@ class Anderson(UpdateRule):
         history: int = 20,
         pull: float = 2.0,
         decay: float = 0.5,
-        ridge: float = 1e-6,
-        mix_pixels: bool = True,
+        pixel_weight: float = 1.0,
+        latent_weight: float = 0.3,
+        ridge: float = 1e-8,
     ) -> None:
         """Set step size, memory and regularisation.
 
         Args:
             params: The one parameter that holds the latents.
             lr: Step size rho of each mixed forward step, above 0.
-            history: Number of iterates to mix, at least 1; 1 is the forward step.
+            history: Number of iterates to mix, at least 1; 1 is the forward step. Each takes the memory of one image.
             pull: Weight of the prior around the first step, at least 0; 0 is plain Anderson acceleration.
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
-            ridge: Regularisation of the coefficients, relative, at least 0.
-            mix_pixels: Whether coefficients come from the pixel residual; else from the latent residual.
+            pixel_weight: Weight of the pixel residual in r, at least 0; 0 mixes by the latent residual alone.
+            latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
+            ridge: Regularisation of the normal equations, relative to their diagonal, above 0.
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        if lr <= 0 or history < 1 or ridge < 0 or pull < 0 or not 0 <= decay < 1:
+        if lr <= 0 or history < 1 or ridge <= 0 or pull < 0 or not 0 <= decay < 1:
             raise ValueError(
-                "Expected `lr` above 0, `history` at least 1, `pull` and `ridge` at least 0 and `decay` in [0, 1), "
-                f"but got {lr}, {history}, {pull}, {ridge} and {decay}."
+                "Expected `lr` and `ridge` above 0, `history` at least 1, `pull` at least 0 and `decay` in [0, 1), "
+                f"but got {lr}, {ridge}, {history}, {pull} and {decay}."
+            )
+        if pixel_weight < 0 or latent_weight < 0 or pixel_weight + latent_weight == 0:
+            raise ValueError(
+                "Expected `pixel_weight` and `latent_weight` at least 0 and not both 0, "
+                f"but got {pixel_weight} and {latent_weight}."
             )
         super().__init__(params, {"lr": lr})
         self.history = history
         self.pull = pull
         self.decay = decay
+        self.pixel_weight = pixel_weight
+        self.latent_weight = latent_weight
         self.ridge = ridge
-        self.mix_pixels = mix_pixels
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
         """Forget all iterates."""
-        self._slots = max(1, min(self.history, max_iters))
+        self._slots = max(0, min(self.history, max_iters) - 1)
         self._count = 0
         self._mismatch: Tensor | None = None
         self._state: _State | None = None
@@ -80,82 +88,128 @@ class Anderson(UpdateRule):
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take the pixel residual."""
-        self._mismatch = evaluation.mismatch.flatten(1) if self.mix_pixels else None
+        self._mismatch = evaluation.mismatch.flatten(1)
 
     def update(self) -> None:
         """Remember this iterate, and mix."""
         residual = self.residual.flatten(1)
         moved = self.point.flatten(1) - self.param_groups[0]["lr"] * residual
-        error = residual if self._mismatch is None else self._mismatch
-        state = self._begin(moved, error, residual) if self._state is None else self._state
-        slot = self._count % self._slots
-        self._count += 1
-        state.doubt.copy_(torch.maximum(_squares(error - state.predicted), self.decay * state.doubt))
-        for rows, gram, new in ((state.moved, state.spread, moved - state.first), (state.errors, state.gram, error)):
-            rows[:, slot] = new
-            products = torch.bmm(rows, new[:, :, None])[..., 0].double()
-            gram[:, slot, :] = products
-            gram[:, :, slot] = products
-        weights = self._weights(state, slot).to(moved.dtype)[:, None, :]
-        state.predicted.copy_(torch.bmm(weights, state.errors)[:, 0])
-        self.point.copy_((torch.bmm(weights, state.moved)[:, 0] + state.first).view_as(self.point))
+        if self._state is None:
+            self._state = self._begin(moved, residual)
+            error = self._error(self._state, residual)
+            self._state.error.copy_(error)
+            self._state.doubt.copy_(_dot(error, error))
+            self.point.copy_(moved.view_as(self.point))
+            return
+        state = self._state
+        error = self._error(state, residual)
+        surprise = error - state.predicted if self._count else error - state.error
+        state.doubt.copy_(torch.maximum(_dot(surprise, surprise), self.decay * state.doubt))
+        if self._slots:
+            self._remember(state, moved, error)
+            weights = self._weights(state, moved, error).to(moved.dtype)[:, None, :]
+            moved = moved - torch.bmm(weights, state.moves)[:, 0]
+            state.predicted.copy_(error - torch.bmm(weights, state.changes)[:, 0])
+        self.point.copy_(moved.view_as(self.point))
 
-    def _begin(self, moved: Tensor, error: Tensor, residual: Tensor) -> "_State":
+    def _error(self, state: "_State", residual: Tensor) -> Tensor:
+        """Stack the weighted residuals as ``(B, M)``; without an image there is the latent residual alone."""
+        if self._mismatch is None or self.pixel_weight == 0:
+            return residual
+        if self.latent_weight == 0:
+            return self._mismatch
+        return torch.cat([self._mismatch * state.pixel_scale[:, None], residual * state.latent_scale[:, None]], dim=1)
+
+    def _begin(self, moved: Tensor, residual: Tensor) -> "_State":
         """Make room for the history."""
         rows, m = len(moved), self._slots
+        pixels = 0 if self._mismatch is None or self.pixel_weight == 0 else self._mismatch.shape[1]
+        latents = residual.shape[1] if pixels == 0 or self.latent_weight > 0 else 0
         gram = moved.new_zeros(rows, m, m, dtype=torch.float64)
-        self._state = _State(
+        distance = _dot(residual, residual).clamp_min(TINY)
+        mismatch = residual if self._mismatch is None else self._mismatch
+        image_distance = _dot(mismatch, mismatch).clamp_min(TINY)
+        return _State(
             first=moved.clone(),
-            distance=_squares(residual).clamp_min(TINY),
-            moved=moved.new_zeros(rows, m, moved.shape[1]),
-            errors=error.new_zeros(rows, m, error.shape[1]),
+            distance=distance,
+            pixel_scale=(self.pixel_weight / image_distance.sqrt()).to(moved.dtype),
+            latent_scale=(self.latent_weight / distance.sqrt()).to(moved.dtype),
+            moved=moved.clone(),
+            error=moved.new_zeros(rows, pixels + latents),
+            moves=moved.new_zeros(rows, m, moved.shape[1]),
+            changes=moved.new_zeros(rows, m, pixels + latents),
             gram=gram,
             spread=gram.clone(),
-            predicted=torch.zeros_like(error),
+            predicted=moved.new_zeros(rows, pixels + latents),
             doubt=gram.new_zeros(rows),
         )
-        return self._state
 
-    def _weights(self, state: "_State", slot: int) -> Tensor:
-        """Solve for the coefficients ``(B, m)``, 0 for empty slots; a plain step where there is no finite solution."""
+    def _remember(self, state: "_State", moved: Tensor, error: Tensor) -> None:
+        """Let the last differences take the oldest slot, with their row and column of the Gram matrices."""
+        slot = self._count % self._slots
+        self._count += 1
+        for rows, gram, new, last in (
+            (state.moves, state.spread, moved, state.moved),
+            (state.changes, state.gram, error, state.error),
+        ):
+            rows[:, slot] = new - last
+            last.copy_(new)
+            products = _dots(rows, rows[:, slot])
+            gram[:, slot, :] = products
+            gram[:, :, slot] = products
+
+    def _weights(self, state: "_State", moved: Tensor, error: Tensor) -> Tensor:
+        """Solve the normal equations for ``(B, slots)`` coefficients, 0 for empty slots and where nothing finite comes out."""
         m = min(self._count, self._slots)
-        gram = state.gram[:, :m, :m]
-        size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(TINY)
-        prior = self.pull * state.doubt / state.distance
-        system = (gram + prior[:, None, None] * state.spread[:, :m, :m]) / size[:, None, None]
+        prior = (self.pull * state.doubt / state.distance)[:, None]
+        system = (state.gram + prior[..., None] * state.spread)[:, :m, :m]
+        right = (_dots(state.changes, error) + prior * _dots(state.moves, moved - state.first))[:, :m]
+        scale = system.diagonal(dim1=1, dim2=2).clamp_min(TINY).rsqrt()
+        system = system * scale[:, :, None] * scale[:, None, :]
         system.diagonal(dim1=1, dim2=2).add_(self.ridge)
-        solution = torch.linalg.solve_ex(system, system.new_ones(len(system), m, 1))[0][..., 0]
-        solution = solution / solution.sum(1, keepdim=True)
-        weights = state.gram.new_zeros(len(gram), self._slots)
-        weights[:, slot] = 1.0
-        weights[:, :m] = torch.where(solution.isfinite().all(1, keepdim=True), solution, weights[:, :m])
+        solution = torch.linalg.solve_ex(system, (right * scale)[..., None])[0][..., 0] * scale
+        weights = state.gram.new_zeros(len(system), self._slots)
+        weights[:, :m] = torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)
         return weights
 
 
 class _State(NamedTuple):
-    """The history of the active samples, one row each; m slots, N latent and M error values.
+    """The history of the active samples, one row each: m slots, N latent and M error values.
 
     Attributes:
         first: The first step y_0, ``(B, N)``.
         distance: Its squared length ``||T(z_0)||^2``, ``(B,)``, float64.
-        moved: The steps y_i relative to y_0, ``(B, m, N)``.
-        errors: The residuals r_i that are mixed, ``(B, m, M)``.
-        gram: Inner products of the errors, ``(B, m, m)``, float64.
-        spread: Inner products of ``moved``, ``(B, m, m)``, float64.
+        pixel_scale: What the pixel residual is multiplied by in r, ``(B,)``.
+        latent_scale: What the latent residual is multiplied by in r, ``(B,)``.
+        moved: The last step y_{k-1}, ``(B, N)``.
+        error: The last residual r_{k-1}, ``(B, M)``.
+        moves: Differences of consecutive y, ``(B, m, N)``.
+        changes: Differences of consecutive r, ``(B, m, M)``.
+        gram: Inner products of ``changes``, ``(B, m, m)``, float64.
+        spread: Inner products of ``moves``, ``(B, m, m)``, float64.
         predicted: The residual that the last mixing promised, ``(B, M)``.
         doubt: The squared error e_k of that promise, ``(B,)``, float64.
     """
 
     first: Tensor
     distance: Tensor
+    pixel_scale: Tensor
+    latent_scale: Tensor
     moved: Tensor
-    errors: Tensor
+    error: Tensor
+    moves: Tensor
+    changes: Tensor
     gram: Tensor
     spread: Tensor
     predicted: Tensor
     doubt: Tensor
 
 
-def _squares(rows: Tensor) -> Tensor:
-    """Give the squared norm of each row, float64."""
-    return rows.square().sum(1).double()
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Give the inner product of each pair of rows, summed in float64."""
+    return (one * other).sum(1, dtype=torch.float64)
+
+
+def _dots(rows: Tensor, one: Tensor) -> Tensor:
+    """Give the inner products of ``rows`` ``(B, m, M)`` with ``one`` ``(B, M)``, ``(B, m)``, float64."""
+    return torch.bmm(rows, one[:, :, None])[..., 0].double()

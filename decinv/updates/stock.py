@@ -34,7 +34,7 @@ class StockRule(UpdateRule):
     def reset(self, max_iters: int) -> None:
         """Bring the optimizer's state back to what it was before the first step."""
         self.inner.state.clear()
-        if isinstance(self.inner, torch.optim.Adagrad):  # the one that makes its state when it is constructed
+        if isinstance(self.inner, torch.optim.Adagrad):  # makes its state once, when it is constructed, in older torch
             start = self.inner.defaults["initial_accumulator_value"]
             self.inner.state[self.point] = {"step": torch.tensor(0.0), "sum": torch.full_like(self.point, start)}
 
