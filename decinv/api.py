@@ -94,7 +94,7 @@ def load_update(path: str | Path) -> UpdateFactory:
     parser.add_argument("--update", type=UpdateFactory)
     try:
         fragment = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        factory: UpdateFactory = parser.instantiate_classes(parser.parse_object({"update": fragment}))["update"]
+        factory: UpdateFactory = parser.instantiate(parser.parse_object({"update": fragment}))["update"]
     except Exception as error:  # jsonargparse raises its own and argparse's errors, which share no base
         raise ValueError(f"Expected {str(path)!r} to describe an update rule, but: {error}") from error
     return factory

@@ -51,10 +51,11 @@ class DecinvCLI(LightningCLI):
             raise FileExistsError(
                 f"Expected --out to name a fresh directory, but {config.out} holds a run already; choose another."
             )
-        config.trainer.default_root_dir = config.out
         logger = config.trainer.logger
-        if hasattr(logger, "init_args") and logger.init_args.get("save_dir") == "":
+        # A config that an earlier run saved names that run's directory in both places.
+        if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
             logger.init_args.save_dir = config.out
+        config.trainer.default_root_dir = config.out
 
 
 def _fresh_directory(parent: Path) -> str:
@@ -70,6 +71,10 @@ def _quieten() -> None:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     # Lightning 2.6 calls a function that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # The inversion moves a chunk once, not once an iteration, whatever the DataModule is.
+    warnings.filterwarnings("ignore", message=r".*You have overridden `transfer_batch_to_device`.*")
+    # `run` and `main` take arguments for use from Python and from tests.
+    warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter is intended to run from within Python.*")
     # The codec is in evaluation mode on purpose.
     warnings.filterwarnings("ignore", message=r".*Found \d+ module\(s\) in eval mode.*")
 
@@ -96,6 +101,7 @@ def run(args: ArgsType = None) -> DecinvCLI:
             "enable_checkpointing": False,
             "use_distributed_sampler": False,
             "enable_model_summary": False,
+            "log_every_n_steps": 1,
             "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
         },
         args=args,
@@ -114,9 +120,21 @@ def main(args: ArgsType = None) -> int:
     try:
         run(args)
     except (ValueError, TypeError, OSError) as error:
-        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if not raised_in.is_relative_to(PACKAGE):
+        sentence = _own_sentence(error)
+        if sentence is None:
             raise
-        print(f"decinv: error: {error}", file=sys.stderr)
+        print(f"decinv: error: {sentence}", file=sys.stderr)
         return 2
     return 0
+
+
+def _own_sentence(error: BaseException | None) -> str | None:
+    """Give the text of the first exception among ``error`` and its causes that this package raised, or ``None``.
+
+    The parser wraps what a constructor raises in a description of all that it tried.
+    """
+    while error is not None:
+        if Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(PACKAGE):
+            return str(error)
+        error = error.__cause__
+    return None

@@ -1,14 +1,17 @@
 """The training of the bundled codec: an AutoencoderKL of the diffusers kind, learnt from procedural images."""
 
+import copy
 from pathlib import Path
+from typing import cast
 
 import torch
 from diffusers import AutoencoderKL
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
+
+from decinv.metrics.pixel import psnr_db
 
 
 class AutoencoderTraining(LightningModule):
@@ -16,9 +19,14 @@ class AutoencoderTraining(LightningModule):
 
     The loss of an image ``x`` with posterior ``q`` and reconstruction ``y = D(z)``, ``z ~ q``, averaged over pixels, is::
 
-        |y - x| + (y - x)^2 + gradient_weight |grad y - grad x| + colour_weight |pool y - pool x| + kl_weight KL(q || N(0, 1)) / (H W)
+        e^2 + fade (|e| + gradient_weight |grad e|) + kl_weight KL(q || N(0, 1)) / (H W) + whitening |cov z - I|^2
 
-    with the mean over 8 x 8 pixels as ``pool``, without which a narrow bottleneck learns edges first and colours never.
+    with ``e = y - x``. The chroma of images is weaker than their luminance, and a narrow bottleneck that learns edges first
+    has no room left for colours. Therefore the network sees colours whose chroma is ``chroma_gain`` times as strong, and until
+    ``chroma_steps`` the loss is the square of e in those colours alone; by twice as many steps ``fade`` rises from 0 to 1 and
+    the colours of e become the image's. The change of colours is linear, and ends in the weights of the first and the last
+    convolution. The last term keeps the channels of the latent from telling the same.
+
     The learning rate rises linearly, stays, and falls linearly to 0 over the last part of ``trainer.max_steps``.
     """
 
@@ -27,14 +35,16 @@ class AutoencoderTraining(LightningModule):
         block_out_channels: tuple[int, ...] = (32, 64, 96, 128),
         layers_per_block: int = 1,
         latent_channels: int = 4,
-        norm_num_groups: int = 16,
-        lr: float = 1.5e-3,
+        norm_num_groups: int = 8,
+        lr: float = 1e-3,
         weight_decay: float = 0.01,
-        warmup_steps: int = 300,
-        decay_fraction: float = 0.4,
+        warmup_steps: int = 200,
+        decay_fraction: float = 0.5,
         gradient_weight: float = 0.5,
-        colour_weight: float = 2.0,
+        chroma_gain: float = 3.5,
+        chroma_steps: int = 1000,
         kl_weight: float = 1e-4,
+        whitening: float = 0.03,
     ) -> None:
         """Build the autoencoder with random weights.
 
@@ -48,8 +58,10 @@ class AutoencoderTraining(LightningModule):
             warmup_steps: Steps of the linear rise, at least 1.
             decay_fraction: Part of all steps over which the rate falls to 0, in (0, 1].
             gradient_weight: Weight of the L1 distance between image gradients, at least 0.
-            colour_weight: Weight of the L1 distance between images averaged over 8 x 8 pixels, at least 0.
+            chroma_gain: How much stronger chroma is for the network than in the image, at least 1.
+            chroma_steps: Steps for which the loss counts chroma that much more, at least 1.
             kl_weight: Weight of the KL divergence per pixel, at least 0.
+            whitening: Weight of the squared distance between the latent's mean and covariance and 0 and I, at least 0.
 
         Raises:
             ValueError: If ``decay_fraction`` lies outside (0, 1] or ``warmup_steps`` is below 1.
@@ -73,8 +85,13 @@ class AutoencoderTraining(LightningModule):
         self.warmup_steps = warmup_steps
         self.decay_fraction = decay_fraction
         self.gradient_weight = gradient_weight
-        self.colour_weight = colour_weight
+        self.chroma_gain = chroma_gain
+        self.chroma_steps = chroma_steps
         self.kl_weight = kl_weight
+        self.whitening = whitening
+        with torch.no_grad():  # start with little noise, which would hide all but the strongest direction of the latent
+            self.autoencoder.quant_conv.weight[latent_channels:] *= 0.1
+            self.autoencoder.quant_conv.bias[latent_channels:] = -8.0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under the trapezoidal schedule, which is updated every step."""
@@ -88,33 +105,57 @@ class AutoencoderTraining(LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Give the loss of one batch of images ``(B, 3, H, W)`` in [-1, 1]."""
-        posterior = self.autoencoder.encode(batch).latent_dist
-        error = self.autoencoder.decode(posterior.sample()).sample.float() - batch
+        posterior = self.autoencoder.encode(amplify_chroma(batch, self.chroma_gain)).latent_dist
+        decoded = amplify_chroma(self.autoencoder.decode(posterior.sample()).sample.float(), 1 / self.chroma_gain)
+        fade = min(1.0, max(0.0, self.global_step / self.chroma_steps - 1.0))
+        error = amplify_chroma(decoded - batch, self.chroma_gain + fade * (1 - self.chroma_gain))
         gradients = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        colours = functional.avg_pool2d(error, 8).abs().mean()
         kl = posterior.kl().mean() / (batch.shape[-1] * batch.shape[-2])
-        loss = error.abs().mean() + error.square().mean() + self.kl_weight * kl
-        loss = loss + self.gradient_weight * gradients + self.colour_weight * colours
+        loss = error.square().mean() + fade * (error.abs().mean() + self.gradient_weight * gradients)
+        loss = loss + self.kl_weight * kl + self.whitening * correlation(posterior.mode().float())
         self.log("train_loss", loss, prog_bar=True)
-        return loss
+        return cast(Tensor, loss)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the PSNR in dB of D(E(x)), clamped, against held-out images."""
         images = batch[0]
-        latent = self.autoencoder.encode(images).latent_dist.mode()
-        reconstruction = self.autoencoder.decode(latent).sample.float().clamp(-1, 1)
-        mse = functional.mse_loss(reconstruction, images, reduction="none").mean(dim=(1, 2, 3))
-        self.log("val_psnr_db", (10 * torch.log10(4 / mse)).mean(), prog_bar=True, batch_size=len(images))
+        latent = self.autoencoder.encode(amplify_chroma(images, self.chroma_gain)).latent_dist.mode()
+        decoded = amplify_chroma(self.autoencoder.decode(latent).sample.float(), 1 / self.chroma_gain)
+        self.log("val_psnr_db", psnr_db(decoded.clamp(-1, 1), images).mean(), prog_bar=True, batch_size=len(images))
 
     def on_train_end(self) -> None:
         """Save the autoencoder under the run directory, with the scaling that gives latents unit standard deviation."""
-        if self.trainer.is_global_zero and self.trainer.datamodule is not None:
+        if self.trainer.is_global_zero:
             self.export(Path(self.trainer.default_root_dir) / "codec")
 
     @torch.no_grad()
     def export(self, directory: Path) -> None:
-        """Write ``config.json`` and the weights as safetensors into ``directory``."""
-        loader = self.trainer.datamodule.val_dataloader()
-        latents = [self.autoencoder.encode(x.to(self.device)).latent_dist.mode().flatten() for (x,) in loader]
-        self.autoencoder.register_to_config(scaling_factor=round(1 / float(torch.cat(latents).std()), 5))
-        self.autoencoder.save_pretrained(directory)
+        """Write ``config.json`` and the weights as safetensors into ``directory``.
+
+        The chroma gain goes into the weights, and the held-out images decide the scaling.
+        """
+        model = copy.deepcopy(self.autoencoder).eval()
+        first, last = model.encoder.conv_in, model.decoder.conv_out
+        colours = amplify_chroma(torch.eye(3, device=self.device)[..., None], self.chroma_gain)[..., 0].T
+        back = torch.linalg.inv(colours)
+        first.weight.copy_(torch.einsum("ocij,cd->odij", first.weight, colours))
+        last.weight.copy_(torch.einsum("cd,doij->coij", back, last.weight))
+        last.bias.copy_(back @ last.bias)
+        loader = self.trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        latents = torch.cat([model.encode(images.to(self.device)).latent_dist.mode().flatten() for (images,) in loader])
+        model.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
+        model.save_pretrained(directory)
+
+
+def amplify_chroma(image: Tensor, gain: float) -> Tensor:
+    """Multiply the distance of each pixel of ``(B, 3, ...)`` from its BT.601 luminance by ``gain``; a linear map of colours."""
+    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, *(1,) * (image.ndim - 2))
+    luminance = (image * weights).sum(1, keepdim=True)
+    return luminance + gain * (image - luminance)
+
+
+def correlation(latent: Tensor) -> Tensor:
+    """Give the squared distance of mean and covariance of the channels of ``(B, C, h, w)`` from 0 and the identity."""
+    channels = latent.transpose(0, 1).flatten(1)
+    covariance = torch.cov(channels) - torch.eye(len(channels), device=latent.device)
+    return covariance.square().sum() + channels.mean(1).square().sum()

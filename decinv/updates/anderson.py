@@ -25,8 +25,8 @@ class Anderson(UpdateRule):
 
     The second term is a Gaussian prior around the first step y_0. It keeps latent directions that the image hardly shows from
     drifting as long as the linear model behind the mixing is wrong: e_k is the squared error of that model's last prediction
-    of r_k, or ``decay`` times its predecessor where that is more. Where D is linear or nearly so, it vanishes and plain
-    Anderson acceleration remains.
+    of r_k (the first predicts no change), or ``decay`` times its predecessor where that is more. Where D is linear or nearly
+    so, it vanishes and plain Anderson acceleration remains.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Anderson(UpdateRule):
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
             pixel_weight: Weight of the pixel residual in r, at least 0; 0 mixes by the latent residual alone.
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
-            ridge: Regularisation of the normal equations, relative to their diagonal, above 0.
+            ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -88,7 +88,7 @@ class Anderson(UpdateRule):
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take the pixel residual."""
-        self._mismatch = evaluation.mismatch.flatten(1)
+        self._mismatch = evaluation.mismatch.flatten(1).to(self.point.dtype)
 
     def update(self) -> None:
         """Remember this iterate, and mix."""
@@ -96,14 +96,13 @@ class Anderson(UpdateRule):
         moved = self.point.flatten(1) - self.param_groups[0]["lr"] * residual
         if self._state is None:
             self._state = self._begin(moved, residual)
-            error = self._error(self._state, residual)
-            self._state.error.copy_(error)
-            self._state.doubt.copy_(_dot(error, error))
+            self._state.error.copy_(self._error(self._state, residual))
+            self._state.predicted.copy_(self._state.error)
             self.point.copy_(moved.view_as(self.point))
             return
         state = self._state
         error = self._error(state, residual)
-        surprise = error - state.predicted if self._count else error - state.error
+        surprise = error - state.predicted
         state.doubt.copy_(torch.maximum(_dot(surprise, surprise), self.decay * state.doubt))
         if self._slots:
             self._remember(state, moved, error)
@@ -126,9 +125,11 @@ class Anderson(UpdateRule):
         pixels = 0 if self._mismatch is None or self.pixel_weight == 0 else self._mismatch.shape[1]
         latents = residual.shape[1] if pixels == 0 or self.latent_weight > 0 else 0
         gram = moved.new_zeros(rows, m, m, dtype=torch.float64)
-        distance = _dot(residual, residual).clamp_min(TINY)
+        distance = _dot(residual, residual)
+        distance = torch.where(distance > 0, distance, 1.0)
         mismatch = residual if self._mismatch is None else self._mismatch
-        image_distance = _dot(mismatch, mismatch).clamp_min(TINY)
+        image_distance = _dot(mismatch, mismatch)
+        image_distance = torch.where(image_distance > 0, image_distance, 1.0)
         return _State(
             first=moved.clone(),
             distance=distance,
@@ -164,9 +165,10 @@ class Anderson(UpdateRule):
         prior = (self.pull * state.doubt / state.distance)[:, None]
         system = (state.gram + prior[..., None] * state.spread)[:, :m, :m]
         right = (_dots(state.changes, error) + prior * _dots(state.moves, moved - state.first))[:, :m]
-        scale = system.diagonal(dim1=1, dim2=2).clamp_min(TINY).rsqrt()
+        diagonal = system.diagonal(dim1=1, dim2=2)
+        diagonal.add_(self.ridge * _dot(error, error)[:, None]).clamp_min_(TINY)
+        scale = diagonal.rsqrt()
         system = system * scale[:, :, None] * scale[:, None, :]
-        system.diagonal(dim1=1, dim2=2).add_(self.ridge)
         solution = torch.linalg.solve_ex(system, (right * scale)[..., None])[0][..., 0] * scale
         weights = state.gram.new_zeros(len(system), self._slots)
         weights[:, :m] = torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)
@@ -178,7 +180,7 @@ class _State(NamedTuple):
 
     Attributes:
         first: The first step y_0, ``(B, N)``.
-        distance: Its squared length ``||T(z_0)||^2``, ``(B,)``, float64.
+        distance: The squared length ``||T(z_0)||^2``, or 1 where that is 0, ``(B,)``, float64.
         pixel_scale: What the pixel residual is multiplied by in r, ``(B,)``.
         latent_scale: What the latent residual is multiplied by in r, ``(B,)``.
         moved: The last step y_{k-1}, ``(B, N)``.

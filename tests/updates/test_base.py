@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from decinv.problems.base import Evaluation
 from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, as_rule
 
 
@@ -36,7 +37,7 @@ def test_a_closure_runs_first_and_gives_the_loss() -> None:
     [
         ForwardStep,
         lambda params: InertialKM(params, lr=0.1, momentum=0.3),
-        lambda params: Anderson(params, mix_pixels=False),
+        Anderson,
         lambda params: as_rule(torch.optim.Adam(params, lr=0.1)),
         lambda params: Scheduled(params, ForwardStep, lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)),
     ],
@@ -50,6 +51,7 @@ def test_autocast_does_not_round_an_update(factory) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             for _ in range(5):
                 parameter.grad = (parameter.detach() - 0.37) * torch.linspace(0.3, 1.3, 6)
+                rule.observe(Evaluation(parameter.grad, parameter.grad.norm(dim=1), 0.7 * parameter.grad))
                 rule.step()
         results.append(parameter.detach().clone())
     assert torch.equal(*results)

@@ -1,0 +1,173 @@
+"""The Python front door gives what the solver gives, and says what is wrong with its input."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import decinv
+from decinv.api import load_update
+from decinv.codecs import LinearCodec
+from decinv.problems import GradientProblem
+from decinv.updates import Anderson, ForwardStep, Scheduled
+
+UPDATES = Path(__file__).parents[1] / "configs" / "update"
+
+
+@pytest.fixture
+def codec() -> LinearCodec:
+    return LinearCodec()
+
+
+def images(codec: LinearCodec, count: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    latent = 0.3 * torch.randn(count, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return codec.decode(latent).clamp(-1, 1), latent
+
+
+def test_invert_finds_the_fixed_point(codec):
+    image, _ = images(codec)
+    result = decinv.invert(image, codec)
+    assert result.latent.shape == (5, 4, 4, 4)
+    assert result.latent.dtype == torch.float32
+    assert set(result.status) == {decinv.Status.CONVERGED}
+    assert torch.allclose(result.latent, codec.fixed_point(image), atol=1e-4)
+    recomputed = codec.encode(codec.decode(result.latent)) - codec.encode(image)
+    relative = recomputed.flatten(1).norm(dim=1) / codec.encode(image).flatten(1).norm(dim=1)
+    assert torch.allclose(result.residual, relative, atol=2e-6)
+
+
+def test_history_has_one_row_an_iteration_and_is_nan_after_the_end(codec):
+    image, _ = images(codec)
+    result = decinv.invert(image, codec, batch_size=2)
+    assert result.history.shape == (int(result.iterations.max()), 5)
+    for sample in range(5):
+        count = int(result.iterations[sample])
+        assert result.history[:count, sample].isfinite().all()
+        assert result.history[count:, sample].isnan().all()
+        assert result.history[:count, sample].min() == result.residual[sample]
+
+
+def test_max_iters_bounds_evaluations(codec):
+    image, _ = images(codec)
+    result = decinv.invert(image, codec, max_iters=3, rtol=0)
+    assert result.evaluations.tolist() == [3] * 5
+    assert set(result.status) == {decinv.Status.MAX_ITERS}
+
+
+@pytest.mark.parametrize("path", sorted(UPDATES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_fragment_gives_an_update_rule(codec, path):
+    image, _ = images(codec, 2)
+    result = decinv.invert(image, codec, update=path, max_iters=4, rtol=0, patience=None)
+    assert result.latent.isfinite().all()
+    assert result.iterations.tolist() == [4, 4]
+
+
+def test_fragment_equals_the_callable(codec):
+    image, _ = images(codec, 2)
+    by_path = decinv.invert(image, codec, update=str(UPDATES / "forward_step.yaml"), max_iters=6)
+    by_call = decinv.invert(image, codec, update=lambda params: ForwardStep(params, lr=1.0), max_iters=6)
+    assert torch.equal(by_path.latent, by_call.latent)
+
+
+def test_paper_adam_fragment_follows_the_published_schedule(codec):
+    rule = load_update(UPDATES / "paper_adam.yaml")([torch.nn.Parameter(torch.zeros(1, 4))])
+    assert isinstance(rule, Scheduled)
+    rule.reset(20)
+    rates = []
+    for _ in range(20):
+        rates.append(rule.param_groups[0]["lr"])
+        rule.point.grad = torch.ones(1, 4)
+        rule.step()
+    assert rates[:2] == pytest.approx([0.005, 0.01])
+    assert rates[2] == pytest.approx(0.01)
+    assert rates[16:] == pytest.approx([rates[15]] * 4)
+
+
+def test_stock_optimizers_and_the_gradient_problem(codec):
+    image, _ = images(codec, 2)
+    result = decinv.invert(image, codec, lambda p: torch.optim.SGD(p, lr=0.4), max_iters=60, problem=GradientProblem)
+    assert torch.allclose(result.latent, codec.fixed_point(image), atol=1e-3)
+
+
+def test_a_result_does_not_depend_on_batch_mates(codec):
+    image, _ = images(codec)
+    together = decinv.invert(image, codec)
+    for sample in range(5):
+        alone = decinv.invert(image[sample : sample + 1], codec)
+        assert torch.allclose(alone.latent[0], together.latent[sample], atol=1e-5)
+
+
+def test_a_nan_image_costs_the_others_nothing(codec):
+    image, _ = images(codec)
+    broken = image.clone()
+    broken[2, 0, 0, 0] = torch.nan
+    result = decinv.invert(broken, codec)
+    assert result.status[2] is decinv.Status.DIVERGED
+    others = [0, 1, 3, 4]
+    assert torch.allclose(result.latent[others], decinv.invert(image, codec).latent[others], atol=1e-5)
+
+
+def test_no_image_gives_an_empty_result(codec):
+    result = decinv.invert(torch.empty(0, 3, 8, 8), codec)
+    assert result.latent.shape == (0, 4, 2, 2)
+    assert result.status == ()
+
+
+def test_pil_images_and_paths_are_read_and_padded(codec, tmp_path):
+    image = Image.effect_noise((10, 9), 60).convert("RGB")
+    image.save(tmp_path / "a.png")
+    result = decinv.invert([image, tmp_path / "a.png", str(tmp_path / "a.png")], codec)
+    assert result.latent.shape == (3, 4, 3, 3)
+    assert torch.allclose(result.latent[0], result.latent[1], atol=1e-5)
+
+
+def test_an_unreadable_file_is_one_row(codec, tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    result = decinv.invert([tmp_path / "b.png", tmp_path / "a.png"], codec)
+    assert result.status[0] is decinv.Status.UNREADABLE
+    assert result.latent[0].isnan().all()
+    assert result.latent[1].isfinite().all()
+    assert result.iterations[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "error", "message"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), TypeError, "float tensor in .-1, 1."),
+        (torch.full((1, 3, 8, 8), 255.0), ValueError, r"pixels in \[-1, 1\]"),
+        (torch.zeros(3, 8, 8), ValueError, r"shape \(B, 3, H, W\)"),
+        (torch.zeros(1, 3, 9, 8), ValueError, "multiples of 4"),
+        ("one.png", TypeError, "list of PIL images"),
+    ],
+)
+def test_bad_images_get_one_clear_sentence(codec, argument, error, message):
+    with pytest.raises(error, match=message):
+        decinv.invert(argument, codec)
+
+
+def test_images_of_two_sizes_are_refused(codec):
+    with pytest.raises(ValueError, match="one size, but got 8 x 8, 8 x 16"):
+        decinv.invert([Image.new("RGB", (8, 8)), Image.new("RGB", (16, 8))], codec)
+
+
+def test_a_missing_or_wrong_fragment_is_named(codec, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        decinv.invert(torch.zeros(1, 3, 8, 8), codec, update="nowhere.yaml")
+    path = tmp_path / "typo.yaml"
+    path.write_text("class_path: decinv.updates.Anderson\ninit_args: {histroy: 3}\n")
+    with pytest.raises(ValueError, match="histroy"):
+        decinv.invert(torch.zeros(1, 3, 8, 8), codec, update=path)
+
+
+def test_defaults_are_those_of_the_module():
+    import inspect
+
+    from decinv.modules import DecoderInversion
+
+    ours = inspect.signature(decinv.invert).parameters
+    theirs = inspect.signature(DecoderInversion.__init__).parameters
+    for name in ("update", "max_iters", "rtol", "patience", "last_iterate"):
+        assert ours[name].default == theirs[name].default
+    assert ours["update"].default is Anderson

@@ -1,0 +1,71 @@
+"""Every YAML in configs/ runs."""
+
+from pathlib import Path
+
+import pytest
+
+from decinv.cli import run
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.batch_size=2"]
+LINEAR = ["--model.codec=LinearCodec", "--model.codec.stride=8"]
+SHORT = [*LINEAR, "--model.max_iters=3", "--data.limit=2"]
+
+
+def fit(tmp_path, config, *options):
+    return run(["fit", "-c", str(CONFIGS / config), *without_bar(tmp_path, config), *options, "--out", str(tmp_path / "run")])
+
+
+def without_bar(tmp_path, config):
+    """Lightning refuses a progress bar among the callbacks where bars are switched off."""
+    del tmp_path
+    return QUICK[:1] if "inversion" in config else QUICK[:2]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_jobs(tmp_path, path):
+    options = LINEAR + ["--data.limit=2"] if "encoder" in path.stem else SHORT
+    cli = fit(tmp_path, path.name, *options)
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    table = (tmp_path / "run" / "results.csv").read_text().splitlines()
+    assert len(table) == 3
+    assert len(list((tmp_path / "run" / "latents").rglob("*.safetensors"))) == 2
+    assert cli.trainer.global_step == (0 if "encoder" in path.stem else 2)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("update/*.yaml")), ids=lambda path: path.stem)
+def test_update_fragments(tmp_path, path):
+    job = "gradient_inversion.yaml" if path.stem.startswith("gradient") else "decoder_inversion.yaml"
+    cli = fit(tmp_path, job, *SHORT, "--model.update", str(path))
+    assert (tmp_path / "run" / "results.csv").is_file()
+    assert cli.trainer.global_step > 0
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("codec/*.yaml")), ids=lambda path: path.stem)
+def test_codec_fragments(tmp_path, path):
+    fit(tmp_path, "decoder_inversion.yaml", "--model.max_iters=2", "--data.limit=1", "--model.codec", str(path))
+    assert "MAX_ITERS" in (tmp_path / "run" / "results.csv").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("data/*.yaml")), ids=lambda path: path.stem)
+def test_data_fragments(tmp_path, path):
+    size = ["--data.count=2"] if "generated" in path.stem else ["--data.limit=2"]
+    options = ["--data", str(path), *size, *LINEAR, "--model.max_iters=3"]
+    fit(tmp_path, "decoder_inversion.yaml", *options)
+    assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
+def test_training_of_the_bundled_codec(tmp_path):
+    cli = run(
+        [
+            "fit",
+            *("-c", str(CONFIGS / "train" / "autoencoder.yaml"), "--out", str(tmp_path / "run"), *QUICK),
+            *("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.precision=32-true", "--trainer.callbacks=[]"),
+            *("--data.num_workers=0", "--data.size=16", "--data.validation_count=2"),
+            *("--model.block_out_channels=[8,8]", "--model.norm_num_groups=4"),
+        ]
+    )
+    assert cli.trainer.global_step == 2
+    assert (tmp_path / "run" / "codec" / "diffusion_pytorch_model.safetensors").is_file()
