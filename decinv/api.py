@@ -67,7 +67,7 @@ def invert(
     factory = load_update(update) if isinstance(update, str | Path) else update
     solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
     parts = []
-    for chunk in pixels.split(batch_size):
+    for chunk in torch.split(pixels, batch_size):
         solver.start(problem(codec, chunk.to(codec.device, torch.float32)))
         while not solver.done:
             solver.step()

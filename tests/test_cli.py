@@ -9,7 +9,13 @@ import yaml
 from decinv.cli import main, run
 
 JOB = str(Path(__file__).parents[1] / "configs" / "decoder_inversion.yaml")
-QUICK = ["--trainer.accelerator=cpu", "--model.codec=LinearCodec", "--model.codec.stride=8", "--data.limit=2", "--data.batch_size=1"]
+QUICK = [
+    "--trainer.accelerator=cpu",
+    "--model.codec=LinearCodec",
+    "--model.codec.stride=8",
+    "--data.limit=2",
+    "--data.batch_size=1",
+]
 
 
 def test_a_run_leaves_everything_in_its_directory(tmp_path, monkeypatch):
@@ -21,7 +27,7 @@ def test_a_run_leaves_everything_in_its_directory(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
     with (tmp_path / "first" / "results.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
-    expected = "name status iterations evaluations residual psnr_db nmse_db seconds peak_mib".split()
+    expected = ["name", "status", "iterations", "evaluations", "residual", "psnr_db", "nmse_db", "seconds", "peak_mib"]
     assert set(expected) <= set(rows[0])
     assert {row["status"] for row in rows} == {"CONVERGED"}
     assert all(float(row["residual"]) <= 1e-5 for row in rows)
@@ -93,7 +99,10 @@ def test_subcommands_that_make_no_sense_are_absent(capsys, subcommand):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("model", {"DecoderInversion": ["max_iters", "rtol", "patience", "last_iterate"], "GradientInversion": ["checkpointing"]}),
+        (
+            "model",
+            {"DecoderInversion": ["max_iters", "rtol", "patience", "last_iterate"], "GradientInversion": ["checkpointing"]},
+        ),
         ("data", {"ImageData": ["root", "batch_size", "crop", "limit"], "GeneratedData": ["perturbation", "seed"]}),
     ],
 )

@@ -8,9 +8,10 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
 
-BENCHMARKS: dict[str, Any] = {"decoder": decoder}
+BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec}
 """All benchmarks: functions whose parameters are the command's options."""
 
 PACKAGE = Path(__file__).parents[1]

@@ -80,6 +80,10 @@ class UpdateRule(Optimizer, ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.autocast(self.point.device.type, enabled=False):
+        device = self.point.device.type
+        if torch.is_autocast_enabled(device):  # leaving autocast costs as much as a small update
+            with torch.autocast(device, enabled=False):
+                self.update()
+        else:
             self.update()
         return loss

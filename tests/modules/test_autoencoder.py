@@ -33,8 +33,8 @@ def tiny(**options):
 def trained(tmp_path_factory):
     """Two steps of training; the module, and the directory of the run."""
     directory = tmp_path_factory.mktemp("run")
-    module = tiny()
     with torch.random.fork_rng():
+        module = tiny()
         Trainer(
             max_steps=2,
             accelerator="cpu",
