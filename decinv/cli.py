@@ -2,13 +2,12 @@
 
 import logging
 import sys
-import traceback
 import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import lazy_instance  # type: ignore[attr-defined]
+from jsonargparse.typing import lazy_instance
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,8 +17,7 @@ import decinv.codecs
 import decinv.data
 import decinv.modules
 import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
-
-PACKAGE = Path(__file__).parent
+from decinv.errors import own_sentence
 
 
 class DecinvCLI(LightningCLI):
@@ -120,21 +118,9 @@ def main(args: ArgsType = None) -> int:
     try:
         run(args)
     except (ValueError, TypeError, OSError) as error:
-        sentence = _own_sentence(error)
+        sentence = own_sentence(error)
         if sentence is None:
             raise
         print(f"decinv: error: {sentence}", file=sys.stderr)
         return 2
     return 0
-
-
-def _own_sentence(error: BaseException | None) -> str | None:
-    """Give the text of the first exception among ``error`` and its causes that this package raised, or ``None``.
-
-    The parser wraps what a constructor raises in a description of all that it tried.
-    """
-    while error is not None:
-        if Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(PACKAGE):
-            return str(error)
-        error = error.__cause__
-    return None

@@ -1,20 +1,17 @@
 """Run a benchmark: ``python -m decinv.benchmark decoder --out DIR``."""
 
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
 
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
+from decinv.errors import own_sentence
 
 BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec}
 """All benchmarks: functions whose parameters are the command's options."""
-
-PACKAGE = Path(__file__).parents[1]
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -29,10 +26,10 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         auto_cli(BENCHMARKS, args=None if args is None else list(args), as_positional=False, prog="python -m decinv.benchmark")
     except (ValueError, TypeError, OSError) as error:
-        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if not raised_in.is_relative_to(PACKAGE):
+        sentence = own_sentence(error)
+        if sentence is None:
             raise
-        print(f"decinv.benchmark: error: {error}", file=sys.stderr)
+        print(f"decinv.benchmark: error: {sentence}", file=sys.stderr)
         return 2
     return 0
 

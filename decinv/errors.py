@@ -1,0 +1,18 @@
+"""Telling this package's own sentences about bad input from exceptions that are bugs."""
+
+import traceback
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def own_sentence(error: BaseException | None) -> str | None:
+    """Give the text of the first exception among ``error`` and its causes that this package raised, or ``None``.
+
+    A parser wraps what a constructor raises in a description of all that it tried; the cause is the sentence to show.
+    """
+    while error is not None:
+        if Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(PACKAGE):
+            return str(error)
+        error = error.__cause__
+    return None

@@ -1,0 +1,50 @@
+"""The shipped codec is what its model card says, and the default inverts it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import decinv
+from decinv.codecs.autoencoder import BUNDLED
+from decinv.data import generate, procedural_batch
+from decinv.metrics import nmse_db, psnr_db
+
+PAPER_ADAM = Path(__file__).parents[1] / "configs" / "update" / "paper_adam.yaml"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return decinv.load_codec("bundled")
+
+
+def test_it_is_small_and_of_the_stated_kind(codec):
+    assert sum(file.stat().st_size for file in BUNDLED.iterdir()) < 16e6
+    assert type(codec.model).__name__ == "AutoencoderKL"
+    assert (codec.stride, codec.latent_channels) == (8, 4)
+    assert (BUNDLED / "README.md").is_file()
+
+
+@torch.no_grad()
+def test_it_reconstructs_held_out_images_in_their_colours(codec):
+    images = procedural_batch(16, 64, seed=0)
+    latent = codec.encode(images)
+    decoded = codec.decode(latent).clamp(-1, 1)
+    assert psnr_db(decoded, images).mean() > 23
+    assert (decoded - images).mean(dim=(0, 2, 3)).abs().max() < 0.03
+    assert codec.scaling.apply(latent).std() == pytest.approx(1, abs=0.1)
+
+
+def test_the_default_finds_the_true_latents(codec):
+    batch = generate(codec, count=4, size=64, seed=1000)
+    truth = codec.scaling.apply(batch.latent)
+    encoder = nmse_db(codec.scaling.apply(codec.encode(batch.image)), truth)
+    few = decinv.invert(batch.image, codec, max_iters=5)
+    many = decinv.invert(batch.image, codec, max_iters=20)
+    few_db, many_db = (nmse_db(codec.scaling.apply(result.latent), truth) for result in (few, many))
+    assert few_db.mean() < encoder.mean() - 6
+    assert many_db.mean() < few_db.mean()
+    assert (many_db < encoder + 0.5).all()
+    assert all(status.ok for status in many.status)
+    paper = decinv.invert(batch.image, codec, update=PAPER_ADAM, max_iters=20)
+    assert few_db.mean() < nmse_db(codec.scaling.apply(paper.latent), truth).mean()
