@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import decinv
-from decinv.codecs.autoencoder import BUNDLED
+from decinv.codecs.loading import BUNDLED
 from decinv.data import generate, procedural_batch
 from decinv.metrics import nmse_db, psnr_db
 

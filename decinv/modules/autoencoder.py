@@ -79,6 +79,7 @@ class AutoencoderTraining(LightningModule):
             layers_per_block=layers_per_block,
             latent_channels=latent_channels,
             norm_num_groups=norm_num_groups,
+            force_upcast=False,
         )
         self.lr = lr
         self.weight_decay = weight_decay

@@ -32,9 +32,9 @@ class Anderson(UpdateRule):
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        lr: float = 1.0,
+        lr: float = 0.5,
         history: int = 20,
-        pull: float = 2.0,
+        pull: float = 0.2,
         decay: float = 0.5,
         pixel_weight: float = 1.0,
         latent_weight: float = 0.3,
@@ -44,7 +44,7 @@ class Anderson(UpdateRule):
 
         Args:
             params: The one parameter that holds the latents.
-            lr: Step size rho of each mixed forward step, above 0.
+            lr: Step size rho of each mixed forward step, above 0; below 1, since E(D(z)) overshoots on some images.
             history: Number of iterates to mix, at least 1; 1 is the forward step. Each takes the memory of one image.
             pull: Weight of the prior around the first step, at least 0; 0 is plain Anderson acceleration.
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
