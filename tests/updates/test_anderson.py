@@ -246,7 +246,9 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
     for row in range(3):
         alone = solve(codec, image[row : row + 1], **options)
         assert alone.iterations.item() == together.iterations[row]
-        torch.testing.assert_close(alone.latent[0], together.latent[row], rtol=0, atol=1e-5)  # rtol of the stop
+        # Both stop somewhere below rtol, which leaves rtol times the size of E(x) over the least eigenvalue.
+        bound = 2e-5 * float(codec.encode(image[row : row + 1]).norm()) / min(codec.eigenvalues)
+        assert float((alone.latent[0] - together.latent[row]).norm()) <= bound
 
 
 @pytest.mark.parametrize(
