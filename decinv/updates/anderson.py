@@ -214,4 +214,4 @@ def _dot(one: Tensor, other: Tensor) -> Tensor:
 
 def _dots(rows: Tensor, one: Tensor) -> Tensor:
     """Give the inner products of ``rows`` ``(B, m, M)`` with ``one`` ``(B, M)``, ``(B, m)``, float64."""
-    return torch.bmm(rows, one[:, :, None])[..., 0].double()
+    return torch.bmm(one[:, None, :], rows.mT)[:, 0].double()
