@@ -1,14 +1,14 @@
 """The inversion as a LightningModule: one epoch is one chunk of samples, one training step one update."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from decinv.batch import Batch
 from decinv.codecs.base import Codec
@@ -94,8 +94,7 @@ class Inversion(LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, Optimizer) or hasattr(optimizer, "step")
+        optimizer = cast(LightningOptimizer, self.optimizers())
         self.solver.step(optimizer.step)
 
     @property
