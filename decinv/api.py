@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from decinv.batch import check_images
 from decinv.codecs.base import Codec
-from decinv.data.padding import pad_to_multiple
-from decinv.data.reading import UnreadableImageError, from_pil, read_image
+from decinv.images.padding import pad_to_multiple
+from decinv.images.reading import UnreadableImageError, from_pil, read_image
 from decinv.memory import is_out_of_memory, release
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem

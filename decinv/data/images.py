@@ -7,8 +7,8 @@ from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample
 from decinv.data.indexed import IndexedData
 from decinv.data.listing import list_images
-from decinv.data.padding import crop_to_multiple, pad_to_multiple
-from decinv.data.reading import MAX_PIXELS, UnreadableImageError, read_image
+from decinv.images.padding import crop_to_multiple, pad_to_multiple
+from decinv.images.reading import MAX_PIXELS, UnreadableImageError, read_image
 from decinv.runs import Input
 
 

@@ -11,8 +11,8 @@ def main(args: list[str] | None = None) -> int:
     """Write ``results.csv`` and say what it holds.
 
     Returns:
-        The exit status: 0 if every input has a usable latent, 3 if all are done and some failed, 1 if any is missing, 2 if there
-        is no run.
+        The exit status: 0 if every input has a usable latent, 3 if all are done and some failed, 1 if any is missing, 2 if
+        there is no run.
     """
     parser = ArgumentParser(prog="python -m decinv.runs", description=__doc__)
     parser.add_argument("run", help="directory of a run")

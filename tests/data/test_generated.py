@@ -35,7 +35,7 @@ def test_decoding_the_latent_gives_the_image():
 def test_images_go_through_an_8_bit_file_unchanged(tmp_path):
     from PIL import Image
 
-    from decinv.data import read_image
+    from decinv.images import read_image
 
     image = generate(CODEC, count=1, size=32).image[0]
     pixels = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()

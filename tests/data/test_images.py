@@ -7,7 +7,8 @@ from lightning import Trainer
 from PIL import Image
 
 from decinv.codecs import LinearCodec
-from decinv.data import ImageData, pad_to_multiple, read_image
+from decinv.data import ImageData
+from decinv.images import pad_to_multiple, read_image
 from decinv.modules import DecoderInversion
 
 

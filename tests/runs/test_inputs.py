@@ -5,7 +5,8 @@ from decinv.runs import Input, InputList
 
 def test_any_name_survives(tmp_path):
     names = ["a.png", "new\nline", 'quo"te', "猫/é.png", "sur\udcffrogate", "back\\slash", " ", "tab\t", "\r"]
-    items = [Input(number, name, f"/photos/{name}", part) for number, (name, part) in enumerate(zip(names, [None, 3, "k"] * 3))]
+    parts = [None, 3, "k"] * 3
+    items = [Input(number, name, f"/photos/{name}", parts[number]) for number, name in enumerate(names)]
     made = InputList.create(tmp_path / "run" / "inputs.jsonl", lambda: items)
     assert list(made) == items
     assert len(made) == len(items)

@@ -7,9 +7,7 @@ from decinv.runs.table import append_rows, format_rows, read_rows, write_rows
 from decinv.status import Status
 
 ROWS = (
-    Row(
-        "a.png", Status.CONVERGED, 3, 4, 1.5e-6, float("inf"), 20.25, float("-inf"), 0.5, 7.0, 0, "latents/00000000.safetensors"
-    ),
+    Row("a.png", Status.CONVERGED, 3, 4, 1.5e-6, float("inf"), 20.25, float("-inf"), 0.5, 7.0, 0, "latents/0.safetensors"),
     Row('new\nline, "quoted"\r', Status.UNREADABLE, number=1, reason="It is no image, sadly."),
     Row("猫.png", Status.MAX_ITERS, 50, 50, 0.25, number=2),
 )
