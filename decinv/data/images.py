@@ -63,8 +63,7 @@ class ImageData(IndexedData):
             FileNotFoundError: If there is no image at ``root``.
             ValueError: If names are not unique, or a manifest cannot be read.
         """
-        entries = list_images(self.root)[: self.limit]
-        return tuple(Input(number, name, str(path)) for number, (name, path) in enumerate(entries))
+        return list_images(self.root)[: self.limit]
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Read an image, and pad or crop it."""
