@@ -94,14 +94,16 @@ def _named(paths: Iterable[str], root: Path) -> list[Entry]:
 
 def _text(manifest: Path) -> list[Entry]:
     lines = (line.strip() for line in _read(manifest).splitlines())
-    return [_located(line, None, manifest) for line in lines if line and not line.startswith("#")]
+    folder = os.path.abspath(manifest.parent)
+    return [_located(line, None, folder) for line in lines if line and not line.startswith("#")]
 
 
 def _table(manifest: Path) -> list[Entry]:
     rows = csv.DictReader(_read(manifest).splitlines())
     if "path" not in (rows.fieldnames or ()):
         raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {list(rows.fieldnames or ())}.")
-    return [_located(row["path"].strip(), (row.get("name") or "").strip(), manifest) for row in rows if row["path"]]
+    folder = os.path.abspath(manifest.parent)
+    return [_located(row["path"].strip(), (row.get("name") or "").strip(), folder) for row in rows if row["path"]]
 
 
 def _read(manifest: Path) -> str:
@@ -111,13 +113,12 @@ def _read(manifest: Path) -> str:
         raise ValueError(f"Expected a manifest in UTF-8, but {str(manifest)!r} is not: {error}.") from error
 
 
-def _located(line: str, name: str | None, manifest: Path) -> Entry:
-    """Find the path of one line of a manifest, and name it after itself where it has no name."""
-    folder = Path(os.path.abspath(manifest.parent))
-    path = Path(os.path.normpath(folder / line))
-    inside = path.is_relative_to(folder)
-    below = path.relative_to(folder if inside else path.anchor).as_posix()
-    return name or _printable(below), str(path)
+def _located(line: str, name: str | None, folder: str) -> Entry:
+    """Find the path of one line of a manifest in ``folder``, and name it after itself where it has no name."""
+    path = os.path.normpath(os.path.join(folder, line))
+    within = os.path.join(folder, "")
+    below = path[len(within) :] if path.startswith(within) else os.path.splitdrive(path)[1].lstrip(os.sep)
+    return name or _printable(below.replace(os.sep, "/")), path
 
 
 def _printable(name: str) -> str:

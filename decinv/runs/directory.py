@@ -11,7 +11,7 @@ from decinv.rows import Row
 from decinv.runs.inputs import Input, InputList
 from decinv.runs.latents import names_in, read_latent
 from decinv.runs.share import Share
-from decinv.runs.table import append_rows, format_rows, parse_row, read_cells, write_rows
+from decinv.runs.table import append_rows, format_cells, parse_row, read_cells, write_rows
 
 NUMBER, NAME, LATENTS = (Row._fields.index(column) for column in ("number", "name", "latents"))
 
@@ -118,7 +118,7 @@ class RunDirectory:
         """Drop from a share's table what an interruption left torn, and rows whose latents were lost since."""
         table = self.table(share)
         if table.exists():
-            write_rows(table, (format_rows([cells]) for cells in self.valid_cells(table)))
+            write_rows(table, (format_cells(cells) for cells in self.valid_cells(table)))
 
     def rows(self) -> Iterator[Row]:
         """Give the rows of all processes, table by table."""

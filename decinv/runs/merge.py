@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from decinv.rows import Row
 from decinv.runs.directory import NUMBER, RunDirectory
-from decinv.runs.table import format_rows, read_cells, write_rows
+from decinv.runs.table import format_cells, read_cells, write_rows
 from decinv.status import Status
 
 STATUS = Row._fields.index("status")
@@ -57,7 +57,7 @@ def merge(run: RunDirectory) -> Report:
             number = int(cells[NUMBER])
             if lines[number] is not None:
                 repeated.append(number)
-            lines[number] = format_rows([cells])
+            lines[number] = format_cells(cells)
             by_number[number] = Status[cells[STATUS]]
     statuses.update(status for status in by_number if status is not None)
     write_rows(run.results, (line for line in lines if line is not None))

@@ -1,7 +1,6 @@
 """Tables of results: rows of text that survive a process which dies while it writes them."""
 
 import csv
-import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,16 +15,31 @@ from decinv.status import Status
 HEADER = ",".join(Row._fields) + "\n"
 
 
-def format_rows(rows: Iterable[Iterable[object]]) -> str:
-    """Give rows, of values or of cells, as lines of CSV: empty for what is not known, six digits, statuses by name."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+class _Lines:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        """Give the text."""
+        return text
+
+
+_writer = csv.writer(_Lines(), lineterminator="\n")
+
+
+def format_cells(cells: Iterable[str]) -> str:
+    """Give the cells of a row as a line of CSV."""
+    line: str = _writer.writerow(cells)
+    return line
+
+
+def format_row(row: Row) -> str:
+    """Give a row as a line of CSV: empty cells for what is not known, six digits of numbers, the status by its name."""
+    return format_cells(_cell(value) for value in row)
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a table, which is made where it does not exist, in one write; they are on the disk when this returns."""
-    content = format_rows(rows).encode("utf-8", "backslashreplace")
+    content = "".join(map(format_row, rows)).encode("utf-8", "backslashreplace")
     with path.open("ab", buffering=0) as file:
         if file.tell() == 0:
             content = HEADER.encode() + content
@@ -39,7 +53,7 @@ def write_rows(path: Path, lines: Iterable[str]) -> None:
 
     Args:
         path: The table.
-        lines: Its rows as ``format_rows`` gives them.
+        lines: Its rows as ``format_row`` gives them.
     """
     with replacing(path) as partial, partial.open("wb") as file:
         file.write(HEADER.encode())

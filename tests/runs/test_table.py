@@ -3,7 +3,7 @@
 import pytest
 
 from decinv.rows import Row
-from decinv.runs.table import append_rows, format_rows, read_rows, write_rows
+from decinv.runs.table import append_rows, format_row, read_rows, write_rows
 from decinv.status import Status
 
 ROWS = (
@@ -34,7 +34,7 @@ def test_a_table_cut_anywhere_keeps_the_rows_before(tmp_path):
     path = tmp_path / "table.csv"
     append_rows(path, ROWS)
     whole = path.read_bytes()
-    ends = [len(whole) - sum(len(format_rows([row]).encode()) for row in ROWS[kept:]) for kept in range(4)]
+    ends = [len(whole) - sum(len(format_row(row).encode()) for row in ROWS[kept:]) for kept in range(4)]
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
         kept = sum(cut >= end for end in ends[1:])
@@ -46,6 +46,6 @@ def test_other_tables_and_damage_in_the_middle_are_refused(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="its columns are a, b"):
         list(read_rows(path))
-    write_rows(path, [format_rows(ROWS[:1]), "stray\n", format_rows(ROWS[2:])])
+    write_rows(path, [format_row(ROWS[0]), "stray\n", format_row(ROWS[2])])
     with pytest.raises(ValueError, match=r"\['stray'\]; remove that row"):
         list(read_rows(path))
