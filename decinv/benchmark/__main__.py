@@ -8,9 +8,10 @@ from jsonargparse import auto_cli
 
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
+from decinv.benchmark.soak import soak
 from decinv.errors import own_sentence
 
-BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec}
+BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec, "soak": soak}
 """All benchmarks: functions whose parameters are the command's options."""
 
 
