@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,5 +115,5 @@ def tenths(notes: list[tuple[int, float, float]]) -> list[dict[str, Value]]:
     marks = [next(note for note in notes if note[0] >= total * tenth / 10) for tenth in range(11)]
     return [
         {"images": after[0], "images_per_second": (after[0] - before[0]) / (after[1] - before[1]), "resident_mib": after[2]}
-        for before, after in zip(marks, marks[1:], strict=False)
+        for before, after in pairwise(marks)
     ]
