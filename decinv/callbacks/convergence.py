@@ -1,5 +1,7 @@
 """How the residuals fall over the iterations."""
 
+from typing import NamedTuple
+
 import torch
 from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
@@ -8,14 +10,25 @@ from PIL import Image
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.curves import Curve, Curves
+from decinv.callbacks.curve_tally import Curve, CurveTally
+from decinv.callbacks.curves import Curves
 from decinv.callbacks.run import as_inversion, log_image, log_scalars, run_directory
+from decinv.callbacks.thinning import is_logged
 from decinv.metrics.pixel import PEAK
 from decinv.modules.base import Inversion
 from decinv.problems.base import norms
 
 POINTS = 32
 """Iterations of a chunk that are logged at most; a logger takes some ten microseconds for each value."""
+
+
+class _Seen(NamedTuple):
+    """What an iteration, counted from 0, saw of its active samples ``rows``: ``(A,)`` each."""
+
+    iteration: int
+    rows: Tensor
+    mismatch: Tensor
+    distance: Tensor | None
 
 
 class Convergence(ChunkCallback):
@@ -25,9 +38,13 @@ class Convergence(ChunkCallback):
     NMSE (mean, worst) where the true latents are known; see ``decinv.callbacks.curves.Curves`` for what the values are.
 
     - ``chunks/...``: each chunk's residual (median, worst), active samples and mean NMSE, one chunk after the other: the step
-      is the number of iterations of all chunks so far. Of a long chunk 32 iterations are logged, the last one among them.
-    - ``run/...``: all samples of the run, written at its end; the step is the iteration.
+      is the number of iterations of all chunks so far. Of a long chunk 32 iterations are logged, the last one among them; of
+      the first 1,000 chunks all, then ever fewer, see ``decinv.callbacks.thinning.is_logged``.
+    - ``run/...``: all samples of the run, written at its end; the step is the iteration. The residual's median and quartiles
+      are those of 4,096 samples, drawn uniformly, where there are more; see ``decinv.callbacks.curve_tally.CurveTally``.
     - ``convergence.png`` in the run directory, and the same as the image ``convergence`` of loggers that take images.
+
+    Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known.
     """
 
     def __init__(self, figure: bool = True) -> None:
@@ -37,9 +54,16 @@ class Convergence(ChunkCallback):
             figure: Whether to draw ``convergence.png`` at the end of the run.
         """
         self.figure = figure
+        self._begin()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self._begin()
+
+    def _begin(self) -> None:
         self._truth: Tensor | None = None
-        self._seen: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        self._parts: list[Curves] = []
+        self._seen: list[_Seen] = []
+        self._tally = CurveTally()
         self._offset = 0
 
     def on_train_batch_end(
@@ -50,52 +74,48 @@ class Convergence(ChunkCallback):
         step = module.solver.last
         if step is None or module.batch is None:
             return
-        if batch_idx == 0:
+        if batch_idx == 0 or not self._seen:  # a chunk may begin in its middle, and the one before may have been abandoned
+            self._seen = []
             latent = module.batch.latent
             self._truth = None if latent is None else module.codec.scaling.apply(latent)
         distance = None
         if self._truth is not None:
             truth = self._truth if len(step.rows) == len(self._truth) else self._truth[step.rows]
             distance = norms(step.point - truth)
-        self._seen.append((step.rows, step.mismatch, distance))
+        self._seen.append(_Seen(module.solver.iteration - 1, step.rows, step.mismatch, distance))
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
-        """Log the chunk's curves."""
+        """Add the chunk's curves to those of the run, and log them."""
         seen, self._seen = self._seen, []
-        if not seen:
-            return
+        truth, self._truth = self._truth, None
         residual = chunk.result.history
-        steps = torch.cat([torch.full((len(rows),), index) for index, (rows, _, _) in enumerate(seen)])
-        rows = torch.cat([rows for rows, _, _ in seen]).cpu()
-
-        def table(values: list[Tensor]) -> Tensor:
-            empty = torch.full_like(residual, torch.nan)
-            return empty.index_put((steps, rows), torch.cat(values).to(empty))
-
-        psnr = 10 * torch.log10(PEAK**2 / table([mismatch for _, mismatch, _ in seen]))
+        if not residual.numel():
+            return
+        psnr = 10 * torch.log10(PEAK**2 / _table(residual, seen, [step.mismatch for step in seen]))
         nmse = None
-        if self._truth is not None:
-            distances = table([distance for _, _, distance in seen if distance is not None])
-            nmse = 20 * torch.log10(distances / norms(self._truth).to(distances))
+        if truth is not None:
+            distances = _table(residual, seen, [step.distance for step in seen if step.distance is not None])
+            nmse = 20 * torch.log10(distances / norms(truth).to(distances))
         curves = Curves.of(residual, chunk.result.iterations, nmse, psnr)
-        self._parts.append(curves)
-        if trainer.loggers:
-            summary = curves.summary()
+        self._tally.add(curves)
+        if trainer.loggers and is_logged(trainer.current_epoch):
+            tally = CurveTally()
+            tally.add(curves)
+            summary = tally.summary()
             names = ("residual/median", "residual/worst", "active_samples", "nmse_db/mean")
             _log(trainer, "chunks", {name: summary[name] for name in names if name in summary}, self._offset, POINTS)
         self._offset += len(residual)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the run's curves and draw them."""
-        if not self._parts:
+        if not self._tally.count:
             return
-        curves = Curves.join(self._parts)
-        summary = curves.summary()
+        summary = self._tally.summary()
         _log(trainer, "run", summary)
         if self.figure:
             path = run_directory(trainer) / "convergence.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(summary, curves.residual.shape[1]).savefig(path)
+            draw(summary, self._tally.count).savefig(path)
             with Image.open(path) as image:
                 log_image(trainer, "convergence", image, 0)
 
@@ -141,6 +161,17 @@ def draw(summary: dict[str, Curve], count: int) -> Figure:
     for axis in axes:
         axis.grid(alpha=0.3)
     return figure
+
+
+def _table(like: Tensor, seen: list[_Seen], values: list[Tensor]) -> Tensor:
+    """Arrange the iterations' values in a table ``(K, N)`` on the CPU, nan where there is none."""
+    table = torch.full_like(like, torch.nan)
+    if not values:
+        return table
+    sizes = torch.tensor([len(step.rows) for step in seen])
+    steps = torch.tensor([step.iteration for step in seen]).repeat_interleave(sizes)
+    rows = torch.cat([step.rows for step in seen]).cpu()
+    return table.index_put((steps, rows), torch.cat(values).to(table))
 
 
 def _log(trainer: Trainer, prefix: str, summary: dict[str, Curve], offset: int = 0, points: int | None = None) -> None:

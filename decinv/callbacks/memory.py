@@ -5,11 +5,14 @@ from lightning import Callback, LightningModule, Trainer
 
 from decinv.batch import Batch
 from decinv.callbacks.run import as_inversion, log_scalars
+from decinv.callbacks.thinning import is_logged
 from decinv.memory import PeakMemory
 
 
 class Memory(Callback):
-    """Measure the peak memory of each chunk and log it as ``peak_mib``, one scalar a chunk against the chunk's number.
+    """Measure the peak memory of each chunk and log it as ``peak_mib`` against the chunk's number.
+
+    Of the first 1,000 chunks all are logged, then ever fewer; see ``decinv.callbacks.thinning.is_logged``.
 
     The peak is above what is live when the chunk begins (weights, the chunk's images), from its first encode to its last
     step; decodes of the finished latents are not part of it. See ``decinv.memory.PeakMemory`` for what is counted. On the CPU
@@ -51,7 +54,7 @@ class Memory(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the chunk's figure."""
         self._stop()
-        if self.peak_mib is not None:
+        if self.peak_mib is not None and is_logged(trainer.current_epoch):
             log_scalars(trainer, {"peak_mib": self.peak_mib}, trainer.current_epoch)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -1,5 +1,6 @@
 """What metrics of single samples have in common: the mean over samples with its 95 % interval."""
 
+import math
 from abc import ABC, abstractmethod
 from statistics import NormalDist
 from typing import NamedTuple
@@ -36,7 +37,56 @@ class Interval(NamedTuple):
         used = torch.tensor(len(finite), device=values.device)
         mean = finite.mean() if len(finite) else values.new_tensor(torch.nan)
         deviation = finite.std() if len(finite) > 1 else values.new_tensor(torch.nan)
-        return cls(mean, QUANTILE * deviation / used.sqrt(), used, len(values) - used)
+        return cls(mean, _half_width(deviation, used), used, len(values) - used)
+
+
+class Moments:
+    """Count, mean, spread and range of values that come one by one and are not kept.
+
+    The mean and the sum of squared deviations are updated as by Welford, 1962, in double precision.
+
+    Attributes:
+        used: Number of finite values.
+        left_out: Number of values that are not finite.
+        mean: Mean of the finite values; nan if there is none.
+        lowest: Lowest value, infinite ones among them; ``inf`` if there is none.
+        highest: Highest value, infinite ones among them; ``-inf`` if there is none.
+    """
+
+    def __init__(self) -> None:
+        """Start without a value."""
+        self.used = self.left_out = 0
+        self.mean = math.nan
+        self.lowest, self.highest = math.inf, -math.inf
+        self._squares = 0.0
+
+    def __len__(self) -> int:
+        """Number of all values."""
+        return self.used + self.left_out
+
+    def add(self, value: float) -> None:
+        """Add a value."""
+        self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
+        if not math.isfinite(value):
+            self.left_out += 1
+            return
+        self.used += 1
+        mean = 0.0 if self.used == 1 else self.mean
+        change = value - mean
+        self.mean = mean + change / self.used
+        self._squares += change * (value - self.mean)
+
+    @property
+    def interval(self) -> Interval:
+        """The mean with its 95 % interval, as ``Interval.of`` all values in float64 gives it."""
+        used = torch.tensor(self.used)
+        variance = self._squares / (self.used - 1) if self.used > 1 else math.nan
+        mean, deviation = torch.tensor([self.mean, math.sqrt(variance)], dtype=torch.float64)
+        return Interval(mean, _half_width(deviation, used), used, torch.tensor(self.left_out))
+
+
+def _half_width(deviation: Tensor, used: Tensor) -> Tensor:
+    return QUANTILE * deviation / used.to(deviation).sqrt()
 
 
 class PerSampleMetric(Metric, ABC):

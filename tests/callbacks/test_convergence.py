@@ -1,4 +1,6 @@
 import math
+import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +10,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decinv.batch import Batch, Failure
-from decinv.callbacks import Convergence
+from decinv.callbacks import Chunk, Convergence, curve_tally
 from decinv.callbacks.curves import Curves
 from decinv.metrics import nmse_db, psnr_db
+from decinv.modules import DecoderInversion
+from decinv.result import Result
+from decinv.solver import Step
+from decinv.updates import ForwardStep
 
 NAN, INF = math.nan, math.inf
 
@@ -32,25 +38,6 @@ def test_curves_keep_the_best_point():
     assert curves.residual.tolist() == [[1.0, 1.0, INF], [0.5, 1.0, INF], [0.5, 1.0, INF]]
     assert curves.active.tolist() == [[True, True, True], [True, True, False], [True, False, False]]
     assert curves.nmse_db[:, :2].tolist() == [[-1.0, -2.0], [-3.0, -2.0], [-3.0, -2.0]]
-    summary = curves.summary()
-    np.testing.assert_array_equal(summary["residual/median"], [1.0, 1.0, 1.0])
-    np.testing.assert_array_equal(summary["residual/lower_quartile"], [1.0, 0.5, 0.5])
-    np.testing.assert_array_equal(summary["residual/worst"], [1.0, 1.0, 1.0])
-    np.testing.assert_array_equal(summary["active_samples"], [3, 2, 1])
-    np.testing.assert_array_equal(summary["nmse_db/mean"], [-1.5, -2.5, -2.5])
-    np.testing.assert_array_equal(summary["nmse_db/worst"], [-1.0, -2.0, -2.0])
-
-
-def test_curves_of_chunks_of_different_length():
-    short = Curves.of(torch.tensor([[0.1]]), torch.tensor([1]), None, torch.tensor([[30.0]]))
-    long = Curves.of(torch.tensor([[1.0], [0.5]]), torch.tensor([2]), None, torch.tensor([[10.0], [20.0]]))
-    joined = Curves.join([short, long])
-    assert joined.residual.tolist() == [[pytest.approx(0.1), 1.0], [pytest.approx(0.1), 0.5]]
-    assert joined.active.tolist() == [[True, True], [False, True]]
-    assert joined.nmse_db.shape == (2, 0)
-    summary = joined.summary()
-    assert "nmse_db/mean" not in summary
-    np.testing.assert_allclose(summary["psnr_db/mean"], [20, 25])
 
 
 def test_logged_curves_follow_the_forward_step(fit, make_batch, codec, tmp_path):
@@ -119,3 +106,100 @@ def test_a_run_without_a_sample_has_no_figure(fit, tmp_path):
     empty = Batch(torch.zeros(0, 3, 16, 16), (), failures=(Failure("x", "Gone."),))
     fit([Convergence()], [empty])
     assert not (tmp_path / "run" / "convergence.png").exists()
+
+
+def finished(history, scaling):
+    """The steps of a chunk of these residuals ``(K, N)``, and the chunk; its NMSE is 20 lg r, its PSNR 20 lg (2 / r)."""
+    history = torch.tensor(history)
+    count = history.shape[1]
+    iterations = (~history.isnan()).sum(0)
+    latent = torch.randn(count, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    truth = scaling.apply(latent)
+    steps = []
+    for residual in history:
+        rows = (~residual.isnan()).nonzero()[:, 0]
+        merit = residual[rows]
+        steps.append(Step(rows, truth[rows] * (1 + merit[:, None, None, None]), merit, merit**2))
+    batch = Batch(torch.zeros(count, 3, 8, 8), tuple(map(str, range(count))), latent)
+    return steps, Chunk(batch, Result(latent, history[0], history, iterations, iterations, history[0], ()), batch.image, ())
+
+
+class Bench:
+    """A callback whose hooks are called as a trainer calls them, chunk by chunk."""
+
+    def __init__(self, codec, loggers=()):
+        self.callback = Convergence()
+        self.trainer = SimpleNamespace(loggers=loggers, current_epoch=0)
+        self.module = DecoderInversion(codec, lambda params: ForwardStep(params, lr=1.0))
+        self.callback.on_train_start(self.trainer, self.module)
+
+    def play(self, steps, chunk, first=0, ends=True):
+        self.module.batch = chunk.batch
+        self.callback.on_train_epoch_start(self.trainer, self.module)
+        for index in range(first, len(steps)):
+            self.module.solver.last, self.module.solver.iteration = steps[index], index + 1
+            self.callback.on_train_batch_end(self.trainer, self.module, None, chunk.batch, index)
+        if ends:
+            self.callback.on_chunk_end(self.trainer, self.module, chunk)
+        self.trainer.current_epoch += 1
+        return self.callback._tally
+
+
+def decibels(*residuals):
+    return [20 * math.log10(residual) for residual in residuals]
+
+
+def test_a_chunk_that_was_resumed_lacks_the_quality_of_what_nobody_saw(codec):
+    steps, chunk = finished([[0.9, 0.8], [0.5, NAN], [0.6, NAN], [0.4, NAN]], codec.scaling)
+    whole = Bench(codec).play(steps, chunk).summary()
+    resumed = Bench(codec).play(steps, chunk, first=2).summary()
+    at_its_end = Bench(codec).play(steps, chunk, first=4).summary()
+    for name in ("residual/median", "residual/lower_quartile", "residual/upper_quartile", "residual/worst", "active_samples"):
+        np.testing.assert_array_equal(whole[name], resumed[name])
+        np.testing.assert_array_equal(whole[name], at_its_end[name])
+    np.testing.assert_allclose(whole["nmse_db/worst"], decibels(0.9, 0.8, 0.8, 0.8), atol=1e-4)
+    np.testing.assert_allclose(whole["psnr_db/mean"][3], -sum(decibels(0.2, 0.4)) / 2, atol=1e-4)
+    # The third iteration was seen, but the best point so far is the second's.
+    np.testing.assert_allclose(resumed["nmse_db/mean"], [NAN, NAN, NAN, *decibels(0.4)], atol=1e-4)
+    np.testing.assert_allclose(resumed["psnr_db/mean"], [NAN, NAN, NAN, *decibels(5)], atol=1e-4)
+    assert np.isnan(at_its_end["psnr_db/mean"]).all()
+
+
+def test_an_abandoned_chunk_leaves_nothing_behind(codec):
+    abandoned = finished([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.7, 0.6, 0.5]], codec.scaling)
+    last = finished([[0.5, 0.3], [0.4, 0.2]], codec.scaling)
+    bench = Bench(codec)
+    assert bench.play(*abandoned, ends=False).count == 0
+    assert bench.play(*finished([[]], codec.scaling)).count == 0
+    assert bench.play(*abandoned, ends=False).count == 0
+    tally = bench.play(*last)
+    expected = Bench(codec).play(*last).summary()
+    assert tally.count == 2
+    for name, curve in tally.summary().items():
+        np.testing.assert_array_equal(curve, expected[name])
+
+
+def test_a_second_run_begins_afresh(codec):
+    bench, chunk = Bench(codec), finished([[0.5, 0.3], [0.4, 0.2]], codec.scaling)
+    bench.play(*chunk)
+    bench.callback.on_train_start(bench.trainer, bench.module)
+    assert bench.play(*chunk).count == 2
+
+
+def test_neither_memory_nor_logs_grow_with_the_number_of_chunks(codec, monkeypatch):
+    monkeypatch.setattr(curve_tally, "KEPT", 2400)
+    logged = []
+    logger = SimpleNamespace(log_metrics=lambda scalars, step: logged.append(step))
+    bench, sizes = Bench(codec, loggers=[logger]), []
+    chunk = finished([[0.5, 0.3, 0.9, 0.8], [0.4, NAN, 1.0, 0.7]], codec.scaling)
+    for number in range(1, 3001):
+        tally = bench.play(*chunk)
+        if number % 500 == 0:
+            sizes.append(len(pickle.dumps(vars(bench.callback))))
+    assert tally.count == 12_000
+    assert sizes[0] < 0.9 * sizes[1]  # all samples are kept up to the bound
+    assert max(sizes[1:]) - min(sizes[1:]) < 100
+    assert len(logged) == 2 * (1000 + 500 + 250)
+    assert logged[-1] == 2 * 2997
+    np.testing.assert_array_equal(tally.summary()["active_samples"], [12_000, 9_000])
+    np.testing.assert_allclose(tally.summary()["nmse_db/worst"], decibels(0.9, 0.9), atol=1e-4)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
@@ -29,6 +31,16 @@ def test_the_first_chunk_of_each_shape_is_measured(fit, make_batch, tmp_path, mo
     assert [line[step] for line in logged[1:]] == ["0", "1", "2", "3"]
     assert [float(line[column]) for line in logged[1:]] == pytest.approx(peaks, rel=1e-5)
     assert _get_current_dispatch_mode() is None
+
+
+def test_of_many_chunks_ever_fewer_are_logged():
+    logged = []
+    logger = SimpleNamespace(log_metrics=lambda scalars, step: logged.append(step))
+    memory = Memory()
+    memory.peak_mib = 1.0
+    for chunk in range(3000):
+        memory.on_train_epoch_end(SimpleNamespace(loggers=[logger], current_epoch=chunk), None)
+    assert logged == [*range(1000), *range(1000, 2000, 2), *range(2000, 3000, 4)]
 
 
 def test_the_figure_is_that_of_the_solver_alone(fit, make_batch, codec):

@@ -5,6 +5,7 @@ from decinv.batch import Batch, Failure
 from decinv.callbacks import ChunkCallback, InversionProgress, Memory, Summary, base
 from decinv.callbacks.progress import _fitting
 from decinv.callbacks.summary import closing_table
+from decinv.callbacks.tally import Tally
 from decinv.rows import Row
 from decinv.status import Status
 
@@ -73,7 +74,7 @@ def test_the_closing_table_says_what_the_rows_say():
         Row("c", Status.MAX_ITERS, 5, 5, 1e-2, float("inf"), 25.0, None, 3.0, 200.0),
         Row("d", Status.UNREADABLE, reason="Gone."),
     ]
-    assert cells(closing_table(rows, 8.0, "somewhere")) == {
+    assert cells(closing_table(Tally.of(rows), 8.0, "somewhere")) == {
         "converged": "2",
         "max iters": "1",
         "unreadable": "1",
@@ -88,7 +89,7 @@ def test_the_closing_table_says_what_the_rows_say():
 
 
 def test_the_table_of_unreadable_inputs_alone():
-    assert cells(closing_table([Row("d", Status.UNREADABLE)], 8.0, "x")) == {
+    assert cells(closing_table(Tally.of([Row("d", Status.UNREADABLE)]), 8.0, "x")) == {
         "unreadable": "1",
         "wall time": "8 s, 0.125 images/s",
         "results": "x",

@@ -6,6 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from decinv.metrics import Interval, LatentNMSE, PixelPSNR, nmse_db, psnr_db
+from decinv.metrics.samples import Moments
 
 
 def test_nmse_of_errors_of_known_size():
@@ -79,6 +80,28 @@ def test_interval_of_few_values():
     assert one.mean == 3
     assert one.half_width.isnan()
     assert one.left_out == 1
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [3.0, math.inf], [-math.inf, 1.0, 2.0, 4.0], [math.nan, 1.0, 1.0]])
+def test_moments_of_few_values_are_those_of_the_interval(values):
+    moments = Moments()
+    for value in values:
+        moments.add(value)
+    expected = Interval.of(torch.tensor(values, dtype=torch.float64))
+    torch.testing.assert_close(moments.interval, expected, equal_nan=True)
+    assert len(moments) == len(values)
+
+
+def test_moments_are_sound_where_sums_of_squares_are_not():
+    """Of 1e8 +- 1 the variance is lost in sums of squares, whose last digit is 2."""
+    moments = Moments()
+    for index in range(10_000):
+        moments.add(1e8 + (-1) ** index)
+    mean, half_width, used, left_out = moments.interval
+    assert mean.item() == pytest.approx(1e8, abs=1e-3)
+    assert half_width.item() == pytest.approx(1.959964 * math.sqrt(1 / 9999), rel=1e-6)
+    assert (used, left_out) == (10_000, 0)
+    assert (moments.lowest, moments.highest) == (1e8 - 1, 1e8 + 1)
 
 
 def test_a_metric_without_samples_says_so():
