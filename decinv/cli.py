@@ -1,6 +1,8 @@
 """The command line: one LightningCLI over every inversion, codec, data source and callback of the package."""
 
 import logging
+import os
+import signal
 import sys
 import warnings
 from datetime import datetime
@@ -8,16 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import lazy_instance
-from lightning import LightningDataModule, LightningModule
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import decinv.callbacks
 import decinv.codecs
 import decinv.data
 import decinv.modules
 import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
-from decinv.errors import own_sentence
+from decinv.configuration import check_files
+from decinv.errors import innermost, own_sentence
+from decinv.interruption import Interrupted, interruptible
+from decinv.modules.base import Inversion, refuse_communication
+from decinv.options import OptionParser
+from decinv.strategies.independent import IndependentStrategy
+from decinv.strategies.local import FINISHED, RUN_DIRECTORY, LocalProcesses
 
 
 class DecinvCLI(LightningCLI):
@@ -37,15 +51,28 @@ class DecinvCLI(LightningCLI):
         """Only ``fit``: an inversion is a fit of latents; there is nothing to validate, test or predict."""
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Look at the configuration files first, since the parser does not say in which of them it stumbled."""
+        if args is None or isinstance(args, list):
+            check_files(args)
+        super().parse_arguments(parser, args)
+
     def _parse_ckpt_path(self) -> None:
         """Let the command line and the configs decide, not hyper-parameters stored in a checkpoint."""
 
     def before_instantiate_classes(self) -> None:
         """Let the run directory hold everything that the run writes."""
         config: Any = self.config[self.subcommand]
+        config.out = os.environ.get(RUN_DIRECTORY) or config.out  # what the first of several local processes chose
+        environment = _cluster_environment()
         if config.out is None:
+            if environment.world_size() > 1 or config.trainer.num_nodes > 1 or _follows(environment):
+                raise ValueError(
+                    "Expected --out DIR, but got none; give one, since processes that are started one by one cannot agree on a "
+                    "fresh directory."
+                )
             config.out = _fresh_directory(Path("runs"))
-        elif (Path(config.out) / "config.yaml").exists():
+        elif (Path(config.out) / "config.yaml").exists() and not _follows(environment):
             raise FileExistsError(
                 f"Expected --out to name a fresh directory, but {config.out} holds a run already; choose another."
             )
@@ -54,6 +81,102 @@ class DecinvCLI(LightningCLI):
         if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
             logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
+
+    def instantiate_classes(self) -> None:
+        """Make every object of the configuration.
+
+        Raises:
+            ValueError: If one of them, ours or not, refuses its options.
+        """
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise ValueError(own_sentence(error) or f"Expected usable options, but: {innermost(error)}") from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer.
+
+        Raises:
+            ValueError: If its options do not fit each other or this machine.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise ValueError(own_sentence(error) or f"Expected usable options of `trainer`, but: {error}") from error
+
+    def fit(self, **options: Any) -> None:
+        """Run the trainer.
+
+        Raises:
+            ValueError: If processes would wait for each other; before they are started.
+            Interrupted: If the process is asked to end; the exception then knows how to go on.
+        """
+        self.outcomes = Outcomes()
+        if isinstance(self.model, Inversion):
+            refuse_communication(self.trainer)
+            observers: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            observers.append(self.outcomes)
+        try:
+            self.trainer.fit(**options)
+        except Interrupted as interruption:
+            interruption.advice = advice(self)
+            raise
+        except SIGTERMException as end:  # how the trainer ends where something took our exception for its own
+            raise Interrupted(signal.SIGTERM, advice(self)) from end
+
+
+class Outcomes(Callback):
+    """Count this process's samples.
+
+    Attributes:
+        failed: Those without a result that is ok: unreadable or diverged.
+    """
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        self.failed = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the chunk's."""
+        if isinstance(pl_module, Inversion) and pl_module.batch is not None:
+            self.failed += sum(not status.ok for status in pl_module.result.status) + len(pl_module.batch.failures)
+
+
+def exit_status(cli: DecinvCLI) -> int:
+    """Give the exit status of a finished run.
+
+    Args:
+        cli: The command line after its run.
+
+    Returns:
+        0 if every image has a result; 3 if some have not, in any of the processes of this machine that it started; 1 if one of
+        those died. Under torchrun 0 instead of 3, since torchrun ends all processes as soon as one has another status than 0.
+    """
+    launcher = cli.trainer.strategy.launcher
+    statuses = {3 if cli.outcomes.failed else 0}
+    if isinstance(launcher, LocalProcesses):
+        statuses.update(launcher.statuses.values())
+    if not statuses <= set(FINISHED):
+        return 1
+    return 0 if TorchElasticEnvironment.detect() else max(statuses)
+
+
+def advice(cli: DecinvCLI) -> str:
+    """Say how to go on with a run that was interrupted."""
+    return f"to go on, run the same command again with --out {cli.trainer.default_root_dir}"
+
+
+def _cluster_environment() -> ClusterEnvironment:
+    """Find out who started this process, as the trainer will."""
+    for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if kind.detect():
+            return kind()
+    return LightningEnvironment()
+
+
+def _follows(environment: ClusterEnvironment) -> bool:
+    """Whether another process is the first one of the run."""
+    return environment.global_rank() > 0 or environment.local_rank() > 0 or environment.node_rank() > 0
 
 
 def _fresh_directory(parent: Path) -> str:
@@ -66,6 +189,7 @@ def _fresh_directory(parent: Path) -> str:
 def _quieten() -> None:
     """Silence what tells a user nothing about the run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     # Lightning 2.6 calls a function that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
@@ -94,10 +218,11 @@ def run(args: ArgsType = None) -> DecinvCLI:
         subclass_mode_data=True,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_class=OptionParser,
         trainer_defaults={
+            "strategy": IndependentStrategy.strategy_name,
             "max_epochs": -1,
             "enable_checkpointing": False,
-            "use_distributed_sampler": False,
             "enable_model_summary": False,
             "log_every_n_steps": 1,
             "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
@@ -107,20 +232,30 @@ def run(args: ArgsType = None) -> DecinvCLI:
 
 
 def main(args: ArgsType = None) -> int:
-    """Run the command line, and say in one sentence what was wrong with the input.
+    """Run the command line, and say in one sentence what was wrong with the input, or how to go on after an interruption.
 
     Args:
         args: Arguments; by default ``sys.argv``.
 
     Returns:
-        The exit status: 0, or 2 after an error that this package raised about its input.
+        The exit status: that of ``exit_status``; 2 after an error that this package raised about its input; 128 + the signal's
+        number after SIGINT (Ctrl-C), SIGTERM and SIGUSR1.
     """
     try:
-        run(args)
+        with interruptible():
+            return exit_status(run(args))
+    except Interrupted as interruption:
+        _say(f"decinv: {interruption}")
+        return interruption.exit_status
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None:
             raise
-        print(f"decinv: error: {sentence}", file=sys.stderr)
+        _say(f"decinv: error: {sentence}")
         return 2
-    return 0
+
+
+def _say(sentence: str) -> None:
+    """Print on the standard error, once a machine: its other processes would say the same."""
+    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0:
+        print(sentence, file=sys.stderr, flush=True)

@@ -87,7 +87,7 @@ class Convergence(ChunkCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the run's curves and draw them."""
-        if not self._parts:
+        if not self._parts or not trainer.is_global_zero:
             return
         curves = Curves.join(self._parts)
         summary = curves.summary()
