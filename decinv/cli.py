@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from datetime import datetime
@@ -9,19 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import lazy_instance
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import decinv.callbacks
 import decinv.codecs
 import decinv.data
 import decinv.modules
 import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
+from decinv.configuration import check_files
 from decinv.data.indexed import IndexedData
-from decinv.errors import own_sentence
+from decinv.errors import innermost, own_sentence
+from decinv.interruption import Interrupted, interruptible
+from decinv.modules.base import Inversion, refuse_communication
+from decinv.options import OptionParser
 from decinv.runs import RunDirectory
 from decinv.runs.configuration import settle
+from decinv.runs.merge import describe, survey
+from decinv.strategies.independent import IndependentStrategy
+from decinv.strategies.local import FINISHED, RUN_DIRECTORY, LocalProcesses
 
 
 class DecinvCLI(LightningCLI):
@@ -45,23 +59,42 @@ class DecinvCLI(LightningCLI):
         """Only ``fit``: an inversion is a fit of latents; there is nothing to validate, test or predict."""
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Look at the configuration files first, since the parser does not say in which of them it stumbled."""
+        if args is None or isinstance(args, list):
+            check_files(args)
+        super().parse_arguments(parser, args)
+
     def _parse_ckpt_path(self) -> None:
         """Let the command line and the configs decide, not hyper-parameters stored in a checkpoint."""
 
     def before_instantiate_classes(self) -> None:
         """Let the run directory hold everything that the run writes."""
         config: Any = self.config[self.subcommand]
+        config.out = os.environ.get(RUN_DIRECTORY) or config.out  # what the first of several local processes chose
+        environment = _cluster_environment()
         if config.out is None:
+            if environment.world_size() > 1 or config.trainer.num_nodes > 1 or _follows(environment):
+                raise ValueError(
+                    "Expected --out DIR, but got none; give one, since processes that are started one by one cannot agree on a "
+                    "fresh directory."
+                )
             config.out = _fresh_directory(Path("runs"))
         self.run_directory = RunDirectory(config.out)
-        if config.fresh:
-            _delete(self.run_directory)
+        if config.fresh and not _follows(environment):
+            if environment.world_size() > 1:
+                raise ValueError(
+                    f"Expected one process with --fresh true, but got {environment.world_size()} that start together; delete "
+                    f"{config.out} before that."
+                )
+            self.run_directory.delete()
         logger = config.trainer.logger
         # A config that an earlier run saved names that run's directory in both places.
         if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
             logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
-        self.continued = not settle(self.run_directory.config, self._parser(self.subcommand).dump(config, skip_none=False))
+        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        self.continued = not settle(self.run_directory.config, text) and not _follows(environment)
 
     def before_fit(self) -> None:
         """Continue the run that the run directory holds.
@@ -77,6 +110,101 @@ class DecinvCLI(LightningCLI):
                 "continued; choose another."
             )
 
+    def instantiate_classes(self) -> None:
+        """Make every object of the configuration.
+
+        Raises:
+            ValueError: If one of them, ours or not, refuses its options.
+        """
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise ValueError(own_sentence(error) or f"Expected usable options, but: {innermost(error)}") from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer.
+
+        Raises:
+            ValueError: If its options do not fit each other or this machine.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise ValueError(own_sentence(error) or f"Expected usable options of `trainer`, but: {error}") from error
+
+    def fit(self, **options: Any) -> None:
+        """Run the trainer.
+
+        Raises:
+            ValueError: If processes would wait for each other; before they are started.
+            Interrupted: If the process is asked to end; the exception then knows how to go on.
+        """
+        if isinstance(self.model, Inversion):
+            refuse_communication(self.trainer)
+        try:
+            self.trainer.fit(**options)
+            self._tell()
+        except Interrupted as interruption:
+            interruption.advice = advice(self)
+            raise
+        except SIGTERMException as end:  # how the trainer ends where something took our exception for its own
+            raise Interrupted(signal.SIGTERM, advice(self)) from end
+
+    def _tell(self) -> None:
+        """Say what the run has come to, where the closing table shows a part of it only."""
+        if not isinstance(self.datamodule, IndexedData) or not self.trainer.is_global_zero:
+            return
+        if self.run_directory.tables and (self.continued or self.datamodule.share.count > 1):
+            print(describe(survey(self.run_directory), self.run_directory))
+
+    @property
+    def failed(self) -> bool:
+        """Whether an image of this process's share has no usable result."""
+        if isinstance(self.datamodule, IndexedData):
+            return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
+        return False
+
+
+def exit_status(cli: DecinvCLI) -> int:
+    """Give the exit status of a finished run.
+
+    Args:
+        cli: The command line after its run.
+
+    Returns:
+        0 if every image has a result; 3 if some have not, in any of the processes of this machine that it started; 1 if one of
+        those died. Under torchrun 0 instead of 3, since torchrun ends all processes as soon as one has another status than 0.
+    """
+    launcher = cli.trainer.strategy.launcher
+    statuses = {3 if cli.failed else 0}
+    if isinstance(launcher, LocalProcesses):
+        statuses.update(launcher.statuses.values())
+    if not statuses <= set(FINISHED):
+        return 1
+    return 0 if TorchElasticEnvironment.detect() else max(statuses)
+
+
+def advice(cli: DecinvCLI) -> str:
+    """Say how to go on with a run that was interrupted."""
+    done = ""
+    if isinstance(cli.datamodule, IndexedData) and cli.run_directory.tables:
+        report = survey(cli.run_directory)
+        done = f"{report.total - len(report.missing)} of {report.total} images are done; "
+    return f"{done}to go on, run the same command again with --out {cli.trainer.default_root_dir}"
+
+
+def _cluster_environment() -> ClusterEnvironment:
+    """Find out who started this process, as the trainer will."""
+    for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if kind.detect():
+            return kind()
+    return LightningEnvironment()
+
+
+def _follows(environment: ClusterEnvironment) -> bool:
+    """Whether another process is the first one of the run."""
+    return environment.global_rank() > 0 or environment.local_rank() > 0 or environment.node_rank() > 0
+
 
 def _fresh_directory(parent: Path) -> str:
     """Name a directory after the time, with a number where that second is taken."""
@@ -85,25 +213,10 @@ def _fresh_directory(parent: Path) -> str:
     return str(next(name for name in names if not name.exists()))
 
 
-def _delete(run: RunDirectory) -> None:
-    """Delete a run, once: not in the processes that this job starts later, nor in one of several that start together.
-
-    Raises:
-        ValueError: If several processes were started together, none of which knows when to delete.
-    """
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    together = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
-    if together > 1:
-        raise ValueError(
-            f"Expected one process with --fresh true, but {together} were started together; delete {run.path} before that."
-        )
-    run.delete()
-
-
 def _quieten() -> None:
     """Silence what tells a user nothing about the run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     # Lightning 2.6 calls a function that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
@@ -132,10 +245,11 @@ def run(args: ArgsType = None) -> DecinvCLI:
         subclass_mode_data=True,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_class=OptionParser,
         trainer_defaults={
+            "strategy": IndependentStrategy.strategy_name,
             "max_epochs": -1,
             "enable_checkpointing": False,
-            "use_distributed_sampler": False,
             "enable_model_summary": False,
             "log_every_n_steps": 1,
             "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
@@ -146,20 +260,30 @@ def run(args: ArgsType = None) -> DecinvCLI:
 
 
 def main(args: ArgsType = None) -> int:
-    """Run the command line, and say in one sentence what was wrong with the input.
+    """Run the command line, and say in one sentence what was wrong with the input, or how to go on after an interruption.
 
     Args:
         args: Arguments; by default ``sys.argv``.
 
     Returns:
-        The exit status: 0, or 2 after an error that this package raised about its input.
+        The exit status: that of ``exit_status``; 2 after an error that this package raised about its input; 128 + the signal's
+        number after SIGINT (Ctrl-C), SIGTERM and SIGUSR1.
     """
     try:
-        run(args)
+        with interruptible():
+            return exit_status(run(args))
+    except Interrupted as interruption:
+        _say(f"decinv: {interruption}")
+        return interruption.exit_status
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None:
             raise
-        print(f"decinv: error: {sentence}", file=sys.stderr)
+        _say(f"decinv: error: {sentence}")
         return 2
-    return 0
+
+
+def _say(sentence: str) -> None:
+    """Print on the standard error, once a machine: its other processes would say the same."""
+    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0:
+        print(sentence, file=sys.stderr, flush=True)

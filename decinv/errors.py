@@ -12,7 +12,15 @@ def own_sentence(error: BaseException | None) -> str | None:
     A parser wraps what a constructor raises in a description of all that it tried; the cause is the sentence to show.
     """
     while error is not None:
-        if Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(PACKAGE):
+        raised = traceback.extract_tb(error.__traceback__)
+        if raised and Path(raised[-1].filename).is_relative_to(PACKAGE):
             return str(error)
         error = error.__cause__
     return None
+
+
+def innermost(error: BaseException) -> str:
+    """Give the text of the cause that has no cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)

@@ -108,7 +108,7 @@ class Convergence(ChunkCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the run's curves and draw them."""
-        if not self._tally.count:
+        if not self._tally.count or not trainer.is_global_zero:
             return
         summary = self._tally.summary()
         _log(trainer, "run", summary)

@@ -27,7 +27,8 @@ class Images(ChunkCallback):
     """Draw target, reconstruction and ten times their absolute difference for the first samples of a run.
 
     Each sample gives one ``images/NAME.png`` in the run directory, and one image of loggers that take images, with its name,
-    status and PSNR. Panels show the image without its padding, below 192 pixels enlarged and above 768 pixels reduced.
+    status and PSNR. Panels show the image without its padding, below 192 pixels enlarged and above 768 pixels reduced. Of
+    several processes the first one draws.
     """
 
     def __init__(self, count: int = 8) -> None:
@@ -46,6 +47,8 @@ class Images(ChunkCallback):
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Draw as many of the chunk's samples as are still wanted."""
+        if not trainer.is_global_zero:
+            return
         wanted = chunk.rows[: min(len(chunk.batch.names), self.count - self._drawn)]
         for index, row in enumerate(wanted):
             height, width = chunk.batch.size(index)

@@ -18,7 +18,8 @@ SHORTEST_BAR = 8
 class InversionProgress(ProgressBar):
     """Show images done of all and their rate, and of the running chunk its number, iteration, active samples and residual.
 
-    A terminal gets a bar. Anything else gets a line after a chunk, at most one in ``seconds_between_lines``.
+    A terminal gets a bar. Anything else gets a line after a chunk, at most one in ``seconds_between_lines``. Of several
+    processes the first one shows its own images, and says so; the others show nothing.
     """
 
     def __init__(self, refreshes_per_second: float = 4.0, seconds_between_lines: float = 10.0) -> None:
@@ -42,6 +43,7 @@ class InversionProgress(ProgressBar):
         self._enabled = True
         self._bar: Progress | None = None
         self._total: int | None = None
+        self._prefix = ""
         self._finished = 0
         self._chunk = 0
         self._began = 0.0
@@ -63,6 +65,7 @@ class InversionProgress(ProgressBar):
         self._began = time.perf_counter()
         self._last = -float("inf")
         console = get_console()
+        self._prefix = f"process 0 of {trainer.world_size}: " if trainer.world_size > 1 else ""
         if self._enabled and console.is_terminal:
             columns = (
                 TextColumn("{task.description}", table_column=Column(no_wrap=True)),
@@ -133,7 +136,7 @@ class InversionProgress(ProgressBar):
 
     def _done(self, more: int = 0) -> str:
         of = "" if self._total is None else f"/{self._total}"
-        return f"{self._finished + more}{of} images"
+        return f"{self._prefix}{self._finished + more}{of} images"
 
     def _rate(self, more: int = 0) -> str:
         return f"{(self._finished + more) / max(time.perf_counter() - self._began, 1e-9):.3g} images/s"

@@ -38,12 +38,13 @@ class Summary(ChunkCallback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table."""
+        if not trainer.is_global_zero:
+            return
         console = get_console()
         if not self._tally.count:
-            console.print("No images were found, so there are no results.")
+            console.print("No image was left to invert.")
             return
-        if trainer.is_global_zero:
-            console.print(closing_table(self._tally, self._ended - self._began, str(run_directory(trainer))))
+        console.print(closing_table(self._tally, self._ended - self._began, str(run_directory(trainer))))
 
 
 def closing_table(tally: Tally, wall_seconds: float, directory: str) -> Table:

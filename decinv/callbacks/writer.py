@@ -20,7 +20,7 @@ from decinv.rows import Row, image_psnr_db
 from decinv.runs import Input, RunDirectory, Share, merge
 from decinv.runs.atomic import replacing
 from decinv.runs.latents import write_latents
-from decinv.runs.merge import is_complete
+from decinv.runs.merge import survey
 
 LONGEST_NAME = 200
 """Bytes that a file's name may have, of the 255 that common file systems take."""
@@ -148,7 +148,7 @@ class ResultWriter(ChunkCallback):
         worker.close()
         run = self._run
         run.inputs(lambda: (Input(number, row.name) for number, row in enumerate(run.rows())))
-        if self._share.count == 1 or is_complete(run):
+        if self._share.count == 1 or survey(run).complete:
             merge(run)
 
     def _write(self, finished: "_Finished") -> None:

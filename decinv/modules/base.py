@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -19,6 +19,7 @@ from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.solver import Solver, Stopping
 from decinv.status import Status
+from decinv.strategies import IndependentStrategy
 from decinv.updates.stock import as_rule
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -68,11 +69,14 @@ class Inversion(LightningModule, ABC):
         return self.solver.stopping.max_iters
 
     def setup(self, stage: str) -> None:
-        """Refuse precisions that would round the latent, and switch off the gradient scaler, for there is no backward pass.
+        """Refuse processes that wait for each other and precisions that would round the latent.
+
+        The gradient scaler is switched off, for there is no backward pass.
 
         Raises:
-            ValueError: If the trainer's precision is not one of ``PRECISIONS``.
+            ValueError: If the trainer's precision is not one of ``PRECISIONS``, or its strategy makes processes communicate.
         """
+        refuse_communication(self.trainer)
         precision = self.trainer.precision
         if precision not in PRECISIONS:
             raise ValueError(
@@ -159,3 +163,16 @@ class Inversion(LightningModule, ABC):
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Give nothing: the codec is frozen, and results are files."""
         return {}
+
+
+def refuse_communication(trainer: Trainer) -> None:
+    """Refuse strategies under which processes wait for each other, for their samples end after different numbers of steps.
+
+    Raises:
+        ValueError: If there is more than one process and the strategy is no ``IndependentStrategy``.
+    """
+    if trainer.world_size > 1 and not isinstance(trainer.strategy, IndependentStrategy):
+        raise ValueError(
+            f"Expected processes that do not wait for each other, but got {type(trainer.strategy).__name__} with "
+            f"{trainer.world_size}; set `--trainer.strategy independent`, or `trainer.devices` to 1."
+        )

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser
 
 from decinv.runs.directory import RunDirectory
-from decinv.runs.merge import Report, merge, ranges
+from decinv.runs.merge import describe, merge
 
 
 def main(args: list[str] | None = None) -> int:
@@ -24,17 +24,6 @@ def main(args: list[str] | None = None) -> int:
         return 2
     print(describe(report, run))
     return 1 if not report.complete else 3 if report.failed else 0
-
-
-def describe(report: Report, run: RunDirectory) -> str:
-    """Say what a run's tables hold, line by line."""
-    lines = [f"{run.results}: {report.total - len(report.missing)} of {report.total} inputs"]
-    lines += [f"  {status.name}: {count}" for status, count in sorted(report.statuses.items())]
-    if report.repeated:
-        lines.append(f"  more than one row, of which the last counts: {len(report.repeated)} ({ranges(report.repeated)})")
-    if report.missing:
-        lines.append(f"  missing: {len(report.missing)} ({ranges(report.missing)}); run the same command again to make them")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ class RunDirectory:
 
     def valid_cells(self, table: Path) -> Iterator[list[str]]:
         """Give the rows of a table whose latents are there, as text."""
+        if not table.exists():
+            return
         holds = lru_cache(maxsize=64)(names_in)
         for cells in read_cells(table):
             if not cells[LATENTS] or cells[NAME] in holds(self.path / cells[LATENTS]):
@@ -108,10 +110,8 @@ class RunDirectory:
     def done(self, total: int) -> bytearray:
         """Tell which inputs have a row, and latents if the row says so: 1 or 0 for each of ``total`` inputs."""
         done = bytearray(total)
-        for table in self.tables:
-            for cells in self.valid_cells(table):
-                if cells[NUMBER] and int(cells[NUMBER]) < total:
-                    done[int(cells[NUMBER])] = 1
+        for cells in self.cells():
+            done[int(cells[NUMBER])] = 1
         return done
 
     def repair(self, share: Share) -> None:
@@ -120,9 +120,14 @@ class RunDirectory:
         if table.exists():
             write_rows(table, (format_cells(cells) for cells in self.valid_cells(table)))
 
-    def rows(self) -> Iterator[Row]:
-        """Give the rows of all processes, table by table."""
-        return (parse_row(cells) for table in self.tables for cells in self.valid_cells(table))
+    def cells(self) -> Iterator[list[str]]:
+        """Give the valid rows of all processes as text, table by table."""
+        return (cells for table in self.tables for cells in self.valid_cells(table))
+
+    def rows(self, share: Share | None = None) -> Iterator[Row]:
+        """Give the valid rows of all processes, table by table, or those of a share's process alone."""
+        cells = self.cells() if share is None else self.valid_cells(self.table(share))
+        return map(parse_row, cells)
 
     def latent(self, row: Row) -> Tensor:
         """Read the raw latent ``(C, h, w)`` of a row.

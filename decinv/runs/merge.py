@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from decinv.rows import Row
 from decinv.runs.directory import NUMBER, RunDirectory
-from decinv.runs.table import format_cells, read_cells, write_rows
+from decinv.runs.table import format_cells, write_rows
 from decinv.status import Status
 
 STATUS = Row._fields.index("status")
@@ -38,8 +38,27 @@ class Report:
         return sum(count for status, count in self.statuses.items() if not status.ok)
 
 
+def survey(run: RunDirectory) -> Report:
+    """Look at the tables of all processes, as they are now.
+
+    Raises:
+        FileNotFoundError: If the directory holds no run.
+        ValueError: If a table is broken elsewhere than at its end.
+    """
+    total = len(run.inputs())
+    statuses: list[Status | None] = [None] * total
+    repeated: set[int] = set()
+    for cells in run.cells():
+        number = int(cells[NUMBER])
+        if statuses[number] is not None:
+            repeated.add(number)
+        statuses[number] = Status[cells[STATUS]]
+    missing = tuple(number for number, status in enumerate(statuses) if status is None)
+    return Report(total, Counter(status for status in statuses if status is not None), missing, tuple(sorted(repeated)))
+
+
 def merge(run: RunDirectory) -> Report:
-    """Write ``results.csv`` from the tables of all processes, in the order of the inputs, and check it.
+    """Write ``results.csv`` from the tables of all processes, in the order of the inputs, and look what it holds.
 
     Any process may do that at any time; the table says what is done then.
 
@@ -47,34 +66,22 @@ def merge(run: RunDirectory) -> Report:
         FileNotFoundError: If the directory holds no run.
         ValueError: If a table is broken elsewhere than at its end.
     """
-    total = len(run.inputs())
-    lines: list[str | None] = [None] * total
-    repeated: list[int] = []
-    statuses: Counter[Status] = Counter()
-    by_number: list[Status | None] = [None] * total
-    for table in run.tables:
-        for cells in run.valid_cells(table):
-            number = int(cells[NUMBER])
-            if lines[number] is not None:
-                repeated.append(number)
-            lines[number] = format_cells(cells)
-            by_number[number] = Status[cells[STATUS]]
-    statuses.update(status for status in by_number if status is not None)
+    lines: list[str | None] = [None] * len(run.inputs())
+    for cells in run.cells():
+        lines[int(cells[NUMBER])] = format_cells(cells)
     write_rows(run.results, (line for line in lines if line is not None))
-    missing = tuple(number for number, line in enumerate(lines) if line is None)
-    return Report(total, statuses, missing, tuple(sorted(set(repeated))))
+    return survey(run)
 
 
-def is_complete(run: RunDirectory) -> bool:
-    """Whether every input of the run has a row, without a look at the latents: quick enough to ask after each process."""
-    missing = len(run.inputs())
-    seen = bytearray(missing)
-    for table in run.tables:
-        for cells in read_cells(table):
-            number = int(cells[NUMBER])
-            missing -= not seen[number]
-            seen[number] = 1
-    return missing == 0
+def describe(report: Report, run: RunDirectory) -> str:
+    """Say what a run's tables hold, line by line."""
+    lines = [f"{run.path}: {report.total - len(report.missing)} of {report.total} images are done"]
+    lines += [f"  {status.name}: {count}" for status, count in sorted(report.statuses.items())]
+    if report.repeated:
+        lines.append(f"  more than one row, of which the last counts: {len(report.repeated)} ({ranges(report.repeated)})")
+    if report.missing:
+        lines.append(f"  missing: {len(report.missing)} ({ranges(report.missing)}); run the same command again to make them")
+    return "\n".join(lines)
 
 
 def ranges(numbers: tuple[int, ...], limit: int = 8) -> str:

@@ -7,7 +7,7 @@ from decinv.rows import Row
 from decinv.runs import Input, RunDirectory, Share, merge
 from decinv.runs.__main__ import main
 from decinv.runs.latents import write_latents
-from decinv.runs.merge import is_complete, ranges
+from decinv.runs.merge import ranges, survey
 from decinv.runs.table import read_rows
 from decinv.status import Status
 
@@ -29,18 +29,18 @@ def test_rows_of_all_processes_in_the_order_of_the_inputs(run, capsys):
     report = merge(run)
     assert [found.number for found in read_rows(run.results)] == [0, 1, 2, 3, 4, 5]
     assert (report.complete, report.failed, report.missing, report.repeated) == (True, 0, (), ())
-    assert is_complete(run)
+    assert survey(run) == report
     assert main([str(run.path)]) == 0
-    assert "6 of 6 inputs\n  CONVERGED: 6" in capsys.readouterr().out
+    assert "6 of 6 images are done\n  CONVERGED: 6" in capsys.readouterr().out
 
 
 def test_gaps_and_duplicates_are_told(run, capsys):
     run.append(Share(0, 2), [row(0), row(1, seconds=1.0)])
     run.append(Share(1, 2), [row(1, seconds=2.0), row(5)])
-    assert not is_complete(run)
+    assert not survey(run).complete
     assert main([str(run.path)]) == 1
     output = capsys.readouterr().out
-    assert "3 of 6 inputs" in output
+    assert "3 of 6 images are done" in output
     assert "missing: 3 (2-4)" in output
     assert "more than one row, of which the last counts: 1 (1)" in output
     assert [found.seconds for found in read_rows(run.results)] == [None, 2.0, None]

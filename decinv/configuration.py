@@ -1,0 +1,60 @@
+"""Configuration files, looked at before they are parsed, while it is known which file and line is wrong."""
+
+import sys
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key '{key.value}' is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def check_files(arguments: Sequence[str] | None) -> None:
+    """Check every file that follows ``-c`` or ``--config``.
+
+    Args:
+        arguments: The command line; by default ``sys.argv``.
+
+    Raises:
+        ValueError: If a file is no YAML, has a key twice or has no keys at all.
+        FileNotFoundError: If there is no such file.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        option, _, value = word.partition("=")
+        if option in ("-c", "--config"):
+            _check(value or following)
+
+
+def _check(name: str) -> None:
+    if not name or "://" in name:
+        return
+    path = Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected -c to name a configuration file, but there is none at '{name}'.")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1},"
+        problem = getattr(error, "problem", None) or str(error)
+        raise ValueError(f"Expected '{name}' to be YAML, but{where} {problem}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected '{name}' to hold keys and values, such as `trainer:`, but got {_kind(content)}.")
+
+
+def _kind(content: object) -> str:
+    return "an empty file" if content is None else f"a {type(content).__name__}"
