@@ -108,7 +108,7 @@ def test_the_table_closes_a_run(fit, make_batch, tmp_path):
 
 def test_no_images_at_all(fit):
     _, _, output = fit([Summary(), InversionProgress()], [])
-    assert "No images were found" in output.getvalue()
+    assert "No image was left" in output.getvalue()
 
 
 def test_observers_refuse_other_modules(fit):
