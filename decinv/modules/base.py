@@ -1,6 +1,7 @@
 """The inversion as a LightningModule: one epoch is one chunk of samples, one training step one update."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -28,7 +29,8 @@ class Inversion(LightningModule, ABC):
     samples that are done, and lets the update rule move the rest. Subclasses say what is solved, in ``problem``.
 
     Callbacks find the running state in ``solver``, and from ``on_train_epoch_end`` on the chunk's outcome in ``result`` and
-    ``reconstruction``.
+    ``reconstruction``. One that continues a chunk in its middle sets ``resume`` before the chunk begins: it is called once,
+    between the start of the solver and its first step.
     """
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
@@ -41,6 +43,7 @@ class Inversion(LightningModule, ABC):
         self.latent = nn.Parameter(torch.empty(0))
         self.solver = Solver(self.latent, as_rule(update([self.latent])), stopping)
         self.batch: Batch | None = None
+        self.resume: Callable[[], None] | None = None
         self._handed: Batch | None = None
         self._reconstruction: Tensor | None = None
 
@@ -91,6 +94,9 @@ class Inversion(LightningModule, ABC):
         self.batch = batch
         with self.trainer.precision_plugin.train_step_context():
             self.solver.start(self.problem(batch.image))
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""
