@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from decinv.batch import check_images
 from decinv.codecs.base import Codec
-from decinv.data.padding import pad_to_multiple
-from decinv.data.reading import UnreadableImageError, from_pil, read_image
+from decinv.images.padding import pad_to_multiple
+from decinv.images.reading import UnreadableImageError, from_pil, read_image
+from decinv.memory import is_out_of_memory, release
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
 from decinv.result import Result
@@ -53,12 +54,13 @@ def invert(
 
     Returns:
         The raw latents with their residuals, on the codec's device. A file that cannot be read has the status UNREADABLE and
-        a latent of nan, and costs the others nothing.
+        a latent of nan, and costs the others nothing. Images that do not fit into memory together are inverted in halves.
 
     Raises:
         TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths.
         ValueError: If the images have another shape, range or size than the codec takes, or an argument is out of range.
         UnreadableImageError: If none of the images can be read.
+        RuntimeError: If one image alone does not fit into memory.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
@@ -66,13 +68,22 @@ def invert(
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
     solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
-    parts = []
-    for chunk in torch.split(pixels, batch_size):
-        solver.start(problem(codec, chunk.to(codec.device, torch.float32)))
-        while not solver.done:
-            solver.step()
-        parts.append(solver.result())
-    return _join(parts, readable)
+
+    def solve(chunk: Tensor) -> list[Result]:
+        """Invert a chunk, in halves where it does not fit into memory."""
+        try:
+            solver.start(problem(codec, chunk.to(codec.device, torch.float32)))
+            while not solver.done:
+                solver.step()
+            return [solver.result()]
+        except (RuntimeError, MemoryError) as error:
+            if len(chunk) < 2 or not is_out_of_memory(error):
+                raise
+        solver.clear()
+        release()
+        return [part for half in torch.tensor_split(chunk, 2) for part in solve(half)]
+
+    return _join([part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)], readable)
 
 
 def load_update(path: str | Path) -> UpdateFactory:

@@ -5,12 +5,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from decinv.status import Status
+
 
 class Failure(NamedTuple):
-    """An input that could not become a sample: its name and the reason, one sentence."""
+    """An input that came to nothing.
+
+    Attributes:
+        name: Its name.
+        reason: Why, in one sentence.
+        number: Its number in the list of the run's inputs, where there is one.
+        status: How it ended.
+    """
 
     name: str
     reason: str
+    number: int | None = None
+    status: Status = Status.UNREADABLE
 
 
 class Batch(NamedTuple):
@@ -23,6 +34,7 @@ class Batch(NamedTuple):
         sizes: ``B`` pairs ``(height, width)`` of the images before padding, which is below and to the right; the top-left
             ``height x width`` pixels are the image. Empty where nothing was padded.
         failures: Inputs met while the chunk was gathered that gave no sample.
+        numbers: Numbers of the B samples in the list of the run's inputs; empty where there is no such list.
     """
 
     image: Tensor
@@ -30,11 +42,23 @@ class Batch(NamedTuple):
     latent: Tensor | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     failures: tuple[Failure, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of one image without its padding."""
         height, width = self.image.shape[-2:]
         return self.sizes[index] if self.sizes else (height, width)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Give the samples from ``start`` to ``stop`` as a chunk, with the failures if it begins at the first one."""
+        return Batch(
+            image=self.image[start:stop],
+            names=self.names[start:stop],
+            latent=None if self.latent is None else self.latent[start:stop],
+            sizes=self.sizes[start:stop],
+            failures=() if start else self.failures,
+            numbers=self.numbers[start:stop],
+        )
 
 
 def check_images(image: Tensor) -> None:

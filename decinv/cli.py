@@ -1,6 +1,7 @@
 """The command line: one LightningCLI over every inversion, codec, data source and callback of the package."""
 
 import logging
+import os
 import sys
 import warnings
 from datetime import datetime
@@ -17,7 +18,10 @@ import decinv.codecs
 import decinv.data
 import decinv.modules
 import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
+from decinv.data.indexed import IndexedData
 from decinv.errors import own_sentence
+from decinv.runs import RunDirectory
+from decinv.runs.configuration import settle
 
 
 class DecinvCLI(LightningCLI):
@@ -29,7 +33,11 @@ class DecinvCLI(LightningCLI):
             "--out",
             type=str | None,
             default=None,
-            help="Run directory, which must not hold a run yet; by default a fresh one under runs/.",
+            help="Run directory; a run that it holds is continued if the configuration is the same. By default a fresh one "
+            "under runs/.",
+        )
+        parser.add_argument(
+            "--fresh", type=bool, default=False, help="Whether to delete the run that --out holds, rather than to continue it."
         )
 
     @staticmethod
@@ -45,15 +53,29 @@ class DecinvCLI(LightningCLI):
         config: Any = self.config[self.subcommand]
         if config.out is None:
             config.out = _fresh_directory(Path("runs"))
-        elif (Path(config.out) / "config.yaml").exists():
-            raise FileExistsError(
-                f"Expected --out to name a fresh directory, but {config.out} holds a run already; choose another."
-            )
+        self.run_directory = RunDirectory(config.out)
+        if config.fresh:
+            _delete(self.run_directory)
         logger = config.trainer.logger
         # A config that an earlier run saved names that run's directory in both places.
         if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
             logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
+        self.continued = not settle(self.run_directory.config, self._parser(self.subcommand).dump(config, skip_none=False))
+
+    def before_fit(self) -> None:
+        """Continue the run that the run directory holds.
+
+        Raises:
+            FileExistsError: If it cannot be continued.
+        """
+        if isinstance(self.datamodule, IndexedData):
+            self.datamodule.run = self.run_directory
+        elif self.continued:
+            raise FileExistsError(
+                f"Expected --out to name a fresh directory, but {self.run_directory.path} holds a run that cannot be "
+                "continued; choose another."
+            )
 
 
 def _fresh_directory(parent: Path) -> str:
@@ -61,6 +83,22 @@ def _fresh_directory(parent: Path) -> str:
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     names = (parent / (stem if i == 0 else f"{stem}_{i}") for i in range(1000))
     return str(next(name for name in names if not name.exists()))
+
+
+def _delete(run: RunDirectory) -> None:
+    """Delete a run, once: not in the processes that this job starts later, nor in one of several that start together.
+
+    Raises:
+        ValueError: If several processes were started together, none of which knows when to delete.
+    """
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    together = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    if together > 1:
+        raise ValueError(
+            f"Expected one process with --fresh true, but {together} were started together; delete {run.path} before that."
+        )
+    run.delete()
 
 
 def _quieten() -> None:
@@ -102,6 +140,7 @@ def run(args: ArgsType = None) -> DecinvCLI:
             "log_every_n_steps": 1,
             "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
         },
+        save_config_callback=None,
         args=args,
     )
 

@@ -1,5 +1,6 @@
 """Peak memory of a piece of code: exact on the CPU and on meta tensors, the allocator's figure on CUDA."""
 
+import gc
 import weakref
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 MIB = 2**20
+
+SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+"""What errors say, of which torch has no class, when the memory of a device does not suffice."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a device does not suffice."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def release() -> None:
+    """Give back what is not referenced any more; exceptions and caching allocators hold on to it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class PeakMemory:

@@ -11,6 +11,11 @@ from decinv.metrics.pixel import psnr_db
 from decinv.result import Result
 from decinv.status import Status
 
+NEVER_FINITE = (
+    "The codec's E(x) or E(D(E(x))) is not finite, as happens when float16 overflows; there is no latent. Set the codec's "
+    "`dtype` to bfloat16 or float32."
+)
+
 
 class Row(NamedTuple):
     """The outcome of one sample; ``None`` is what is not known.
@@ -26,6 +31,8 @@ class Row(NamedTuple):
         nmse_db: NMSE of the latent against the true one in dB, in scaled latents; ``-inf`` if identical.
         seconds: Seconds of computing that the sample took.
         peak_mib: Peak memory in MiB of the chunk that the sample was part of.
+        number: Its number in the list of the run's inputs.
+        latents: The file of its latent, relative to the run directory; empty if there is none.
         reason: What went wrong, and what to do about it; empty if nothing did.
     """
 
@@ -39,6 +46,8 @@ class Row(NamedTuple):
     nmse_db: float | None = None
     seconds: float | None = None
     peak_mib: float | None = None
+    number: int | None = None
+    latents: str = ""
     reason: str = ""
 
 
@@ -61,22 +70,23 @@ def make_rows(
     nmse: list[float | None] = [None] * len(batch.names)
     if batch.latent is not None:
         nmse = _known(nmse_db(scaling.apply(result.latent), scaling.apply(batch.latent)))
-    columns = zip(
-        batch.names,
-        result.status,
-        result.iterations.tolist(),
-        result.evaluations.tolist(),
-        _known(result.residual),
-        psnr,
-        nmse,
-        _known(result.seconds),
-        strict=True,
-    )
     rows = [
-        Row(name, status, iterations, evaluations, residual, psnr, None, nmse, seconds, peak_mib, _reason(status))
-        for name, status, iterations, evaluations, residual, psnr, nmse, seconds in columns
+        Row(
+            name=batch.names[index],
+            status=status,
+            iterations=int(result.iterations[index]),
+            evaluations=int(result.evaluations[index]),
+            residual=residual,
+            psnr_db=psnr[index],
+            nmse_db=nmse[index],
+            seconds=float(result.seconds[index]),
+            peak_mib=peak_mib,
+            number=batch.numbers[index] if batch.numbers else None,
+            reason=_reason(status, residual),
+        )
+        for index, (status, residual) in enumerate(zip(result.status, _known(result.residual), strict=True))
     ]
-    failures = [Row(failure.name, Status.UNREADABLE, reason=failure.reason) for failure in batch.failures]
+    failures = [Row(name, status, number=number, reason=reason) for name, reason, number, status in batch.failures]
     return (*rows, *failures)
 
 
@@ -97,5 +107,7 @@ def _known(values: Tensor) -> list[float | None]:
     return [None if value != value else value for value in values.flatten().tolist()]
 
 
-def _reason(status: Status) -> str:
+def _reason(status: Status, residual: float | None) -> str:
+    if status is Status.DIVERGED and residual is None:
+        return NEVER_FINITE
     return "" if status.ok else status.sentence

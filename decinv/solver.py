@@ -161,6 +161,17 @@ class Solver:
             self.problem.select(self._rows)
         self.settled = True
 
+    def clear(self) -> None:
+        """Forget the chunk, and let go of its memory."""
+        self.settled = False
+        self.last = None
+        self.point.grad = None
+        self.point.data = self.point.data.new_empty(0)
+        self.rule.reset(0)
+        for name in ("problem", "_best", "_history"):
+            vars(self).pop(name, None)
+        self._rows = torch.empty(0, dtype=torch.long)
+
     @property
     def done(self) -> bool:
         """Whether every sample of the chunk is done."""

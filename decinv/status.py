@@ -12,6 +12,7 @@ class Status(IntEnum):
     MAX_ITERS = 3
     DIVERGED = 4
     UNREADABLE = 5
+    FAILED = 6
 
     @property
     def sentence(self) -> str:
@@ -34,4 +35,5 @@ _SENTENCES = {
     Status.DIVERGED: "The residual grew or stopped being finite; the best finite iterate is reported. Lower the step size, "
     "or raise the codec's precision.",
     Status.UNREADABLE: "The input could not be read or is no valid image; there is no latent.",
+    Status.FAILED: "The computing failed, as when one image alone does not fit into memory; there is no latent.",
 }

@@ -171,3 +171,24 @@ def test_defaults_are_those_of_the_module():
     for name in ("update", "max_iters", "rtol", "patience", "last_iterate"):
         assert ours[name].default == theirs[name].default
     assert ours["update"].default is Anderson
+
+
+def test_images_that_do_not_fit_into_memory_together_are_inverted_in_halves():
+    class SmallMachine(LinearCodec):
+        def _decode(self, latent):
+            if len(latent) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super()._decode(latent)
+
+    images = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    result = decinv.invert(images, SmallMachine())
+    expected = decinv.invert(images, LinearCodec())
+    assert result.status == expected.status
+    torch.testing.assert_close(result.latent, expected.latent, rtol=0, atol=1e-4)
+
+    class NoMachine(LinearCodec):
+        def _decode(self, latent):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        decinv.invert(images, NoMachine())

@@ -40,12 +40,20 @@ def test_without_out_a_fresh_directory_under_runs(tmp_path, monkeypatch):
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
-def test_a_directory_with_a_run_is_refused(tmp_path, capsys):
-    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]) == 0
-    before = (tmp_path / "run" / "results.csv").read_text()
-    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]) == 2
-    assert "holds a run already" in capsys.readouterr().err
-    assert (tmp_path / "run" / "results.csv").read_text() == before
+def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    assert main(options) == 0
+    before = (tmp_path / "run" / "results.csv").read_bytes()
+    stamp = (tmp_path / "run" / "latents" / "00000000.safetensors").stat().st_mtime_ns
+    assert main([*options, "--data.workers=0", "--trainer.devices=1"]) == 0  # no result depends on those
+    assert (tmp_path / "run" / "results.csv").read_bytes() == before
+    assert (tmp_path / "run" / "latents" / "00000000.safetensors").stat().st_mtime_ns == stamp
+    capsys.readouterr()
+    assert main([*options, "--model.rtol=1e-4"]) == 2
+    assert "these keys differ: model.init_args.rtol was 1e-05 and is 0.0001;" in capsys.readouterr().err
+    assert (tmp_path / "run" / "results.csv").read_bytes() == before
+    assert main([*options, "--model.rtol=1e-4", "--fresh=true"]) == 0
+    assert all(float(row["residual"]) > 1e-5 for row in _rows(tmp_path / "run"))
 
 
 def test_the_saved_config_runs_again(tmp_path):

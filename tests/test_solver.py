@@ -402,3 +402,6 @@ def test_there_is_no_state_before_a_chunk_or_in_the_middle_of_a_step(monkeypatch
         solver.state_dict()
     solver.start(Bent())
     assert solver.settled
+    solver.clear()
+    with pytest.raises(RuntimeError, match="no chunk has begun"):
+        solver.state_dict()

@@ -8,9 +8,9 @@ from decinv.benchmark.table import Column, Table, Value
 from decinv.codecs.autoencoder import AutoencoderCodec, load_codec
 from decinv.data.generated import generate
 from decinv.data.listing import list_images
-from decinv.data.padding import crop_to_multiple
 from decinv.data.procedural import procedural_batch
-from decinv.data.reading import read_image
+from decinv.images.padding import crop_to_multiple
+from decinv.images.reading import read_image
 from decinv.metrics.cocoercivity import cocoercivity
 from decinv.metrics.pixel import psnr_db
 from decinv.problems.decoder import DecoderProblem

@@ -16,6 +16,7 @@ from torch import Tensor
 from decinv.batch import Batch
 from decinv.callbacks.run import as_inversion, run_directory
 from decinv.modules.base import Inversion
+from decinv.runs.atomic import replacing
 
 
 class ChunkCheckpoint(Callback):
@@ -24,8 +25,8 @@ class ChunkCheckpoint(Callback):
     The file is ``checkpoints/CHUNK.pt`` in the run directory, where CHUNK is a hash of the samples' names, so that it does
     not matter which process continues. It holds the names, a digest of the images and ``Solver.state_dict()``: a few times
     the latents, and with Anderson one image for each iteration of its history and sample. It is written at once or not at
-    all, also when an exception ends the run, unless a step's bookkeeping was broken off; then the last one stays. It is
-    removed when all callbacks have seen the finished chunk.
+    all, also when an exception ends the run, unless a step's bookkeeping was broken off; then the last one stays. That of a
+    finished chunk is removed when the run ends or a later chunk has its own, for results may be written some time after.
 
     A chunk that begins and finds its file goes on from there. A file that is damaged, or of other images, another number of
     iterations or another update rule, is ignored with a warning. Other options must be as they were. Worth its place where
@@ -41,7 +42,7 @@ class ChunkCheckpoint(Callback):
         """Set how much may be lost.
 
         Args:
-            every_n_seconds: Shortest time between two checkpoints of a chunk, and from its begin to the first, at least 0.
+            every_n_seconds: Shortest time between two checkpoints of a chunk, and from its start to the first, at least 0.
 
         Raises:
             ValueError: If ``every_n_seconds`` is below 0.
@@ -52,6 +53,7 @@ class ChunkCheckpoint(Callback):
         self._batch: Batch | None = None
         self._path = Path()
         self._saved_at = 0.0
+        self._finished: list[Path] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse modules that are no inversions."""
@@ -76,6 +78,10 @@ class ChunkCheckpoint(Callback):
         """Leave the last chunk."""
         self._leave(as_inversion(pl_module, self))
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove what is left of finished chunks, after all callbacks have come to their end; not called after exceptions."""
+        self._remove_finished()
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save the chunk; the exception that ends the run is the one to show, whatever happens here."""
         module = as_inversion(pl_module, self)
@@ -85,10 +91,6 @@ class ChunkCheckpoint(Callback):
         except Exception as error:
             warnings.warn(f"Expected to write {self._path}, but: {error}; an older one, if any, is still there.", stacklevel=2)
         self._batch = None
-
-    @property
-    def _part(self) -> Path:
-        return self._path.with_suffix(".part")
 
     def _enter(self, module: Inversion, batch: Batch, directory: Path) -> None:
         """Take note of the chunk that has begun, and let the solver go on where its file was written."""
@@ -103,15 +105,18 @@ class ChunkCheckpoint(Callback):
         self._batch = batch
 
     def _leave(self, module: Inversion) -> None:
-        """Remove the file of a finished chunk; save one that the trainer ended before its time, as ``max_time`` does."""
+        """Take note that a chunk is finished; save one that the trainer ended before its time, as ``max_time`` does."""
         if self._batch is None:
             return
-        if module.solver.done:
-            self._path.unlink(missing_ok=True)
-            self._part.unlink(missing_ok=True)
-        else:
+        if not module.solver.done:
             self._save(module)
+        elif self._path.exists():
+            self._finished.append(self._path)
         self._batch = None
+
+    def _remove_finished(self) -> None:
+        while self._finished:
+            self._finished.pop().unlink(missing_ok=True)
 
     def _save(self, module: Inversion) -> None:
         """Write the chunk's file, whole and on the disk before it takes the place of the last one."""
@@ -122,15 +127,11 @@ class ChunkCheckpoint(Callback):
             "images": _digest(self._batch.image),
             "solver": module.solver.state_dict(),
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._part.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(self._part, self._path)
-        finally:
-            self._part.unlink(missing_ok=True)
+        with replacing(self._path) as path, path.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        self._remove_finished()
         self._saved_at = time.monotonic()
 
 

@@ -1,39 +1,49 @@
-"""The files of a run: the table of results, the latents and the reconstructions."""
+"""The files of a run: tables of results, latents and reconstructions."""
 
-import csv
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import json
+import warnings
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import as_inversion, run_directory
+from decinv.callbacks.worker import Worker
+from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
+from decinv.runs import Input, RunDirectory, Share, merge
+from decinv.runs.atomic import replacing
+from decinv.runs.latents import write_latents
+from decinv.runs.merge import is_complete
 
 LONGEST_NAME = 200
 """Bytes that a file's name may have, of the 255 that common file systems take."""
 
+WAITING_CHUNKS = 4
+"""Finished chunks that may wait to be written; the next one makes the solver wait."""
+
 
 class ResultWriter(ChunkCallback):
-    """Write ``results.csv``, ``latents/NAME.safetensors`` and ``reconstructions/NAME.png`` into the run directory.
+    """Write tables, ``latents/`` and ``reconstructions/NAME.png`` into the run directory, beside the solving.
 
-    A sample's files are written when its chunk is finished, each at once or not at all, and its row after them. Folders in
-    names are mirrored. A name that would lead out of the directory, or is no file name, is made one, with a hash of the
-    name at its end.
+    A chunk's files are written when it is finished, each at once or not at all, and its rows after them; a thread does that
+    while the next chunk is solved. A run that is continued keeps what it has. See ``decinv.runs.RunDirectory`` for the files.
 
-    - ``results.csv``: one row a sample, with the columns of ``decinv.rows.Row``. A cell is empty where nothing is known;
-      identical images have a PSNR of ``inf``, identical latents an NMSE of ``-inf``.
-    - Latents: the tensor ``latent`` ``(C, h, w)``, raw, float32; its metadata has the name, status, residual, the codec's
-      path, scaling factor and shift, and the image's height and width. Samples without a finite latent have no files.
-    - Reconstructions: D(z) at 8 bits, without padding.
+    - ``tables/I-of-N.csv``: one row a sample that this process finished, with the columns of ``decinv.rows.Row``. A cell is
+      empty where nothing is known; identical images have a PSNR of ``inf``, identical latents an NMSE of ``-inf``.
+    - ``results.csv``: the rows of all processes in the order of the inputs, once all inputs are done; one process alone writes
+      it whenever it ends.
+    - Latents: one file a chunk, one tensor ``(C, h, w)`` a sample by its name, raw, float32; the column ``latents`` names the
+      file. Its metadata has the codec's path, scaling factor and shift, and under ``samples`` each one's status, residual,
+      height and width as JSON. Samples without a finite latent have none.
+    - Reconstructions: D(z) at 8 bits, without padding. Folders in names are mirrored. A name that would lead out of the
+      directory, or is no file name, is made one, with a hash of the name at its end.
     """
 
     def __init__(self, latents: bool = True, reconstructions: bool = True, encoder_psnr: bool = True) -> None:
@@ -48,24 +58,38 @@ class ResultWriter(ChunkCallback):
         self.reconstructions = reconstructions
         self.encoder_psnr = encoder_psnr
         self._start: Tensor | None = None
+        self._worker: Worker | None = None
+        self._rows = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Create the table with its header.
+        """Look at what the run directory holds, and begin.
 
         Raises:
-            FileExistsError: If the run directory holds results already.
-            ValueError: If there is more than one process.
+            FileExistsError: If it holds a run that is not to be continued.
+            ValueError: If there are several processes, and the data source does not divide its inputs among them.
+            OSError: If it cannot be written.
         """
-        if trainer.world_size > 1:
+        data = getattr(trainer, "datamodule", None)
+        indexed = data if isinstance(data, IndexedData) else None
+        run = self._run = RunDirectory(run_directory(trainer))
+        if indexed is None and trainer.world_size > 1:
             raise ValueError(
-                f"Expected one process to write results, but got {trainer.world_size}; set `trainer.devices` to 1."
+                f"Expected data that divides its inputs among {trainer.world_size} processes, an `IndexedData`, but got "
+                f"{type(data).__name__}; set `trainer.devices` to 1."
             )
-        self._directory = run_directory(trainer)
-        for path in (self._table, self._directory / "latents", self._directory / "reconstructions"):
-            if path.exists():
-                raise FileExistsError(f"Expected a run directory without results, but {path} exists; choose another --out.")
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._append([Row._fields])
+        if (indexed is None or indexed.run is None) and trainer.is_global_zero:
+            for path in (run.results, run.input_file, run.path / "tables", run.path / "latents", run.path / "reconstructions"):
+                if path.exists():
+                    raise FileExistsError(f"Expected a run directory without results, but {path} exists; choose another --out.")
+        self._share = Share() if indexed is None else indexed.share
+        self._done = bytearray()
+        self._next = 0
+        if indexed is not None:
+            total = len(run.inputs(lambda: indexed.inputs))
+            run.repair(self._share)
+            self._done = run.done(total)
+        run.append(self._share, [])
+        self._worker = Worker("decinv-writer", WAITING_CHUNKS)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -76,43 +100,95 @@ class ResultWriter(ChunkCallback):
             self._start = None if last is None else last.point
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
-        """Write the files of each sample, then the rows."""
-        path = str(getattr(pl_module.codec, "path", ""))
-        scaling = pl_module.codec.scaling
-        images = _to_8_bit(chunk.reconstruction)
-        for index, (name, latent) in enumerate(zip(chunk.batch.names, chunk.result.latent.float().cpu(), strict=True)):
-            if not latent.isfinite().all():
-                continue
-            height, width = chunk.batch.size(index)
-            if self.latents:
-                metadata = {
-                    "name": name.encode("utf-8", "backslashreplace").decode("utf-8"),
-                    "status": chunk.result.status[index].name,
-                    "residual": repr(float(chunk.result.residual[index])),
-                    "codec": path,
-                    "scaling_factor": repr(scaling.factor),
-                    "shift_factor": repr(scaling.shift),
-                    "height": str(height),
-                    "width": str(width),
-                }
-                with _replacing(self._directory / "latents" / f"{safe_name(name)}.safetensors") as file:
-                    save_file({"latent": latent.contiguous()}, file, metadata)
-            if self.reconstructions:
-                with _replacing(self._directory / "reconstructions" / f"{safe_name(name)}.png") as file:
-                    Image.fromarray(images[index, :height, :width].numpy()).save(file, format="png")
+        """Hand the chunk to the writing thread.
+
+        Raises:
+            OSError: If an earlier chunk could not be written.
+        """
+        codec = pl_module.codec
         encoder = self._encoder_psnr(pl_module, chunk)
-        rows = [row._replace(encoder_psnr_db=value) for row, value in zip(chunk.rows, encoder, strict=True)]
-        self._append([[_cell(value) for value in row] for row in rows])
+        rows = [
+            row._replace(encoder_psnr_db=value, number=row.number if row.number is not None else self._next + place)
+            for place, (row, value) in enumerate(zip(chunk.rows, encoder, strict=True))
+        ]
+        self._next += len(rows)
+        finished = _Finished(
+            rows,
+            chunk.result.latent.float().cpu(),
+            _to_8_bit(chunk.reconstruction) if self.reconstructions else None,
+            [chunk.batch.size(index) for index in range(len(chunk.batch.names))],
+            {
+                "codec": str(getattr(codec, "path", "")),
+                "scaling_factor": repr(codec.scaling.factor),
+                "shift_factor": repr(codec.scaling.shift),
+            },
+        )
+        assert self._worker is not None
+        self._worker.do(lambda: self._write(finished))
 
-    @property
-    def _table(self) -> Path:
-        return self._directory / "results.csv"
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what waits, and the table of all processes if this one was the last.
 
-    def _append(self, lines: Sequence[Sequence[str]]) -> None:
-        with self._table.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            csv.writer(file).writerows(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        Raises:
+            OSError: If a chunk could not be written.
+        """
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write what is finished."""
+        try:
+            self._close()
+        except OSError as error:
+            warnings.warn(f"What was finished last could not be written: {error}", stacklevel=2)
+
+    def _close(self) -> None:
+        if self._worker is None:
+            return
+        worker, self._worker = self._worker, None
+        worker.close()
+        run = self._run
+        run.inputs(lambda: (Input(number, row.name) for number, row in enumerate(run.rows())))
+        if self._share.count == 1 or is_complete(run):
+            merge(run)
+
+    def _write(self, finished: "_Finished") -> None:
+        """Write the files of a chunk, then its rows."""
+        try:
+            self._write_files(finished)
+        except OSError as error:
+            raise OSError(
+                f"Expected to write results into {self._run.path}, but got: {error}. What is written is kept; run the same "
+                "command again to go on."
+            ) from error
+
+    def _write_files(self, finished: "_Finished") -> None:
+        samples = finished.rows[: len(finished.latent)]
+        usable = [index for index in range(len(samples)) if finished.latent[index].isfinite().all()]
+        if self.latents and usable:
+            name = self._run.latents_file(samples[0].number or 0)
+            details = {
+                samples[i].name: {
+                    "status": samples[i].status.name,
+                    "residual": samples[i].residual,
+                    "height": finished.sizes[i][0],
+                    "width": finished.sizes[i][1],
+                }
+                for i in usable
+            }
+            latents = {samples[i].name: finished.latent[i] for i in usable}
+            write_latents(self._run.path / name, latents, {**finished.metadata, "samples": json.dumps(details)})
+            for i in usable:
+                finished.rows[i] = samples[i]._replace(latents=name)
+        if finished.images is not None:
+            for i in usable:
+                height, width = finished.sizes[i]
+                with replacing(self._run.path / "reconstructions" / f"{safe_name(samples[i].name)}.png") as file:
+                    Image.fromarray(finished.images[i, :height, :width].numpy()).save(file, format="png")
+        self._run.append(self._share, [row for row in finished.rows if not self._is_done(row.number)])
+
+    def _is_done(self, number: int | None) -> bool:
+        """Whether an input has its row from before this start: chunks of which a part was done are made anew as a whole."""
+        return number is not None and number < len(self._done) and bool(self._done[number])
 
     @torch.no_grad()
     def _encoder_psnr(self, module: Inversion, chunk: Chunk) -> list[float | None]:
@@ -126,6 +202,16 @@ class ResultWriter(ChunkCallback):
             values = image_psnr_db(chunk.batch, images)
         self._start = None
         return values + [None] * len(chunk.batch.failures)
+
+
+class _Finished(NamedTuple):
+    """What is written of a chunk: everything on the CPU."""
+
+    rows: list[Row]
+    latent: Tensor
+    images: Tensor | None
+    sizes: list[tuple[int, int]]
+    metadata: dict[str, str]
 
 
 def safe_name(name: str) -> str:
@@ -146,26 +232,6 @@ def safe_name(name: str) -> str:
     return f"{safe or 'sample'}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; what is written there takes the place of ``path`` when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _to_8_bit(images: Tensor) -> Tensor:
     """Map images ``(B, 3, H, W)`` in [-1, 1] to bytes ``(B, H, W, 3)`` on the CPU."""
     return ((images.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return getattr(value, "name", None) or str(value)

@@ -3,9 +3,7 @@
 from decinv.data.base import ChunkData, ChunkLoader
 from decinv.data.generated import GeneratedData, generate
 from decinv.data.images import ImageData
-from decinv.data.padding import crop_to_multiple, pad_to_multiple
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
-from decinv.data.reading import UnreadableImageError, from_pil, read_image
 
 __all__ = [
     "ChunkData",
@@ -13,12 +11,7 @@ __all__ = [
     "GeneratedData",
     "ImageData",
     "ProceduralImages",
-    "UnreadableImageError",
-    "crop_to_multiple",
-    "from_pil",
     "generate",
-    "pad_to_multiple",
     "procedural_batch",
     "procedural_image",
-    "read_image",
 ]

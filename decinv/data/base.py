@@ -17,18 +17,26 @@ class ChunkLoader:
     since the trainer calls ``iter`` more often than it runs epochs.
     """
 
-    def __init__(self, chunks: Iterator[Batch], repeats: int, on_last: Callable[[], None]) -> None:
+    def __init__(self, chunks: Iterator[Batch], repeats: int, tell_last: Callable[[bool], None]) -> None:
         """Take the chunks.
 
         Args:
             chunks: The chunks; the next one is fetched when the one before is handed out.
             repeats: Largest number of iterations of a chunk.
-            on_last: Called when the last chunk is handed out.
+            tell_last: Called when a chunk is handed out, with whether it is the last one; again if it is split.
         """
         self.chunks = chunks
         self.repeats = repeats
-        self.on_last = on_last
-        self.upcoming = next(chunks, None)
+        self.tell_last = tell_last
+        self._ready: list[Batch] = []
+        self._most: int | None = None
+        self._handed: Batch | None = None
+        self._fetch()
+
+    @property
+    def upcoming(self) -> Batch | None:
+        """The chunk of the next epoch; ``None`` where there is none."""
+        return self._ready[0] if self._ready else None
 
     def __len__(self) -> int:
         """Largest number of iterations of one epoch."""
@@ -36,14 +44,36 @@ class ChunkLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Give the upcoming chunk, over and over."""
-        chunk = self.upcoming
-        if chunk is None:
+        if not self._ready:
             return
-        self.upcoming = next(self.chunks, None)
-        if self.upcoming is None:
-            self.on_last()
+        chunk = self._handed = self._ready.pop(0)
+        self._fetch()
+        self.tell_last(not self._ready)
         for _ in range(self.repeats):
             yield chunk
+
+    def split(self) -> None:
+        """Bring back the chunk that was handed out last, in two halves, and no larger chunks (by pixels) from now on.
+
+        Raises:
+            ValueError: If it has no two samples.
+        """
+        chunk = self._handed
+        if chunk is None or len(chunk.names) < 2:
+            raise ValueError("Expected a chunk of at least two samples to split, but got fewer.")
+        self._most = chunk.image[: (len(chunk.names) + 1) // 2].numel()
+        self._ready = [part for chunk in (chunk, *self._ready) for part in self._parts(chunk)]
+        self.tell_last(False)
+
+    def _fetch(self) -> None:
+        """Read the next chunk, unless one is ready."""
+        if not self._ready:
+            self._ready = [part for chunk in (next(self.chunks, None),) if chunk is not None for part in self._parts(chunk)]
+
+    def _parts(self, chunk: Batch) -> list[Batch]:
+        count = len(chunk.names)
+        rows = count if self._most is None or not count else max(1, self._most // chunk.image[0].numel())
+        return [chunk] if rows >= count else [chunk.part(start, start + rows) for start in range(0, count, rows)]
 
 
 class ChunkData(LightningDataModule, ABC):
@@ -56,7 +86,7 @@ class ChunkData(LightningDataModule, ABC):
     @property
     @abstractmethod
     def total(self) -> int:
-        """Number of inputs, unreadable ones included; known from ``setup`` on."""
+        """Number of inputs that this process inverts, unreadable ones included; known from ``setup`` on."""
 
     def train_dataloader(self) -> ChunkLoader:
         """Start the sequence of chunks, and let the trainer run exactly as many epochs.
@@ -69,9 +99,10 @@ class ChunkData(LightningDataModule, ABC):
         if trainer is None or not isinstance(module, Inversion):
             raise TypeError(f"Expected {type(self).__name__} to feed an inversion, but got {type(module).__name__}.")
 
-        def stop_after_this_epoch() -> None:
-            trainer.fit_loop.max_epochs = trainer.current_epoch + 1
+        def set_last_epoch(this: bool) -> None:
+            trainer.fit_loop.max_epochs = trainer.current_epoch + 1 if this else -1
 
-        loader = ChunkLoader(self.chunks(module.codec), module.max_iters, stop_after_this_epoch)
+        loader = ChunkLoader(self.chunks(module.codec), module.max_iters, set_last_epoch)
         trainer.fit_loop.max_epochs = 0 if loader.upcoming is None else -1
+        module.split_chunk = loader.split
         return loader

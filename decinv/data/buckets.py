@@ -20,12 +20,14 @@ class Sample(NamedTuple):
         image: The padded or cropped image ``(3, H, W)``.
         size: Height and width without the padding.
         latent: The true raw latent ``(C, h, w)`` where it is known.
+        number: Its number in the list of the run's inputs, where there is one.
     """
 
     name: str
     image: Tensor
     size: tuple[int, int]
     latent: Tensor | None = None
+    number: int | None = None
 
 
 def gather(
@@ -86,4 +88,5 @@ def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
         latent=torch.stack(latents) if latents else None,
         sizes=tuple(sample.size for sample in samples),
         failures=failures,
+        numbers=tuple(sample.number for sample in samples if sample.number is not None),
     )

@@ -1,6 +1,6 @@
 """Images whose true latents are known, since they were decoded from them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,10 +8,11 @@ from torch import Tensor
 
 from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
-from decinv.data.base import ChunkData
 from decinv.data.buckets import Sample, gather
-from decinv.data.latents import SavedLatent, list_latents
+from decinv.data.indexed import IndexedData
+from decinv.data.latents import list_latents, load_latent
 from decinv.data.procedural import procedural_image
+from decinv.runs import Input
 
 
 @torch.no_grad()
@@ -81,7 +82,11 @@ def generate(codec: Codec, count: int = 32, size: int = 64, seed: int = 1000, pe
 
 def _drawn(codec: Codec, count: int, size: int, seed: int, perturbation: float) -> Iterator[Sample]:
     for index in range(count):
-        yield _sample(codec, f"generated-{index:05d}", draw_latent(codec, index, size, seed, perturbation))
+        yield _sample(codec, _name(index), draw_latent(codec, index, size, seed, perturbation))
+
+
+def _name(index: int) -> str:
+    return f"generated-{index:05d}"
 
 
 def _sample(codec: Codec, name: str, latent: Tensor) -> Sample:
@@ -90,16 +95,7 @@ def _sample(codec: Codec, name: str, latent: Tensor) -> Sample:
     return Sample(name, image, (image.shape[1], image.shape[2]), latent)
 
 
-def _loaded(codec: Codec, item: SavedLatent | Failure) -> Sample | Failure:
-    if isinstance(item, Failure):
-        return item
-    try:
-        return _sample(codec, item.name, item.load(codec.latent_channels))
-    except (ValueError, OSError) as error:
-        return Failure(item.name, str(error))
-
-
-class GeneratedData(ChunkData):
+class GeneratedData(IndexedData):
     """Images with known true latents, so that the error of an inversion is known: drawn by ``generate``, or from files."""
 
     def __init__(
@@ -110,63 +106,56 @@ class GeneratedData(ChunkData):
         seed: int = 1000,
         perturbation: float = 0.1,
         latents: str | None = None,
+        shard: str = "0/1",
+        block: int | None = None,
     ) -> None:
         """Say which latents.
 
         Args:
-            count: Number of images, at least 1; not used with ``latents``.
+            count: Number of images, at least 0; not used with ``latents``.
             size: Height and width of an image in pixels, at least 8 and a multiple of the codec's stride; not used with
                 ``latents``.
             batch_size: Images that are inverted together, at least 1.
             seed: Seed of the images and the noise, at least 0; not used with ``latents``.
             perturbation: Size of the noise that is added to latents of procedural images, relative to their standard deviation
                 in the diffusion model's space, at least 0; not used with ``latents``.
-            latents: A directory of safetensors files (searched at any depth), each with a tensor 'latent' of raw latents
-                (C, h, w) or (B, C, h, w), to be used instead of drawn ones; null to draw.
+            latents: A directory of safetensors files (searched at any depth) of raw latents, such as an earlier run's, to be
+                used instead of drawn ones; see ``decinv.data.latents.list_latents``; null to draw.
+            shard: Part of the images that this job inverts, as i/n with 0 <= i < n, for n independent jobs with one --out.
+            block: Consecutive images among which those of one size are batched, at least 1; null to choose by their number.
+                Each block is the work of one process.
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        super().__init__()
-        lowest = {"count": (count, 1), "size": (size, 8), "batch_size": (batch_size, 1), "seed": (seed, 0)}
-        for option, (value, low) in {**lowest, "perturbation": (perturbation, 0)}.items():
+        super().__init__(batch_size, shard, block, workers=0)
+        lowest = {"count": (count, 0), "size": (size, 8), "seed": (seed, 0), "perturbation": (perturbation, 0)}
+        for option, (value, low) in lowest.items():
             if not value >= low:
                 raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
         self.count = count
         self.size = size
-        self.batch_size = batch_size
         self.seed = seed
         self.perturbation = perturbation
         self.latents = latents
-        self._saved: tuple[SavedLatent | Failure, ...] = ()
 
-    def setup(self, stage: str) -> None:
-        """List the latents, so that a wrong directory ends a run before it begins.
+    def list_inputs(self) -> Sequence[Input]:
+        """List the latents.
 
         Raises:
             FileNotFoundError: If there is no safetensors file in ``latents``.
             ValueError: If two latents have one name.
         """
         if self.latents is not None:
-            self._saved = list_latents(self.latents)
+            return list_latents(self.latents)
+        return tuple(Input(index, _name(index)) for index in range(self.count))
 
-    @property
-    def saved(self) -> tuple[SavedLatent | Failure, ...]:
-        """The latents from files, with a failure for each file that has none; empty where latents are drawn."""
-        if not self._saved:
-            self.setup("fit")
-        return self._saved
-
-    @property
-    def total(self) -> int:
-        """Number of latents, unreadable ones included."""
-        return self.count if self.latents is None else len(self.saved)
-
-    def chunks(self, codec: Codec) -> Iterator[Batch]:
-        """Draw or load the latents, and decode them one at a time."""
-        samples: Iterable[Sample | Failure]
-        if self.latents is None:
-            samples = _drawn(codec, self.count, self.size, self.seed, self.perturbation)
-        else:
-            samples = (_loaded(codec, item) for item in self.saved)
-        return gather(samples, self.batch_size, codec.stride)
+    def load(self, item: Input, codec: Codec) -> Sample | Failure:
+        """Draw or read a latent, and decode it."""
+        if not item.path:
+            latent = draw_latent(codec, item.number, self.size, self.seed, self.perturbation)
+            return _sample(codec, item.name, latent)
+        try:
+            return _sample(codec, item.name, load_latent(item, codec.latent_channels))
+        except (ValueError, OSError) as error:
+            return Failure(item.name, str(error))

@@ -1,17 +1,18 @@
 """Image files for an inversion."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from decinv.batch import Batch, Failure
+from decinv.batch import Failure
 from decinv.codecs.base import Codec
-from decinv.data.base import ChunkData
-from decinv.data.buckets import Sample, gather
-from decinv.data.listing import Entry, list_images
-from decinv.data.padding import crop_to_multiple, pad_to_multiple
-from decinv.data.reading import MAX_PIXELS, UnreadableImageError, read_image
+from decinv.data.buckets import Sample
+from decinv.data.indexed import IndexedData
+from decinv.data.listing import list_images
+from decinv.images.padding import crop_to_multiple, pad_to_multiple
+from decinv.images.reading import MAX_PIXELS, UnreadableImageError, read_image
+from decinv.runs import Input
 
 
-class ImageData(ChunkData):
+class ImageData(IndexedData):
     """Images from files, of any mixture of sizes and formats; see ``list_images`` and ``read_image`` for the rules.
 
     Images whose sides are no multiples of the codec's stride are padded by reflection, or cropped, below and to the right;
@@ -25,6 +26,9 @@ class ImageData(ChunkData):
         crop: bool = False,
         limit: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        shard: str = "0/1",
+        block: int | None = None,
+        workers: int = 2,
     ) -> None:
         """Say which images.
 
@@ -35,51 +39,38 @@ class ImageData(ChunkData):
             crop: Whether to crop images below and on the right to a multiple of the codec's stride, rather than to pad them.
             limit: Largest number of files, the first ones being taken, at least 1; null for all.
             max_pixels: Largest number of pixels of an image that is read; a larger one counts as unreadable.
+            shard: Part of the images that this job inverts, as i/n with 0 <= i < n, for n independent jobs with one --out.
+            block: Consecutive files among which images of one size are batched, at least 1; null to choose by their number.
+                Each block is the work of one process.
+            workers: Threads that read images ahead, at least 0.
 
         Raises:
-            ValueError: If a number is below 1.
+            ValueError: If a number is out of range, or `shard` is no i/n.
         """
-        super().__init__()
-        for option, value in (("batch_size", batch_size), ("limit", limit), ("max_pixels", max_pixels)):
+        super().__init__(batch_size, shard, block, workers)
+        for option, value in (("limit", limit), ("max_pixels", max_pixels)):
             if value is not None and value < 1:
                 raise ValueError(f"Expected `{option}` to be at least 1, but got {value}.")
         self.root = root
-        self.batch_size = batch_size
         self.crop = crop
         self.limit = limit
         self.max_pixels = max_pixels
-        self._entries: tuple[Entry, ...] = ()
 
-    def setup(self, stage: str) -> None:
-        """List the files, so that a wrong ``root`` ends a run before it begins.
+    def list_inputs(self) -> Sequence[Input]:
+        """List the files.
 
         Raises:
             FileNotFoundError: If there is no image at ``root``.
             ValueError: If names are not unique, or a manifest cannot be read.
         """
-        self._entries = list_images(self.root)[: self.limit]
+        return list_images(self.root)[: self.limit]
 
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """The files with their names, in order."""
-        if not self._entries:
-            self.setup("fit")
-        return self._entries
-
-    @property
-    def total(self) -> int:
-        """Number of files, unreadable ones included."""
-        return len(self.entries)
-
-    def chunks(self, codec: Codec) -> Iterator[Batch]:
-        """Read the images one at a time, and group them by their size after padding or cropping."""
-        return gather((self._sample(entry, codec.stride) for entry in self.entries), self.batch_size, codec.stride)
-
-    def _sample(self, entry: Entry, stride: int) -> Sample | Failure:
+    def load(self, item: Input, codec: Codec) -> Sample | Failure:
+        """Read an image, and pad or crop it."""
         try:
-            image = read_image(entry.path, self.max_pixels)
-            fitted = crop_to_multiple(image, stride) if self.crop else pad_to_multiple(image, stride)
+            image = read_image(item.path, self.max_pixels)
+            fitted = crop_to_multiple(image, codec.stride) if self.crop else pad_to_multiple(image, codec.stride)
         except (UnreadableImageError, ValueError) as error:
-            return Failure(entry.name, str(error))
+            return Failure(item.name, str(error))
         height, width = (fitted if self.crop else image).shape[-2:]
-        return Sample(entry.name, fitted, (height, width))
+        return Sample(item.name, fitted, (height, width))

@@ -5,24 +5,17 @@ import glob
 import os
 import warnings
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
 
 from decinv.data.shipped import SAMPLES
+from decinv.runs import Input
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Files that count as images in a directory, in lower case; upper case counts too."""
 
 
-class Entry(NamedTuple):
-    """An image to be read: its unique name, a relative posix path without ``..``, and where it is."""
-
-    name: str
-    path: Path
-
-
-def list_images(root: str) -> tuple[Entry, ...]:
-    """List images.
+def list_images(root: str) -> tuple[Input, ...]:
+    """List images, each with its absolute path and a unique name, which is a relative posix path without ``..``.
 
     ``root`` is one of these, in this order:
 
@@ -41,19 +34,19 @@ def list_images(root: str) -> tuple[Entry, ...]:
         root: What to list; ``~`` is the home directory.
 
     Returns:
-        The images, with unique names. The same image twice under one name is listed once, with a warning.
+        The images. The same image twice under one name is listed once, with a warning.
 
     Raises:
         FileNotFoundError: If there is nothing at ``root``, or no image in it.
         ValueError: If two different images have one name, a name is no relative path, or a manifest cannot be read.
     """
-    path = Path(root).expanduser()
+    path = Path(os.path.abspath(Path(root).expanduser()))
     if path.is_dir():
         entries = _directory(path)
     elif path.is_file():
         readers = {".txt": _text, ".csv": _table}
         reader = readers.get(path.suffix.lower())
-        entries = [Entry(_printable(path.name), path)] if reader is None else list(reader(path))
+        entries = [(_printable(path.name), str(path))] if reader is None else list(reader(path))
     elif glob.has_magic(str(path)):
         entries = _glob(path)
     elif root == "samples":
@@ -67,14 +60,19 @@ def list_images(root: str) -> tuple[Entry, ...]:
     return _unique(entries, root)
 
 
+Entry = tuple[str, str]
+"""A name and a path."""
+
+
 def _directory(root: Path) -> list[Entry]:
     def tell(error: OSError) -> None:
         warnings.warn(f"Leaving out {error.filename!r}, which cannot be listed: {error.strerror}.", stacklevel=2)
 
     found = []
+    suffixes = tuple(SUFFIXES)
     for folder, subfolders, files in os.walk(root, onerror=tell):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, n) for n in files if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES]
+        found += [os.path.join(folder, n) for n in files if n.lower().endswith(suffixes) and not n.startswith(".")]
     return _named(found, root)
 
 
@@ -84,24 +82,28 @@ def _glob(pattern: Path) -> list[Entry]:
         if glob.has_magic(part):
             break
         fixed.append(part)
-    found = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
-    return _named((path for path in found if not path.is_dir()), Path(*fixed))
+    found = glob.glob(str(pattern), recursive=True)
+    return _named((path for path in found if not os.path.isdir(path)), Path(*fixed))
 
 
-def _named(paths: Iterable[Path], root: Path) -> list[Entry]:
-    return sorted(Entry(_printable(path.relative_to(root).as_posix()), path) for path in paths)
+def _named(paths: Iterable[str], root: Path) -> list[Entry]:
+    """Name paths below ``root`` by their part below it, in the order of the names."""
+    cut = 0 if root == Path() else len(os.path.join(root, ""))
+    return sorted((_printable(path[cut:].replace(os.sep, "/")), path) for path in paths)
 
 
 def _text(manifest: Path) -> list[Entry]:
     lines = (line.strip() for line in _read(manifest).splitlines())
-    return [_located(line, None, manifest) for line in lines if line and not line.startswith("#")]
+    folder = os.path.abspath(manifest.parent)
+    return [_located(line, None, folder) for line in lines if line and not line.startswith("#")]
 
 
 def _table(manifest: Path) -> list[Entry]:
     rows = csv.DictReader(_read(manifest).splitlines())
     if "path" not in (rows.fieldnames or ()):
         raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {list(rows.fieldnames or ())}.")
-    return [_located(row["path"].strip(), (row.get("name") or "").strip(), manifest) for row in rows if row["path"]]
+    folder = os.path.abspath(manifest.parent)
+    return [_located(row["path"].strip(), (row.get("name") or "").strip(), folder) for row in rows if row["path"]]
 
 
 def _read(manifest: Path) -> str:
@@ -111,29 +113,28 @@ def _read(manifest: Path) -> str:
         raise ValueError(f"Expected a manifest in UTF-8, but {str(manifest)!r} is not: {error}.") from error
 
 
-def _located(line: str, name: str | None, manifest: Path) -> Entry:
-    """Find the path of one line of a manifest, and name it after itself where it has no name."""
-    folder = Path(os.path.abspath(manifest.parent))
-    path = Path(os.path.normpath(folder / line))
-    inside = path.is_relative_to(folder)
-    return Entry(name or _printable((path.relative_to(folder) if inside else path.relative_to(path.anchor)).as_posix()), path)
+def _located(line: str, name: str | None, folder: str) -> Entry:
+    """Find the path of one line of a manifest in ``folder``, and name it after itself where it has no name."""
+    path = os.path.normpath(os.path.join(folder, line))
+    within = os.path.join(folder, "")
+    below = path[len(within) :] if path.startswith(within) else os.path.splitdrive(path)[1].lstrip(os.sep)
+    return name or _printable(below.replace(os.sep, "/")), path
 
 
 def _printable(name: str) -> str:
     """Replace the bytes of a file name that are no UTF-8, so that any file can hold the name."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
-def _unique(entries: list[Entry], root: str) -> tuple[Entry, ...]:
+def _unique(entries: list[Entry], root: str) -> tuple[Input, ...]:
     """Check the names, and leave out repeated entries."""
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for name, path in entries:
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        if name in ("", ".") or name[0] == "/" or ".." in name.split("/"):
             raise ValueError(f"Expected names that are relative paths without '..', but got {name!r} in {root!r}.")
         if seen.get(name, path) != path:
             raise ValueError(f"Expected unique names in {root!r}, but {name!r} is the name of {seen[name]} and {path}.")
         if name in seen:
             warnings.warn(f"Listing {name!r} once, which {root!r} names more than once.", stacklevel=3)
         seen[name] = path
-    return tuple(Entry(name, path) for name, path in seen.items())
+    return tuple(Input(number, name, path) for number, (name, path) in enumerate(seen.items()))

@@ -1,5 +1,6 @@
 """The inversion as a LightningModule: one epoch is one chunk of samples, one training step one update."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,11 +12,13 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from decinv.batch import Batch
+from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
+from decinv.memory import is_out_of_memory, release
 from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.solver import Solver, Stopping
+from decinv.status import Status
 from decinv.updates.stock import as_rule
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -29,8 +32,16 @@ class Inversion(LightningModule, ABC):
     samples that are done, and lets the update rule move the rest. Subclasses say what is solved, in ``problem``.
 
     Callbacks find the running state in ``solver``, and from ``on_train_epoch_end`` on the chunk's outcome in ``result`` and
-    ``reconstruction``. One that continues a chunk in its middle sets ``resume`` before the chunk begins: it is called once,
-    between the start of the solver and its first step.
+    ``reconstruction``.
+
+    A chunk that does not fit into memory is given up without an outcome, and comes back in halves; a sample that does not
+    fit alone has the status FAILED.
+
+    Attributes:
+        split_chunk: What brings the running chunk back in halves; the data source sets it. Where it is ``None``, running out
+            of memory ends the run.
+        resume: Called once, between the start of the solver on the next chunk and its first step, to put the solver further
+            on; who continues a chunk in its middle sets it.
     """
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
@@ -43,8 +54,11 @@ class Inversion(LightningModule, ABC):
         self.latent = nn.Parameter(torch.empty(0))
         self.solver = Solver(self.latent, as_rule(update([self.latent])), stopping)
         self.batch: Batch | None = None
+        self.split_chunk: Callable[[], None] | None = None
         self.resume: Callable[[], None] | None = None
         self._handed: Batch | None = None
+        self._moved: Batch | None = None
+        self._has_split = False
         self._reconstruction: Tensor | None = None
 
     @abstractmethod
@@ -79,14 +93,14 @@ class Inversion(LightningModule, ABC):
         """Move a chunk once, not once an iteration."""
         if batch is not self._handed:
             self._handed = batch
-            self.batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return self.batch
+            self._moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return self._moved
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
         """Begin a chunk at its first step, and end it when all samples are done."""
         if batch_idx == 0:
             self._reconstruction = None
-            self.begin(batch)
+            self._within_memory(lambda: self.begin(batch))
         return -1 if self.solver.done else None
 
     def begin(self, batch: Batch) -> None:
@@ -101,7 +115,39 @@ class Inversion(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""
         optimizer = cast(LightningOptimizer, self.optimizers())
-        self.solver.step(optimizer.step)
+        self._within_memory(lambda: self.solver.step(optimizer.step))
+
+    def _within_memory(self, work: Callable[[], None]) -> None:
+        """Do a part of the chunk's work, or give the chunk up."""
+        try:
+            work()
+            return
+        except (RuntimeError, MemoryError) as error:
+            batch = self.batch
+            if batch is None or self.split_chunk is None or not is_out_of_memory(error):
+                raise
+        self.solver.clear()
+        release()
+        height, width = batch.image.shape[-2:]
+        if len(batch.names) > 1:
+            if not self._has_split:
+                message = (
+                    f"{len(batch.names)} images of {height} x {width} do not fit into memory together; halving the chunk, and "
+                    "keeping later ones as small. Set `data.batch_size` lower to begin with that."
+                )
+                warnings.warn(message, stacklevel=2)
+            self._has_split = True
+            self.batch = None
+            self.split_chunk()
+            return
+        reason = (
+            f"One image of {height} x {width} does not fit into memory; set the codec's `tiling` or a 16-bit `dtype`, or the "
+            "rule's `history` lower."
+        )
+        number = batch.numbers[0] if batch.numbers else None
+        failed = Failure(batch.names[0], reason, number, Status.FAILED)
+        self.batch = Batch(batch.image[:0], (), failures=(*batch.failures, failed))
+        self.solver.start(self.problem(self.batch.image))
 
     @property
     def result(self) -> Result:

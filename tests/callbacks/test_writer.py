@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 
 import pytest
@@ -12,6 +13,7 @@ from decinv.callbacks.writer import safe_name
 from decinv.metrics import nmse_db, psnr_db
 from decinv.modules import DecoderInversion, EncoderInversion
 from decinv.rows import Row
+from decinv.runs.latents import names_in
 from decinv.updates import ForwardStep
 
 
@@ -21,8 +23,10 @@ def table(tmp_path):
 
 
 def latent_of(tmp_path, name):
-    with safe_open(tmp_path / "run" / "latents" / f"{name}.safetensors", "pt") as file:
-        return file.get_tensor("latent"), file.metadata()
+    (row,) = (row for row in table(tmp_path) if row["name"] == name)
+    with safe_open(tmp_path / "run" / row["latents"], "pt") as file:
+        metadata = file.metadata()
+        return file.get_tensor(name), metadata | json.loads(metadata.pop("samples"))[name]
 
 
 def test_a_run_leaves_its_files(fit, make_batch, codec, tmp_path):
@@ -37,6 +41,7 @@ def test_a_run_leaves_its_files(fit, make_batch, codec, tmp_path):
     assert rows[2] == dict.fromkeys(Row._fields, "") | {
         "name": "bad, indeed",
         "status": "UNREADABLE",
+        "number": "2",
         "reason": "It is\nno image.",
     }
     assert rows[3]["nmse_db"] == rows[3]["peak_mib"] == rows[3]["reason"] == ""
@@ -46,14 +51,13 @@ def test_a_run_leaves_its_files(fit, make_batch, codec, tmp_path):
     assert torch.equal(latent, module.result.latent[0])
     assert latent.dtype == torch.float32
     assert metadata == {
-        "name": "c",
         "status": "MAX_ITERS",
-        "residual": repr(float(module.result.residual[0])),
+        "residual": float(module.result.residual[0]),
         "codec": "",
         "scaling_factor": "0.5",
         "shift_factor": "0.25",
-        "height": "16",
-        "width": "16",
+        "height": 16,
+        "width": 16,
     }
     for index, name in enumerate(("a/b.png", odd)):
         latent, _ = latent_of(tmp_path, name)
@@ -86,11 +90,11 @@ def test_the_encoders_reconstruction_is_not_decoded_twice(fit, make_batch, codec
 
 def test_options_switch_files_off(fit, make_batch, tmp_path):
     fit([ResultWriter(latents=False, reconstructions=False, encoder_psnr=False)], [make_batch(["a"])])
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.csv"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["inputs.jsonl", "results.csv", "tables"]
     assert table(tmp_path)[0]["encoder_psnr_db"] == ""
 
 
-@pytest.mark.parametrize("left", ["results.csv", "latents"])
+@pytest.mark.parametrize("left", ["results.csv", "latents", "tables"])
 def test_nothing_is_overwritten(fit, make_batch, tmp_path, left):
     (tmp_path / "run" / left).mkdir(parents=True)
     with pytest.raises(FileExistsError, match=rf"{left} exists; choose another --out"):
@@ -105,8 +109,9 @@ def test_a_sample_without_a_finite_latent_has_a_row_and_no_files(fit, make_batch
     assert good["status"] == "MAX_ITERS"
     assert float(good["encoder_psnr_db"]) > 0
     assert (bad["status"], bad["residual"], bad["psnr_db"]) == ("DIVERGED", "", "")
-    assert "Lower the step size" in bad["reason"]
-    assert [path.name for path in (tmp_path / "run" / "latents").iterdir()] == ["good.safetensors"]
+    assert "is not finite" in bad["reason"]
+    assert bad["latents"] == ""
+    assert names_in(tmp_path / "run" / good["latents"]) == {"good"}
 
 
 def test_chunks_without_a_sample_give_rows(fit, codec, tmp_path):

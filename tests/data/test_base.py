@@ -63,7 +63,7 @@ def loader(count, repeats=3):
             taken.append(index)
             yield chunk(index)
 
-    return ChunkLoader(chunks(), repeats, lambda: ended.append(len(taken))), taken, ended
+    return ChunkLoader(chunks(), repeats, lambda last: last and ended.append(len(taken))), taken, ended
 
 
 def test_iter_alone_takes_no_chunk():

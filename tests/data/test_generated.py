@@ -35,7 +35,7 @@ def test_decoding_the_latent_gives_the_image():
 def test_images_go_through_an_8_bit_file_unchanged(tmp_path):
     from PIL import Image
 
-    from decinv.data import read_image
+    from decinv.images import read_image
 
     image = generate(CODEC, count=1, size=32).image[0]
     pixels = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
@@ -105,7 +105,7 @@ def test_latents_from_files(tmp_path):
         save_file({"latent": latent}, tmp_path / f"{name}.safetensors")
     save_file({"latent": torch.zeros(7, 4, 4)}, tmp_path / "wrong.safetensors")
     (tmp_path / "broken.safetensors").touch()
-    data = GeneratedData(latents=str(tmp_path), batch_size=2)
+    data = GeneratedData(latents=str(tmp_path), batch_size=2, block=6)
     data.setup("fit")
     assert data.total == 6
     batches = list(data.chunks(CODEC))
@@ -126,7 +126,7 @@ def test_a_wrong_directory_ends_the_run_before_it_begins(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [{"count": 0}, {"size": 7}, {"batch_size": 0}, {"seed": -1}, {"perturbation": -0.1}, {"perturbation": float("nan")}],
+    [{"count": -1}, {"size": 7}, {"batch_size": 0}, {"seed": -1}, {"perturbation": -0.1}, {"perturbation": float("nan")}],
 )
 def test_wrong_options(option):
     (name,) = option

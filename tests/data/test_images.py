@@ -7,7 +7,8 @@ from lightning import Trainer
 from PIL import Image
 
 from decinv.codecs import LinearCodec
-from decinv.data import ImageData, pad_to_multiple, read_image
+from decinv.data import ImageData
+from decinv.images import pad_to_multiple, read_image
 from decinv.modules import DecoderInversion
 
 
@@ -51,7 +52,7 @@ def fit(data, **options):
 
 def test_padded_chunks(folder):
     codec = LinearCodec()
-    data = ImageData(str(folder), batch_size=4)
+    data = ImageData(str(folder), batch_size=4, block=12)
     batches = list(data.chunks(codec))
     assert data.total == 12
     assert [tuple(batch.image.shape) for batch in batches] == [(4, 3, 16, 12), (3, 3, 16, 16), (3, 3, 12, 12), (2, 3, 16, 12)]
@@ -67,7 +68,7 @@ def test_padded_chunks(folder):
 
 def test_cropped_chunks(folder):
     codec = LinearCodec(stride=10)
-    batch, rest = ImageData(str(folder), batch_size=9, crop=True).chunks(codec)
+    batch, rest = ImageData(str(folder), batch_size=9, crop=True, block=12).chunks(codec)
     assert batch.image.shape == (9, 3, 10, 10)
     assert set(batch.sizes) == {(10, 10)}
     assert torch.equal(batch.image[1], read_image(folder / "image01.png")[:, :10, :10])
@@ -85,7 +86,7 @@ def test_limit(folder):
 
 
 def test_unreadable_files_cost_nobody_anything(folder):
-    options = {"batch_size": 4, "max_pixels": 1000}
+    options = {"batch_size": 4, "max_pixels": 1000, "block": 18}
     before = list(ImageData(str(folder), **options).chunks(LinearCodec()))
     broken = spoil(folder)
     data = ImageData(str(folder), **options)
@@ -108,7 +109,7 @@ def test_a_missing_file_of_a_manifest_is_a_failure(folder):
 
 
 def test_wrong_options_and_roots(tmp_path):
-    for option in ("batch_size", "limit", "max_pixels"):
+    for option in ("batch_size", "block", "limit", "max_pixels"):
         with pytest.raises(ValueError, match=f"`{option}` to be at least 1, but got 0"):
             ImageData("samples", **{option: 0})
     with pytest.raises(FileNotFoundError, match="nothing"):

@@ -7,6 +7,7 @@ import pytest
 
 from decinv.data.listing import list_images
 from decinv.data.shipped import SAMPLES
+from decinv.runs import Input
 
 
 @pytest.fixture
@@ -29,7 +30,8 @@ def test_directory(tree):
     expected = ["a.JPG", "b.png", "f.tif", "folder.png/k.png", "g.bmp", "sub/c.webp", "sub/deep/d.TIFF", "sub/e.jpeg"]
     entries = list_images(str(tree))
     assert [entry.name for entry in entries] == expected
-    assert [entry.path for entry in entries] == [tree / name for name in expected]
+    assert [entry.path for entry in entries] == [str(tree / name) for name in expected]
+    assert [entry.number for entry in entries] == list(range(len(entries)))
 
 
 def test_directory_below_a_hidden_one(tree):
@@ -56,7 +58,7 @@ def test_folder_that_cannot_be_listed_is_told(tree, monkeypatch):
 
 def test_one_file(tree):
     (entry,) = list_images(str(tree / "sub" / "c.webp"))
-    assert entry == ("c.webp", tree / "sub" / "c.webp")
+    assert entry == Input(0, "c.webp", str(tree / "sub" / "c.webp"))
 
 
 def test_glob(tree):
@@ -89,16 +91,16 @@ def test_text_manifest(tree):
     outside = (tree / "b.png").relative_to("/").as_posix()
     entries = list_images(str(manifest))
     assert [entry.name for entry in entries] == ["c.webp", "deep/d.TIFF", outside, "missing.png", "e.jpeg"]
-    assert [entry.path for entry in entries][2:4] == [tree / "b.png", tree / "sub" / "missing.png"]
+    assert [entry.path for entry in entries][2:4] == [str(tree / "b.png"), str(tree / "sub" / "missing.png")]
 
 
 def test_csv_manifest(tree):
     manifest = tree / "list.CSV"
     manifest.write_text('label,path,name\n1,b.png,first\n2,"sub/c.webp",\n3,,\n4,b.png,again/x\n')
     assert [(e.name, e.path) for e in list_images(str(manifest))] == [
-        ("first", tree / "b.png"),
-        ("sub/c.webp", tree / "sub" / "c.webp"),
-        ("again/x", tree / "b.png"),
+        ("first", str(tree / "b.png")),
+        ("sub/c.webp", str(tree / "sub" / "c.webp")),
+        ("again/x", str(tree / "b.png")),
     ]
     manifest.write_text("path\nb.png\n")
     assert names(manifest) == ["b.png"]
@@ -153,12 +155,12 @@ def test_a_name_that_is_no_utf8(tmp_path):
     os.close(os.open(os.fsencode(tmp_path) + b"/\xff.png", os.O_CREAT))
     (entry,) = list_images(str(tmp_path))
     assert entry.name == "\\udcff.png"
-    assert entry.path.exists()
+    assert os.path.exists(entry.path)
 
 
 def test_samples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert {entry.path.parent for entry in list_images("samples")} == {SAMPLES}
+    assert {os.path.dirname(entry.path) for entry in list_images("samples")} == {str(SAMPLES)}
     assert len(list_images("samples")) == 6
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "own.png").touch()

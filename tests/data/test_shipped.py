@@ -2,8 +2,9 @@
 
 import pytest
 
-from decinv.data import procedural_image, read_image
+from decinv.data import procedural_image
 from decinv.data.shipped import SAMPLES, SCENES, SEED, draw, file_name
+from decinv.images import read_image
 
 
 @pytest.mark.parametrize("index", SCENES)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from decinv.data import crop_to_multiple, pad_to_multiple
+from decinv.images import crop_to_multiple, pad_to_multiple
 
 
 def row(*values):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from decinv.data import UnreadableImageError, from_pil, read_image
+from decinv.images import UnreadableImageError, from_pil, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 GREY16 = np.random.default_rng(1).integers(0, 65536, (5, 7), dtype=np.uint16)

@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from decinv.data.deep import is_deep, open_low_bytes
-from decinv.data.pixels import to_tensor
+from decinv.images.deep import is_deep, open_low_bytes
+from decinv.images.pixels import to_tensor
 
 MAX_PIXELS = 2**26
 """Largest number of pixels that is read by default: 8192 x 8192."""
