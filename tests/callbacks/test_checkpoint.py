@@ -7,8 +7,9 @@ import torch
 from lightning import Callback
 
 from decinv.batch import Batch
-from decinv.callbacks import ChunkCheckpoint, Memory
+from decinv.callbacks import ChunkCheckpoint, Memory, ResultWriter
 from decinv.modules import DecoderInversion
+from decinv.runs import RunDirectory
 from decinv.updates import Anderson, ForwardStep, Scheduled, WarmupCosine
 
 RULES = {
@@ -271,6 +272,28 @@ def test_an_error_before_the_first_chunk_writes_nothing(run, root, batch, codec,
         warnings.simplefilter("error")
         run([batch], ChunkCheckpoint(every_n_seconds=0), error=RuntimeError())
     assert not (root / "checkpoints").exists()
+
+
+def test_the_table_of_a_continued_chunk_is_that_of_an_uninterrupted_one(run, root, batch):
+    batch = batch._replace(names=("a/b.png", "solved", "broken", "far"))
+    run([batch], ResultWriter())
+    expected = list(RunDirectory(root).rows())
+    RunDirectory(root).delete()
+    run([batch], ChunkCheckpoint(), stop_at=5, error=RuntimeError())
+    run([batch], ChunkCheckpoint(), ResultWriter())
+    assert files(root) == []
+    found = list(RunDirectory(root).rows())
+    assert [row._replace(seconds=None) for row in found] == [row._replace(seconds=None) for row in expected]
+    assert any(row.encoder_psnr_db is not None for row in found)
+
+
+def test_the_file_stays_when_the_results_could_not_be_written(run, root, batch):
+    class Full(Callback):
+        def on_train_end(self, trainer, pl_module):
+            raise OSError("No space left on device")
+
+    run([batch], ChunkCheckpoint(every_n_seconds=0), Full(), error=OSError())
+    assert len(files(root)) == 1
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
