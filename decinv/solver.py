@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ BLOW_UP = 10.0
 
 PROGRESS = 0.99
 """A residual must fall below this part of the last mark to count as progress."""
+
+BOOKS = ("rows", "best", "residual", "first", "mark", "marked", "iterations", "evaluations", "status", "seconds", "history")
+"""What a solver notes of a chunk's samples; each is a tensor in the attribute of that name with an underscore before it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,10 @@ class Solver:
     The points of the samples that still run are the rows of one parameter. A sample that is done leaves them, and the update
     rule's state with it, so what becomes of a sample does not depend on its batch mates. Reported is the best point that was
     evaluated, with its own residual.
+
+    Attributes:
+        settled: Whether a chunk has begun and every step that touched its state was finished, so that ``state_dict`` can be
+            taken. It stays true while a step evaluates the problem, which is nearly all of its time.
     """
 
     def __init__(self, point: nn.Parameter, rule: UpdateRule, stopping: Stopping) -> None:
@@ -87,11 +95,13 @@ class Solver:
         self.rule = rule
         self.stopping = stopping
         self.last: Step | None = None
+        self.settled = False
 
     def start(self, problem: Problem) -> None:
         """Begin a new chunk at the problem's start."""
         first = problem.start()
         count = len(first)
+        self.settled = False
         self.problem = problem
         self.iteration = 0
         self.last = None
@@ -109,9 +119,51 @@ class Solver:
         self._status = torch.full_like(self._iterations, int(Status.RUNNING))
         self._seconds = torch.zeros(count, dtype=torch.float64)
         self._history = first.new_full((self.stopping.max_iters, count), torch.nan)
+        self.settled = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give everything that the chunk's next steps depend on but the problem: tensors, numbers, strings, dicts and lists.
+
+        The tensors are those that the next step changes, not copies.
+
+        Raises:
+            RuntimeError: If no chunk has begun, or an exception broke off a step in its middle.
+        """
+        if not self.settled:
+            raise RuntimeError(
+                "Expected the solver to be between two steps, but no chunk has begun or a step was broken off; call `start`."
+            )
+        books = {name: getattr(self, f"_{name}") for name in BOOKS}
+        rule = {"rule_name": self.rule.name, "rule": self.rule.state_dict()}
+        return {"iteration": self.iteration, "point": self.point.detach(), **books, **rule}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken. Call it right after ``start`` with the problem of the same samples.
+
+        Args:
+            state: The state, on any device; its tensors are taken over, not copied.
+
+        Raises:
+            ValueError: If the state is that of another number or shape of samples, another ``max_iters`` or another update
+                rule. The chunk is at its start then.
+        """
+        expected, found = _describe(self.state_dict()), _describe(state)
+        if found != expected:
+            raise ValueError(f"Expected the state of {expected}, but got that of {found}; start the chunk again.")
+        iteration, point = state["iteration"], state["point"].to(self.point.device)
+        books = {f"_{name}": state[name].to(getattr(self, f"_{name}").device) for name in BOOKS}
+        self.settled = False
+        self.rule.load_state_dict(state["rule"])
+        self.iteration, self.point.data = iteration, point
+        for name, book in books.items():
+            setattr(self, name, book)
+        if self.active < len(self._status):
+            self.problem.select(self._rows)
+        self.settled = True
 
     def clear(self) -> None:
         """Forget the chunk, and let go of its memory."""
+        self.settled = False
         self.last = None
         self.point.grad = None
         self.point.data = self.point.data.new_empty(0)
@@ -143,6 +195,7 @@ class Solver:
         evaluation = self.problem.evaluate(self.point.detach())
         mismatch = evaluation.mismatch.flatten(1).square().mean(1)
         self.last = Step(rows, self.point.detach().clone(), evaluation.merit, mismatch)
+        self.settled = False
         self.iteration += 1
         evaluation = self._drop_finished(evaluation, self._judge(evaluation.merit))
         if self.active:
@@ -154,6 +207,7 @@ class Solver:
         if self.point.is_cuda:
             torch.cuda.synchronize(self.point.device)
         self._seconds[rows.cpu()] += (time.perf_counter() - began) / max(len(rows), 1)
+        self.settled = True
 
     def _judge(self, merit: Tensor) -> Tensor:
         """Book the merits of the active samples and give their new status ``(A,)``."""
@@ -221,3 +275,9 @@ class Solver:
             seconds=self._seconds.float(),
             status=tuple(Status(code) for code in self._status.tolist()),
         )
+
+
+def _describe(state: dict[str, Any]) -> str:
+    """Say whose state it is."""
+    count, *shape = state["best"].shape
+    return f"{count} samples of shape {tuple(shape)} under {state['rule_name']} in at most {len(state['history'])} iterations"

@@ -1,5 +1,6 @@
 """The solver against problems with scripted residuals, so that every count and status is known."""
 
+import io
 import math
 from collections.abc import Callable
 
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from decinv.codecs import LinearCodec
 from decinv.problems.base import Evaluation, Problem
 from decinv.problems.decoder import DecoderProblem
+from decinv.result import Result
 from decinv.solver import BLOW_UP, Solver, Stopping
 from decinv.status import Status
-from decinv.updates import ForwardStep, InertialKM
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
 from decinv.updates.base import UpdateRule
 
 NAN, INF = math.nan, math.inf
@@ -246,3 +248,160 @@ def test_seconds_are_shared_by_the_active_samples() -> None:
 def test_stopping_out_of_range_is_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Stopping(**options)  # type: ignore[arg-type]
+
+
+RULES = {
+    "forward": lambda params: ForwardStep(params, 0.5),
+    "inertial": lambda params: InertialKM(params, lr=0.3, momentum=0.3),
+    "anderson": Anderson,
+    "short anderson": lambda params: Anderson(params, history=3),
+    "momentum": lambda params: as_rule(torch.optim.SGD(params, lr=0.3, momentum=0.5)),
+    "adam": lambda params: as_rule(torch.optim.Adam(params, lr=0.1)),
+    "scheduled adam": lambda params: Scheduled(params, lambda p: torch.optim.Adam(p, lr=0.1), WarmupCosine),
+}
+MAX_ITERS = 30
+
+
+class Bent(Problem):
+    """Samples whose residuals ``a (z + z^3)``, a of their own, take different numbers of iterations; one is never finite."""
+
+    def __init__(self) -> None:
+        self.rates = torch.tensor([1.0, 0.03, 0.2, NAN, 0.5]).view(-1, 1, 1, 1)
+
+    def start(self) -> Tensor:
+        return torch.randn(5, 4, 2, 3, generator=torch.Generator().manual_seed(0)) * 0.7
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        residual = self.rates * (point + point**3)
+        return Evaluation(residual, residual.flatten(1).norm(dim=1), residual[:, :3] + 0.3 * point[:, 1:])
+
+    def select(self, keep: Tensor) -> None:
+        self.rates = self.rates[keep]
+
+    def latent(self, point: Tensor) -> Tensor:
+        return point
+
+
+def begin(rule: Callable[[list[nn.Parameter]], UpdateRule], **stopping: object) -> Solver:
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, rule([point]), Stopping(**({"max_iters": MAX_ITERS, "rtol": 0.1} | stopping)))  # type: ignore[arg-type]
+    solver.start(Bent())
+    return solver
+
+
+def finish(solver: Solver) -> Result:
+    while not solver.done:
+        solver.step()
+    return solver.result()
+
+
+def tensors(solver: Solver) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(solver).items() if isinstance(value, Tensor)}
+
+
+def through_a_file(state: dict) -> dict:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+
+
+def assert_equal(found: Result, expected: Result) -> None:
+    assert torch.equal(found.latent.nan_to_num(), expected.latent.nan_to_num())
+    assert torch.equal(found.residual.nan_to_num(), expected.residual.nan_to_num())
+    assert torch.equal(found.history.nan_to_num(), expected.history.nan_to_num())
+    assert torch.equal(found.history.isnan(), expected.history.isnan())
+    assert torch.equal(found.iterations, expected.iterations)
+    assert torch.equal(found.evaluations, expected.evaluations)
+    assert found.status == expected.status
+
+
+@pytest.mark.parametrize("last_iterate", [False, True])
+@pytest.mark.parametrize("name", RULES)
+def test_a_chunk_continues_in_its_middle_bit_for_bit(name: str, last_iterate: bool) -> None:
+    options = {"last_iterate": last_iterate}
+    expected = finish(begin(RULES[name], **options))
+    ends = sorted(set(expected.iterations.tolist()))
+    assert ends[0] == 1
+    assert len(ends) > 2, "samples must leave at different times"
+    stopped = begin(RULES[name], **options)
+    for iteration in range(ends[-1]):
+        if iteration in {0, 1, 2, 5, ends[1] - 1, ends[1], ends[-2], ends[-1] - 1}:
+            solver = begin(RULES[name], **options)
+            solver.load_state_dict(through_a_file(stopped.state_dict()))
+            assert (solver.iteration, solver.active) == (stopped.iteration, stopped.active)
+            for book, value in tensors(stopped).items():
+                torch.testing.assert_close(tensors(solver)[book], value, rtol=0, atol=0, equal_nan=True, msg=book)
+            assert_equal(finish(solver), expected)
+        stopped.step()
+    assert_equal(stopped.result(), expected)
+
+
+def test_a_continued_chunk_continues_again_and_a_new_one_starts_anew() -> None:
+    expected = finish(begin(Anderson))
+    solver = begin(Anderson)
+    for _ in range(3):
+        solver.step()
+        state = through_a_file(solver.state_dict())
+        solver = begin(Anderson)
+        solver.load_state_dict(state)
+    assert_equal(finish(solver), expected)
+    solver.start(Bent())
+    assert_equal(finish(solver), expected)
+
+
+def test_the_seconds_spent_are_kept() -> None:
+    stopped = begin(ForwardStep)
+    stopped.step()
+    state = through_a_file(stopped.state_dict())
+    state["seconds"] += 100
+    solver = begin(ForwardStep)
+    solver.load_state_dict(state)
+    assert (finish(solver).seconds > 100).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule_name": "Adam"}, r"5 samples of shape \(4, 2, 3\) under ForwardStep .* but got .* under Adam"),
+        ({"best": torch.zeros(4, 4, 2, 3)}, "but got that of 4 samples"),
+        ({"best": torch.zeros(5, 4, 3, 3)}, r"but got that of 5 samples of shape \(4, 3, 3\)"),
+        ({"history": torch.zeros(9, 5)}, "at most 30 iterations, but got .* at most 9 iterations; start the chunk again"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change: dict, message: str) -> None:
+    stopped = begin(ForwardStep)
+    stopped.step()
+    solver = begin(ForwardStep)
+    with pytest.raises(ValueError, match=message):
+        solver.load_state_dict(stopped.state_dict() | change)
+    assert_equal(finish(solver), finish(begin(ForwardStep)))
+
+
+def test_there_is_no_state_before_a_chunk_or_in_the_middle_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = nn.Parameter(torch.empty(0))
+    with pytest.raises(RuntimeError, match="no chunk has begun or a step was broken off"):
+        Solver(point, ForwardStep([point]), Stopping()).state_dict()
+
+    def fail(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    solver = begin(ForwardStep)
+    solver.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(solver.problem, "evaluate", fail)
+        with pytest.raises(KeyboardInterrupt):
+            solver.step()
+    assert solver.settled, "an evaluation changes nothing"
+    assert solver.state_dict()["iteration"] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(solver.rule, "update", fail)
+        with pytest.raises(KeyboardInterrupt):
+            solver.step()
+    assert not solver.settled
+    with pytest.raises(RuntimeError, match="a step was broken off"):
+        solver.state_dict()
+    solver.start(Bent())
+    assert solver.settled
+    solver.clear()
+    with pytest.raises(RuntimeError, match="no chunk has begun"):
+        solver.state_dict()

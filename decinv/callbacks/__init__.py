@@ -1,6 +1,7 @@
-"""Callbacks: they observe an inversion and write down what they see; none of them steers it."""
+"""Callbacks: they observe an inversion and write down what they see; none of them changes what comes out of it."""
 
 from decinv.callbacks.base import Chunk, ChunkCallback
+from decinv.callbacks.checkpoint import ChunkCheckpoint
 from decinv.callbacks.convergence import Convergence
 from decinv.callbacks.images import Images
 from decinv.callbacks.memory import Memory
@@ -8,4 +9,14 @@ from decinv.callbacks.progress import InversionProgress
 from decinv.callbacks.summary import Summary
 from decinv.callbacks.writer import ResultWriter
 
-__all__ = ["Chunk", "ChunkCallback", "Convergence", "Images", "InversionProgress", "Memory", "ResultWriter", "Summary"]
+__all__ = [
+    "Chunk",
+    "ChunkCallback",
+    "ChunkCheckpoint",
+    "Convergence",
+    "Images",
+    "InversionProgress",
+    "Memory",
+    "ResultWriter",
+    "Summary",
+]

@@ -94,10 +94,12 @@ class ResultWriter(ChunkCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Remember where the chunk started."""
-        if batch_idx == 0 and self.encoder_psnr:
-            last = as_inversion(pl_module, self).solver.last
-            self._start = None if last is None else last.point
+        """Remember where the chunk started; one that goes on in its middle has passed that point, so it is encoded again."""
+        module = as_inversion(pl_module, self)
+        solver, chunk = module.solver, module.batch
+        if batch_idx == 0 and self.encoder_psnr and solver.last is not None and chunk is not None:
+            started = solver.iteration == 1
+            self._start = solver.last.point if started else module.codec.scaling.apply(module.codec.encode(chunk.image))
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Hand the chunk to the writing thread.

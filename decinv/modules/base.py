@@ -41,6 +41,8 @@ class Inversion(LightningModule, ABC):
     Attributes:
         split_chunk: What brings the running chunk back in halves; the data source sets it. Where it is ``None``, running out
             of memory ends the run.
+        resume: Called once, between the start of the solver on the next chunk and its first step, to put the solver further
+            on; who continues a chunk in its middle sets it.
     """
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
@@ -54,6 +56,7 @@ class Inversion(LightningModule, ABC):
         self.solver = Solver(self.latent, as_rule(update([self.latent])), stopping)
         self.batch: Batch | None = None
         self.split_chunk: Callable[[], None] | None = None
+        self.resume: Callable[[], None] | None = None
         self._handed: Batch | None = None
         self._moved: Batch | None = None
         self._has_split = False
@@ -109,6 +112,9 @@ class Inversion(LightningModule, ABC):
         self.batch = batch
         with self.trainer.precision_plugin.train_step_context():
             self.solver.start(self.problem(batch.image))
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""

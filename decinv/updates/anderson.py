@@ -1,7 +1,7 @@
 """Anderson acceleration of the forward step, per sample, with a prior around the first step."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,18 @@ class Anderson(UpdateRule):
         """Keep some rows of the history."""
         if self._state is not None:
             self._state = _State(*(part[keep] for part in self._state))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the history."""
+        history = None if self._state is None else self._state._asdict()
+        return super().state_dict() | {"slots": self._slots, "count": self._count, "history": history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the history too, in its own precision."""
+        history = state_dict["history"]
+        state = None if history is None else _State(**{name: part.to(self.point.device) for name, part in history.items()})
+        super().load_state_dict(state_dict)
+        self._slots, self._count, self._state = state_dict["slots"], state_dict["count"], state
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take the pixel residual."""

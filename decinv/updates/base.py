@@ -23,7 +23,11 @@ UpdateFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class UpdateRule(Optimizer, ABC):
-    """An optimizer of one parameter of rows that can be reset, and reduced to some of its rows."""
+    """An optimizer of one parameter of rows that can be reset, and reduced to some of its rows.
+
+    ``state_dict`` is torch's, with a key more for each thing that a rule keeps in an attribute; ``load_state_dict`` is called
+    after ``reset``, takes tensors over from any device, and changes nothing if it raises.
+    """
 
     def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:
         """Take the one parameter.
@@ -39,6 +43,11 @@ class UpdateRule(Optimizer, ABC):
         count = sum(len(group["params"]) for group in self.param_groups)
         if count != 1:
             raise ValueError(f"Expected one parameter that holds the latents, but got {count}.")
+
+    @property
+    def name(self) -> str:
+        """What kind of rule it is; the state of one kind is of no use to another."""
+        return type(self).__name__
 
     @property
     def point(self) -> nn.Parameter:

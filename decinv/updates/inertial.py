@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -65,3 +66,13 @@ class InertialKM(UpdateRule):
     def solution(self) -> Tensor:
         """Give z, the iterate before its extrapolation."""
         return self.point.detach() if self._last is None else self._last
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the last iterate."""
+        return super().state_dict() | {"last": self._last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the last iterate too."""
+        last: Tensor | None = state_dict["last"]
+        super().load_state_dict(state_dict)
+        self._last = None if last is None else last.to(self.point.device)

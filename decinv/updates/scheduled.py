@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -83,11 +84,20 @@ class Scheduled(UpdateRule):
         """
         self.rule = as_rule(rule(params))
         super().__init__(self.rule.param_groups[0]["params"], dict(self.rule.defaults))
-        self.param_groups = self.rule.param_groups
-        self.state = self.rule.state
+        self._share()
         self.base_rates = [group["lr"] for group in self.param_groups]
         self.schedule = schedule
         self.scheduler: LRScheduler | None = None
+
+    def _share(self) -> None:
+        """Have the groups and the state of the rule, not copies."""
+        self.param_groups = self.rule.param_groups
+        self.state = self.rule.state
+
+    @property
+    def name(self) -> str:
+        """The rule and that it is scheduled."""
+        return f"Scheduled {self.rule.name}"
 
     def reset(self, max_iters: int) -> None:
         """Reset the rule and start the schedule again."""
@@ -118,3 +128,15 @@ class Scheduled(UpdateRule):
     def solution(self) -> Tensor:
         """Give the rule's iterate."""
         return self.rule.solution()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the place in the schedule to the rule's state."""
+        return self.rule.state_dict() | {"schedule": None if self.scheduler is None else self.scheduler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rule's state and the place in the schedule, if ``reset`` has started one."""
+        schedule = state_dict["schedule"]
+        self.rule.load_state_dict(state_dict)
+        self._share()
+        if self.scheduler is not None and schedule is not None:
+            self.scheduler.load_state_dict(schedule)

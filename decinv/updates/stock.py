@@ -1,5 +1,7 @@
 """Torch's own optimizers as update rules: its SGD is the forward step, its Adam the paper's practical method."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -28,8 +30,17 @@ class StockRule(UpdateRule):
             raise ValueError(f"Expected an optimizer without state before its first step, but {kind} has some.")
         super().__init__([p for group in inner.param_groups for p in group["params"]], dict(inner.defaults))
         self.inner = inner
-        self.param_groups = inner.param_groups
-        self.state = inner.state
+        self._share()
+
+    def _share(self) -> None:
+        """Have the groups and the state of the optimizer, not copies."""
+        self.param_groups = self.inner.param_groups
+        self.state = self.inner.state
+
+    @property
+    def name(self) -> str:
+        """The optimizer's class."""
+        return type(self.inner).__name__
 
     def reset(self, max_iters: int) -> None:
         """Bring the optimizer's state back to what it was before the first step."""
@@ -59,6 +70,11 @@ class StockRule(UpdateRule):
     def update(self) -> None:
         """Let the optimizer step."""
         self.inner.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the optimizer take its state, which gives it new groups."""
+        self.inner.load_state_dict(state_dict)
+        self._share()
 
 
 def as_rule(optimizer: Optimizer) -> UpdateRule:

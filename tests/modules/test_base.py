@@ -247,3 +247,17 @@ def test_gradient_inversion_in_any_precision(fit, images, precision: str) -> Non
 def test_the_data_refuses_models_that_are_no_inversions(fit, images) -> None:
     with pytest.raises(TypeError, match="Expected Chunks to feed an inversion, but got BoringModel"):
         fit(BoringModel(), [images(1)])
+
+
+def test_a_chunk_may_be_put_further_on_once_before_its_first_step(fit, images) -> None:
+    module = DecoderInversion(LinearCodec(), ForwardStep, max_iters=5, rtol=0, patience=None)
+    calls: list[tuple[int, int]] = []
+
+    def skip_two() -> None:
+        calls.append((module.solver.iteration, module.solver.active))
+        module.solver.iteration += 2
+
+    module.resume = skip_two
+    record, _ = fit(module, [images(2), images(3, seed=1)])
+    assert calls == [(0, 2)]
+    assert record.steps == [3, 5]

@@ -1,5 +1,6 @@
 """A linear problem for update rules: the residual of each row is ``A (z - z*)``, and steps are made by hand."""
 
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -63,14 +64,22 @@ class Decay:
         self.first = torch.randn(len(rates), 4, 3, 3, generator=generator)
 
     def run(
-        self, factory: Callable[[list[nn.Parameter]], UpdateRule], lives: list[int], only: list[int]
+        self, factory: Callable[[list[nn.Parameter]], UpdateRule], lives: list[int], only: list[int], renew: int | None = None
     ) -> dict[int, torch.Tensor]:
-        """Give, for each sample of ``only``, its point after its own number of steps; it leaves the batch then."""
-        parameter = nn.Parameter(torch.empty(0))
-        rule = factory([parameter])
+        """Give, for each sample of ``only``, its point after its own number of steps; it leaves the batch then.
+
+        After ``renew`` steps the rule is saved, and a fresh one goes on.
+        """
         rows = torch.tensor(only)
-        parameter.data = self.first[rows].clone()
-        rule.reset(max(lives))
+
+        def begin() -> tuple[nn.Parameter, UpdateRule]:
+            parameter = nn.Parameter(torch.empty(0))
+            rule = factory([parameter])
+            parameter.data = self.first[torch.tensor(only)].clone()
+            rule.reset(max(lives))
+            return parameter, rule
+
+        parameter, rule = begin()
         rates = torch.tensor(self.rates).view(-1, 1, 1, 1)
         final = {}
         for step in range(max(lives[i] for i in only) + 1):
@@ -85,6 +94,13 @@ class Decay:
                 rows = rows[keep]
             if not len(rows):
                 break
+            if step == renew:
+                file = io.BytesIO()
+                torch.save({"rule": rule.state_dict(), "point": parameter.detach()}, file)
+                state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+                parameter, rule = begin()
+                rule.load_state_dict(state["rule"])
+                parameter.data = state["point"]
             parameter.grad = rates[rows] * parameter.detach() + 0.1
             rule.observe(Evaluation(parameter.grad, parameter.grad.flatten(1).norm(dim=1), 0.5 * parameter.grad))
             rule.step()
@@ -103,5 +119,19 @@ def assert_rows_independent() -> Callable[..., None]:
             alone = problem.run(factory, lives, [row])[row]
             torch.testing.assert_close(point, alone, rtol=0, atol=atol)
             assert not torch.equal(point, problem.first[row])
+
+    return check
+
+
+@pytest.fixture
+def assert_continues() -> Callable[..., None]:
+    """Check that a rule that was saved and loaded ends bit for bit where it ends without, samples leaving before and after."""
+
+    def check(factory: Callable[[list[nn.Parameter]], UpdateRule]) -> None:
+        problem, lives = Decay([0.3, 0.9, 0.5, 1.4]), [12, 3, 7, 12]
+        expected = problem.run(factory, lives, [0, 1, 2, 3])
+        for renew in (0, 1, 2, 3, 5, 8, 11):
+            found = problem.run(factory, lives, [0, 1, 2, 3], renew)
+            assert all(torch.equal(found[row], point) for row, point in expected.items()), f"after {renew} steps"
 
     return check

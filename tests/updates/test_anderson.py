@@ -268,3 +268,8 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
 def test_arguments_out_of_range_are_refused(arguments) -> None:
     with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):
         Anderson([nn.Parameter(torch.zeros(1))], **arguments)
+
+
+@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"pixel_weight": 0.0}, {"latent_weight": 0.0}])
+def test_it_continues_from_its_state(assert_continues, options) -> None:
+    assert_continues(lambda params: Anderson(params, **options))

@@ -61,3 +61,7 @@ def test_rows_are_independent(assert_rows_independent) -> None:
 def test_step_size_out_of_range_is_refused(lr: float) -> None:
     with pytest.raises(ValueError, match=f"`lr` above 0, but got {lr}"):
         ForwardStep([nn.Parameter(torch.zeros(1))], lr)
+
+
+def test_it_continues_from_its_state(assert_continues) -> None:
+    assert_continues(lambda params: ForwardStep(params, 0.7))

@@ -68,3 +68,7 @@ def test_rows_are_independent(assert_rows_independent) -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):
         InertialKM([nn.Parameter(torch.zeros(1))], **arguments)
+
+
+def test_it_continues_from_its_state(assert_continues) -> None:
+    assert_continues(lambda params: InertialKM(params, lr=0.2, momentum=0.3))

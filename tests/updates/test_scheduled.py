@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, OneCycleLR, SequentialLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    SequentialLR,
+    StepLR,
+)
 
-from decinv.updates import ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
 
 LR = 0.01
 
@@ -136,3 +145,46 @@ def test_shapes_out_of_range_are_refused(arguments) -> None:
     optimizer = as_rule(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
     with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):
         WarmupCosine(optimizer, **arguments)
+
+
+SCHEDULED = {
+    "paper's Adam": paper_adam,
+    "inertial": lambda p: Scheduled(p, lambda q: InertialKM(q, 0.3, 0.2), WarmupCosine),
+    "Anderson": lambda p: Scheduled(p, Anderson, lambda o: ExponentialLR(o, 0.9)),
+    "one cycle": lambda p: Scheduled(
+        p, lambda q: torch.optim.SGD(q, 0.1, 0.9), lambda o: OneCycleLR(o, max_lr=1.0, total_steps=20)
+    ),
+    "sequence": lambda p: Scheduled(
+        p,
+        lambda q: torch.optim.SGD(q, 0.1),
+        lambda o: SequentialLR(o, [LinearLR(o, 0.5, 1.0, 3), CosineAnnealingLR(o, 10)], [3]),
+    ),
+    "steps": lambda p: Scheduled(p, ForwardStep, lambda o: MultiStepLR(o, [2, 6])),
+    "function": lambda p: Scheduled(p, ForwardStep, lambda o: LambdaLR(o, lambda step: 0.9**step)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_it_continues_from_its_state(assert_continues, name: str) -> None:
+    assert_continues(SCHEDULED[name])
+
+
+def test_loading_keeps_the_rule_s_groups_and_the_next_chunk_starts_anew() -> None:
+    rule = paper_adam([nn.Parameter(torch.zeros(1, 2))])
+    rates = rates_of(rule, 20)
+    state = rule.state_dict()
+    other = paper_adam([nn.Parameter(torch.zeros(1, 2))])
+    other.reset(20)
+    other.load_state_dict(state)
+    assert other.param_groups is other.rule.param_groups is other.rule.inner.param_groups
+    assert rates_of(other, 20) == rates
+    assert other.name == "Scheduled Adam"
+
+
+def test_a_state_loaded_before_reset_is_no_error() -> None:
+    """A trainer that restores its own checkpoint does that; the next chunk starts anew all the same."""
+    rule = paper_adam([nn.Parameter(torch.zeros(1, 2))])
+    rates = rates_of(rule, 20)
+    other = paper_adam([nn.Parameter(torch.zeros(1, 2))])
+    other.load_state_dict(rule.state_dict())
+    assert rates_of(other, 20) == rates

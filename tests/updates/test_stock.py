@@ -71,3 +71,19 @@ def test_state_before_the_first_step_is_refused() -> None:
 def test_our_own_rules_are_left_alone() -> None:
     rule = ForwardStep([nn.Parameter(torch.zeros(2))])
     assert as_rule(rule) is rule
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_it_continues_from_its_state(assert_continues, name: str) -> None:
+    assert_continues(lambda params: as_rule(OPTIMIZERS[name](params)))
+
+
+def test_loading_keeps_the_optimizer_s_groups_and_state_shared() -> None:
+    parameter = nn.Parameter(torch.ones(2, 3))
+    rule = StockRule(torch.optim.Adam([parameter], lr=0.1))
+    parameter.grad = torch.ones_like(parameter)
+    rule.step()
+    rule.load_state_dict(rule.state_dict())
+    assert rule.state is rule.inner.state
+    assert rule.param_groups is rule.inner.param_groups
+    assert rule.name == "Adam"
