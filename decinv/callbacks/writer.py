@@ -128,7 +128,7 @@ class ResultWriter(ChunkCallback):
         assert self._worker is not None
         self._worker.do(lambda: self._write(finished))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what waits, and the table of all processes if this one was the last.
 
         Raises:

@@ -100,6 +100,8 @@ def _reason(error: Exception) -> str:
             return "it does not fit into memory"
         case Image.DecompressionBombError() | ValueError() if str(error).startswith("it "):
             return str(error)
+        case Image.DecompressionBombError():
+            return f"it has more pixels than Pillow reads ({' '.join(str(error).split()).rstrip('.')})"
         case _:
             detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             return f"it is broken or in a variant that Pillow cannot read ({detail})"

@@ -4,16 +4,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
     """Give a path to write to; what is written there takes the place of ``path`` when all went well.
 
-    Processes that write the same path at the same time do not disturb each other: the last one stays.
+    Args:
+        path: The file.
+        shared: Whether several processes may write it at the same time; the last one stays. Otherwise what a killed process
+            left is used again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.part{path.suffix}")
+    partial = _partial(path, uuid4().hex if shared else "")
     try:
         yield partial
         os.replace(partial, path)
@@ -30,7 +34,7 @@ def create_once(path: Path, content: bytes) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.part{path.suffix}")
+    partial = _partial(path, uuid4().hex)
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -45,3 +49,7 @@ def create_once(path: Path, content: bytes) -> bool:
         return True
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path, writer: str) -> Path:
+    return path.with_name(f".{path.name}.{writer}.part")

@@ -16,11 +16,12 @@ def write_latents(path: Path, latents: Mapping[str, Tensor], metadata: Mapping[s
 
     Args:
         path: The file, in the safetensors format.
-        latents: Raw latents ``(C, h, w)`` by name.
+        latents: Raw latents ``(C, h, w)`` by name; bytes of a name that are no UTF-8 are spelt out.
         metadata: What else the file says, as text.
     """
     with replacing(path) as partial:
-        save_file({name: latent.contiguous() for name, latent in latents.items()}, partial, dict(metadata))
+        tensors = {name.encode("utf-8", "backslashreplace").decode(): latent.contiguous() for name, latent in latents.items()}
+        save_file(tensors, partial, dict(metadata))
 
 
 def read_latent(path: Path, name: str) -> Tensor:

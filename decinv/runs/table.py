@@ -55,7 +55,7 @@ def write_rows(path: Path, lines: Iterable[str]) -> None:
         path: The table.
         lines: Its rows as ``format_row`` gives them.
     """
-    with replacing(path) as partial, partial.open("wb") as file:
+    with replacing(path, shared=True) as partial, partial.open("wb") as file:
         file.write(HEADER.encode())
         for line in lines:
             file.write(line.encode("utf-8", "backslashreplace"))

@@ -3,6 +3,7 @@
 A fork server imports the package once; each process is forked from it, with its own environment, directory and output.
 """
 
+import csv
 import multiprocessing
 import os
 import runpy
@@ -13,6 +14,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
+import torch
+
+from decinv.runs import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0
@@ -149,3 +153,25 @@ def elastic() -> Callable[[int, int], dict[str, str]]:
 def slurm() -> Callable[[int, int, int], dict[str, str]]:
     """Give ``slurm_environment``."""
     return slurm_environment
+
+
+@pytest.fixture
+def writer() -> str:
+    """Give the option that writes results, and nothing else."""
+    return '--trainer.callbacks=[{"class_path": "ResultWriter"}]'
+
+
+Outcome = tuple[list[dict[str, str]], dict[str, torch.Tensor]]
+
+
+@pytest.fixture
+def outcome() -> Callable[[Path], Outcome]:
+    """Give a function that reads a run: its merged rows, but for the time and memory that they took, and its latents."""
+
+    def read(directory: Path) -> Outcome:
+        run = RunDirectory(directory)
+        with run.results.open(newline="", encoding="utf-8") as file:
+            rows = [{k: v for k, v in row.items() if k not in ("seconds", "peak_mib")} for row in csv.DictReader(file)]
+        return rows, {row.name: run.latent(row) for row in run.rows() if row.latents}
+
+    return read
