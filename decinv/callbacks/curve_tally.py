@@ -12,7 +12,7 @@ from decinv.callbacks.reservoir import Reservoir
 Curve = NDArray[np.float64]
 
 KEPT = 4096
-"""Samples whose residuals are kept for the quartiles; a median of as many is off by 0.8 % of the ranks."""
+"""Samples whose residuals are kept for the quartiles, 16 KiB an iteration; a median of as many is off by 0.8 % of the ranks."""
 
 
 class CurveTally:

@@ -165,6 +165,14 @@ def test_a_chunk_that_was_resumed_lacks_the_quality_of_what_nobody_saw(codec):
     assert np.isnan(at_its_end["psnr_db/mean"]).all()
 
 
+def test_the_truth_of_one_chunk_is_not_that_of_the_next(codec):
+    bench = Bench(codec)
+    bench.play(*finished([[0.9, 0.8, 0.7]], codec.scaling))
+    tally = bench.play(*finished([[0.5, 0.3], [0.4, 0.2]], codec.scaling), first=2)
+    assert tally.count == 5
+    np.testing.assert_allclose(tally.summary()["nmse_db/mean"], [sum(decibels(0.9, 0.8, 0.7)) / 3] * 2, atol=1e-4)
+
+
 def test_an_abandoned_chunk_leaves_nothing_behind(codec):
     abandoned = finished([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.7, 0.6, 0.5]], codec.scaling)
     last = finished([[0.5, 0.3], [0.4, 0.2]], codec.scaling)

@@ -136,6 +136,7 @@ def test_the_memory_does_not_grow(monkeypatch):
         sizes.append(len(pickle.dumps(tally)))
     assert tally.count == 2000
     assert max(sizes) - min(sizes) < 100
+    assert all(curve.untyped_storage().nbytes() == curve.nbytes for curve in tally._kept.items)  # none holds its chunk's table
 
 
 def test_a_tally_without_a_sample_says_so():
