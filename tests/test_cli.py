@@ -88,22 +88,6 @@ def test_bad_values_get_one_sentence(tmp_path, capsys, options, sentence):
     assert len([line for line in error.splitlines() if line.startswith("decinv: error: ")]) == 1
 
 
-@pytest.mark.parametrize("option", ["--model.rhoo=1", "--model.max_iters=many", "--data.rooot=x"])
-def test_typos_are_refused_by_name(tmp_path, capsys, option):
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "-c", JOB, *QUICK, option, "--out", str(tmp_path / "run")])
-    assert stop.value.code == 2
-    assert option.split("=")[0].lstrip("-").split(".")[-1] in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
-def test_subcommands_that_make_no_sense_are_absent(capsys, subcommand):
-    with pytest.raises(SystemExit):
-        main([subcommand, "-c", JOB])
-    assert "fit" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -1,5 +1,6 @@
 """Processes that know their number and never communicate."""
 
+import sys
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.strategies import ParallelStrategy, StrategyRegistry
 from torch import Tensor
 
+from decinv.errors import own_sentence
 from decinv.strategies.local import LocalProcesses, end_with_the_launcher
 
 
@@ -104,8 +106,10 @@ class IndependentStrategy(ParallelStrategy):
         return decision
 
     def on_exception(self, exception: BaseException) -> None:
-        """Remember it: a process that failed has something else to say than how the others ended."""
+        """Say it now where this process will wait for others before it ends, and say nothing of them afterwards."""
         self._failed = True
+        if isinstance(self.launcher, LocalProcesses) and isinstance(exception, Exception) and own_sentence(exception) is None:
+            print(f"decinv: process 0 failed with {exception!r}; it waits for the others.", file=sys.stderr)
 
     def teardown(self) -> None:
         """Wait for the processes that this one has started, so that the command ends when all is done."""

@@ -1,0 +1,121 @@
+"""What the command line says about options and configurations that it cannot use: one sentence each."""
+
+from pathlib import Path
+
+import pytest
+
+from decinv.cli import main, run
+from decinv.options import OptionError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+JOB = ["fit", "-c", str(CONFIGS / "decoder_inversion.yaml"), "--model.codec=LinearCodec", "--trainer.accelerator=cpu"]
+
+SENTENCES = {
+    "--model.max_iter=5": (
+        "Expected an option of DecoderInversion, but got `model.max_iter` (did you mean `max_iters`?); it "
+        "takes codec, update, max_iters, rtol, patience, last_iterate."
+    ),
+    "--model.max_iters=five": "Expected `model.max_iters` to be int, but got 'five'.",
+    "--model.max_iters=-1": "Expected `max_iters` to be at least 1, but got -1.",
+    "--model.patience=x": "Expected `model.patience` to be int or null, but got 'x'.",
+    "--data.batch_size=0": "Expected `batch_size` to be at least 1, but got 0.",
+    "--model.codec.class_path=Nope": (
+        "Expected `model.codec` to be a class, such as AutoencoderCodec, LinearCodec, or a YAML file, but there is no 'Nope'."
+    ),
+    "--model.update=Andersen": (
+        "Expected `model.update` to be a class, such as Anderson, ForwardStep, InertialKM, Scheduled, "
+        "StockRule, or a YAML file, but there is no 'Andersen' (did you mean `Anderson`?)."
+    ),
+    "--model.update.lrr=1": (
+        "Expected an option of Anderson, but got `model.update.lrr` (did you mean `lr`?); it takes lr, "
+        "history, pull, decay, pixel_weight, latent_weight, ridge."
+    ),
+    "--model=GradientInversionn": (
+        "Expected `model` to be a class, such as AutoencoderTraining, DecoderInversion, EncoderInversion, "
+        "GradientInversion, or a YAML file, but there is no 'GradientInversionn' (did you mean "
+        "`GradientInversion`?)."
+    ),
+    "--trainer.callbacks.cuont=3": "Expected an option of Summary, but got `trainer.callbacks.cuont`.",
+    "--trainer.precision=half": (
+        "Expected `trainer.precision` to be one of 64, 32, 16, transformer-engine, transformer-engine-"
+        "float16, 16-true, 16-mixed, bf16-true, bf16-mixed, 32-true, 64-true, bf16 or null, but got 'half'."
+    ),
+    "--trainer.max_stepss=3": (
+        "Expected an option of `fit`, but got '--trainer.max_stepss' (did you mean `--trainer.max_steps`?); see `fit --help`."
+    ),
+    "--out": "Expected usable options, but: argument --out: expected one argument.",
+    "extra": "Expected an option of `fit`, but got 'extra'; see `fit --help`.",
+    "--trainer.devices=two": (
+        "Expected usable options of `trainer`, but: `devices` selected with `CPUAccelerator` should be an int > 0."
+    ),
+}
+
+
+@pytest.mark.parametrize("option", SENTENCES)
+def test_options(tmp_path, monkeypatch, capsys, option) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*JOB, option]) == 2
+    assert capsys.readouterr().err == f"decinv: error: {SENTENCES[option]}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_that_a_foreign_class_refuses(tmp_path, capsys) -> None:
+    assert main([*JOB, "--model.update=SGD", "--model.update.lr=-1", "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == "decinv: error: Expected usable options, but: Invalid learning rate: -1.0\n"
+
+
+def test_options_of_a_codec(tmp_path, capsys) -> None:
+    assert main([*JOB[:3], "--model.codec.dtype=float17", "--out", str(tmp_path / "run")]) == 2
+    assert "Expected `model.codec.dtype` to be one of float32, bfloat16, float16, but got 'float17'." in capsys.readouterr().err
+
+
+FILES = {
+    "trainr: {devices: 1}": "Expected a key of the configuration, but got `trainr.devices` (did you mean `trainer.devices`?).",
+    "trainer: {callbacks: [{class_path: Images, init_args: {cuont: 3}}]}": (
+        "Expected an option of Images, but got `trainer.callbacks.cuont` (did you mean `count`?); it takes count."
+    ),
+    "trainer:\n  devices: 1\n  devices: 2\n": (
+        "Expected 'x.yaml' to be YAML, but in line 3, column 3, the key 'devices' is there twice."
+    ),
+    "trainer:\n  devices: 1\n   accelerator: cpu\n": (
+        "Expected 'x.yaml' to be YAML, but in line 3, column 15, mapping values are not allowed here."
+    ),
+    "trainer: [1": "Expected 'x.yaml' to be YAML, but in line 1, column 12, expected ',' or ']', but got '<stream end>'.",
+    "": "Expected 'x.yaml' to hold keys and values, such as `trainer:`, but got an empty file.",
+    "- trainer": "Expected 'x.yaml' to hold keys and values, such as `trainer:`, but got a list.",
+}
+
+
+@pytest.mark.parametrize("content", FILES)
+def test_files(tmp_path, monkeypatch, capsys, content) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(content)
+    assert main([*JOB, "--config=x.yaml"]) == 2
+    assert capsys.readouterr().err == f"decinv: error: {FILES[content]}\n"
+
+
+SUBCOMMAND = "Expected the subcommand `fit`, as in `python main.py fit -c configs/decoder_inversion.yaml`; see `fit --help`."
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([], SUBCOMMAND),
+        (["predict"], SUBCOMMAND),
+        (["validate", *JOB[1:3]], SUBCOMMAND),
+        (["fit"], "Expected a configuration with `model` and `data`; give one, such as `-c configs/decoder_inversion.yaml`."),
+        (["fit", "-c", "missing.yaml"], "Expected -c to name a configuration file, but there is none at 'missing.yaml'."),
+        (["fit", "-c"], "Expected usable options, but: argument -c/--config: expected one argument."),
+    ],
+)
+def test_command_lines(capsys, args, sentence) -> None:
+    assert main(args) == 2
+    assert capsys.readouterr().err == f"decinv: error: {sentence}\n"
+
+
+def test_python_gets_an_exception_and_help_still_exits() -> None:
+    with pytest.raises(OptionError, match="did you mean `max_iters`"):
+        run([*JOB, "--model.max_iter=5"])
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--model.help", "DecoderInversion"])
+    assert stop.value.code == 0
