@@ -1,5 +1,6 @@
 """The command line: one LightningCLI over every inversion, codec, data source and callback of the package."""
 
+import errno
 import logging
 import os
 import signal
@@ -94,7 +95,12 @@ class DecinvCLI(LightningCLI):
             logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
         text = self._parser(self.subcommand).dump(config, skip_none=False)
-        self.continued = not settle(self.run_directory.config, text) and not _follows(environment)
+        try:
+            self.continued = not settle(self.run_directory.config, text) and not _follows(environment)
+        except OSError as error:
+            raise OSError(
+                f"Expected --out to name a directory that can be written, but got: {error}; choose another."
+            ) from error
 
     def before_fit(self) -> None:
         """Continue the run that the run directory holds.
@@ -276,11 +282,18 @@ def main(args: ArgsType = None) -> int:
         _say(f"decinv: {interruption}")
         return interruption.exit_status
     except (ValueError, TypeError, OSError) as error:
-        sentence = own_sentence(error)
+        sentence = own_sentence(error) or _about_the_disk(error)
         if sentence is None:
             raise
         _say(f"decinv: error: {sentence}")
         return 2
+
+
+def _about_the_disk(error: BaseException) -> str | None:
+    """Say what is wrong where whoever wrote a file met a disk that is full or read-only."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    return f"Expected to write files, but got: {error}. What is written is kept; run the same command again to go on."
 
 
 def _say(sentence: str) -> None:

@@ -1,10 +1,16 @@
 """The command line: run directories, help, and what it says about bad input."""
 
 import csv
+import errno
+import itertools
+import os
+import pydoc
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from decinv.cli import main, run
 
@@ -113,3 +119,56 @@ def test_print_config_is_a_config(capsys, tmp_path):
         main(["fit", "-c", JOB, "--print_config"])
     text = capsys.readouterr().out
     assert yaml.safe_load(text)["model"]["class_path"].endswith("DecoderInversion")
+
+
+def test_a_directory_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "file" / "run")]) == 2
+    assert "Expected --out to name a directory that can be written, but got: [Errno 20]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "place", ["decinv.runs.directory.append_rows", "decinv.callbacks.writer.write_latents", "PIL.Image.Image.save"]
+)
+def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, monkeypatch, place):
+    """The disk is full from the third write on, and then has room again: the run goes on and ends like any other."""
+    options = ["fit", "-c", JOB, *QUICK, "--data.limit=6", "--trainer.logger=false"]
+    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    module, _, name = place.rpartition(".")
+    target = pydoc.locate(module)
+    write, count = getattr(target, name), itertools.count()
+
+    def full(*args, **kwargs):
+        if next(count) >= 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, full)
+        assert main([*options, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("No space left on device. What is written is kept; run the same command again to go on.") == 1
+    assert main([*options, "--out", str(tmp_path / "run")]) == 0
+
+    def rows(directory):
+        return [{k: v for k, v in row.items() if k not in ("seconds", "peak_mib")} for row in _rows(directory)]
+
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
+def test_latents_that_were_lost_are_made_again(tmp_path):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    assert main(options) == 0
+    before = (tmp_path / "run" / "results.csv").read_text()
+    first, second = sorted((tmp_path / "run" / "latents").iterdir())
+    latents = load_file(first)
+    first.write_bytes(first.read_bytes()[:-10])
+    second.unlink()
+    assert main(options) == 0
+    assert all(torch.equal(load_file(first)[name], latent) for name, latent in latents.items())
+    assert second.exists()
+
+    def names(text):
+        return [line.split(",")[0] for line in text.splitlines()]
+
+    assert names((tmp_path / "run" / "results.csv").read_text()) == names(before)

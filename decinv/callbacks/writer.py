@@ -141,7 +141,8 @@ class ResultWriter(ChunkCallback):
         try:
             self._close()
         except OSError as error:
-            warnings.warn(f"What was finished last could not be written: {error}", stacklevel=2)
+            if not isinstance(exception, OSError):  # one full disk is told of once
+                warnings.warn(f"What was finished last could not be written: {error}", stacklevel=2)
 
     def _close(self) -> None:
         if self._worker is None:
