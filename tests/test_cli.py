@@ -161,7 +161,7 @@ def test_latents_that_were_lost_are_made_again(tmp_path):
     assert main(options) == 0
     before = (tmp_path / "run" / "results.csv").read_text()
     first, second = sorted((tmp_path / "run" / "latents").iterdir())
-    latents = load_file(first)
+    latents = {name: latent.clone() for name, latent in load_file(first).items()}  # not a view of the file
     first.write_bytes(first.read_bytes()[:-10])
     second.unlink()
     assert main(options) == 0
