@@ -6,4 +6,4 @@
 #SBATCH --time=00:30:00
 #SBATCH --output=%x-%j.log
 set -u
-python -m decinv.results "${1:?name the run directory}"
+python -m decinv.runs "${1:?name the run directory}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.curve_tally import Curve, CurveTally
 from decinv.callbacks.curves import Curves
-from decinv.callbacks.run import as_inversion, log_image, log_scalars, run_directory
+from decinv.callbacks.run import as_inversion, draws, log_image, log_scalars, run_directory
 from decinv.callbacks.thinning import is_logged
 from decinv.metrics.pixel import PEAK
 from decinv.modules.base import Inversion
@@ -42,7 +42,8 @@ class Convergence(ChunkCallback):
       the first 1,000 chunks all, then ever fewer, see ``decinv.callbacks.thinning.is_logged``.
     - ``run/...``: all samples of the run, written at its end; the step is the iteration. The residual's median and quartiles
       are those of 4,096 samples, drawn uniformly, where there are more; see ``decinv.callbacks.curve_tally.CurveTally``.
-    - ``convergence.png`` in the run directory, and the same as the image ``convergence`` of loggers that take images.
+    - ``convergence.png`` in the run directory, and the same as the image ``convergence`` of loggers that take images. Of
+      several processes the first one draws what it has seen.
 
     Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known.
     """
@@ -108,7 +109,7 @@ class Convergence(ChunkCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the run's curves and draw them."""
-        if not self._tally.count or not trainer.is_global_zero:
+        if not self._tally.count or not draws(trainer):
             return
         summary = self._tally.summary()
         _log(trainer, "run", summary)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import log_image, run_directory
+from decinv.callbacks.run import draws, log_image, run_directory
 from decinv.callbacks.writer import safe_name
 from decinv.modules.base import Inversion
 from decinv.rows import Row
@@ -47,7 +47,7 @@ class Images(ChunkCallback):
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Draw as many of the chunk's samples as are still wanted."""
-        if not trainer.is_global_zero:
+        if not draws(trainer):
             return
         wanted = chunk.rows[: min(len(chunk.batch.names), self.count - self._drawn)]
         for index, row in enumerate(wanted):

@@ -6,7 +6,9 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 
+from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
+from decinv.runs import Share
 
 
 def as_inversion(module: LightningModule, callback: Callback) -> Inversion:
@@ -26,6 +28,17 @@ def as_inversion(module: LightningModule, callback: Callback) -> Inversion:
 def run_directory(trainer: Trainer) -> Path:
     """Give the directory that holds everything that a run writes."""
     return Path(trainer.default_root_dir)
+
+
+def draws(trainer: Trainer) -> bool:
+    """Whether this process draws what is there once a run directory: the first one of all processes and jobs that share it."""
+    return share_of(trainer).index == 0
+
+
+def share_of(trainer: Trainer) -> Share:
+    """Give this process's share of the run."""
+    data = getattr(trainer, "datamodule", None)
+    return data.share if isinstance(data, IndexedData) else Share(trainer.global_rank, trainer.world_size)
 
 
 def log_scalars(trainer: Trainer, scalars: dict[str, float], step: int) -> None:

@@ -7,7 +7,7 @@ from rich import get_console
 from rich.table import Table
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import run_directory
+from decinv.callbacks.run import run_directory, share_of
 from decinv.callbacks.tally import Tally
 from decinv.metrics.samples import Moments
 from decinv.modules.base import Inversion
@@ -44,19 +44,22 @@ class Summary(ChunkCallback):
         if not self._tally.count:
             console.print("No image was left to invert.")
             return
-        console.print(closing_table(self._tally, self._ended - self._began, str(run_directory(trainer))))
+        share = share_of(trainer)
+        part = f", process {share.index} of {share.count}" if share.count > 1 else ""
+        console.print(closing_table(self._tally, self._ended - self._began, str(run_directory(trainer)), part))
 
 
-def closing_table(tally: Tally, wall_seconds: float, directory: str) -> Table:
+def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str = "") -> Table:
     """Make the table.
 
     Args:
         tally: The rows of a run, at least one.
         wall_seconds: Seconds from the first chunk's begin to the last one's end.
         directory: The run directory.
+        part: What to say of the part of the run that this is, to stand behind the number of images.
     """
     count, nmse, residual, psnr = tally.count, tally.nmse_db, tally.residual, tally.psnr_db
-    table = Table(title=f"{count} image{'s' if count != 1 else ''}", title_justify="left", show_header=False)
+    table = Table(title=f"{count} image{'s' if count != 1 else ''}{part}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for status, number in sorted(tally.statuses.items()):
