@@ -1,0 +1,42 @@
+"""The benchmarks of long runs do what they say, in small."""
+
+import csv
+import sys
+
+import pytest
+
+from decinv.benchmark.__main__ import main
+from decinv.benchmark.soak import tenths
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),  # Lightning 2.6 calls what torch 2.13 deprecates
+    pytest.mark.filterwarnings("ignore:.*in eval mode.*"),  # the codec is frozen on purpose
+    pytest.mark.filterwarnings("ignore:.*have overridden `transfer_batch_to_device`.*"),  # on purpose
+]
+
+
+def table(directory):
+    with (directory / "table.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_soak(tmp_path, capsys):
+    assert main(["soak", "--out", str(tmp_path), "--count=40", "--batch_size=4", "--max_iters=3"]) == 0
+    rows = table(tmp_path)
+    assert [int(row["images"]) for row in rows] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
+    assert all(float(row["images_per_second"]) > 0 and float(row["resident_mib"]) > 10 for row in rows)
+    assert "Resident memory grew by" in capsys.readouterr().out
+
+
+def test_tenths():
+    rows = tenths([(0, 5.0, 1.0), *((i, 5.0 + i / 2, float(i)) for i in range(1, 21))])
+    assert [row["images"] for row in rows] == list(range(2, 21, 2))
+    assert {row["images_per_second"] for row in rows} == {2.0}
+    assert rows[-1]["resident_mib"] == 20.0
+
+
+def test_index(tmp_path):
+    assert main(["index", "--out", str(tmp_path), "--count=100", "--processes=3"]) == 0
+    assert len(table(tmp_path)) == 5
+    assert main(["index", "--out", str(tmp_path)]) == 2
