@@ -33,7 +33,8 @@ from decinv.interruption import Interrupted, interruptible
 from decinv.modules.base import Inversion, refuse_communication
 from decinv.options import OptionParser
 from decinv.runs import RunDirectory
-from decinv.runs.configuration import settle
+from decinv.runs.atomic import replacing
+from decinv.runs.configuration import check
 from decinv.runs.merge import describe, survey
 from decinv.strategies.independent import IndependentStrategy
 from decinv.strategies.local import FINISHED, RUN_DIRECTORY, LocalProcesses
@@ -94,27 +95,35 @@ class DecinvCLI(LightningCLI):
         if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
             logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
-        text = self._parser(self.subcommand).dump(config, skip_none=False)
-        try:
-            self.continued = not settle(self.run_directory.config, text) and not _follows(environment)
-        except OSError as error:
-            raise OSError(
-                f"Expected --out to name a directory that can be written, but got: {error}; choose another."
-            ) from error
+        self.text = self._parser(self.subcommand).dump(config, skip_none=False)
+        if self.run_directory.begun:
+            check(self.run_directory.config, self.text)
 
     def before_fit(self) -> None:
-        """Continue the run that the run directory holds.
+        """Begin the run, or continue the one that the run directory holds.
 
         Raises:
-            FileExistsError: If it cannot be continued.
+            FileExistsError: If it holds a run that cannot be continued.
+            ValueError: If it holds a run of another configuration.
+            OSError: If it cannot be written.
         """
+        run = self.run_directory
+        follows = _follows(_cluster_environment())
+        self.continued = run.begun and not follows
         if isinstance(self.datamodule, IndexedData):
-            self.datamodule.run = self.run_directory
-        elif self.continued:
+            self.datamodule.run = run
+        elif run.config.exists() and not follows:
             raise FileExistsError(
-                f"Expected --out to name a fresh directory, but {self.run_directory.path} holds a run that cannot be "
-                "continued; choose another."
+                f"Expected --out to name a fresh directory, but {run.path} holds a run that cannot be continued; change it."
             )
+        if run.begun:
+            check(run.config, self.text)
+            return
+        try:
+            with replacing(run.config, shared=True) as file:
+                file.write_text(self.text, encoding="utf-8")
+        except OSError as error:
+            raise OSError(f"Expected --out to name a directory that can be written, but got: {error}; change it.") from error
 
     def instantiate_classes(self) -> None:
         """Make every object of the configuration.

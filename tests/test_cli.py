@@ -62,6 +62,14 @@ def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
     assert all(float(row["residual"]) > 1e-5 for row in _rows(tmp_path / "run"))
 
 
+def test_a_start_that_failed_at_once_leaves_nothing_to_continue(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    for wrong in ("--model.max_iters=-1", "--data.root=/nowhere", "--model.codec.stride=-1"):
+        assert main(["fit", "-c", JOB, *QUICK, wrong, *out]) == 2
+        assert "Expected" in capsys.readouterr().err
+    assert main(["fit", "-c", JOB, *QUICK, *out]) == 0
+
+
 def test_the_saved_config_runs_again(tmp_path):
     run(["fit", "-c", JOB, *QUICK, "--model.rtol=1e-3", "--out", str(tmp_path / "one")])
     saved = tmp_path / "one" / "config.yaml"

@@ -3,6 +3,7 @@
 from decinv.data.base import ChunkData, ChunkLoader
 from decinv.data.generated import GeneratedData, generate
 from decinv.data.images import ImageData
+from decinv.data.indexed import IndexedData
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "ChunkLoader",
     "GeneratedData",
     "ImageData",
+    "IndexedData",
     "ProceduralImages",
     "generate",
     "procedural_batch",

@@ -6,8 +6,6 @@ from typing import Any
 
 import yaml
 
-from decinv.runs.atomic import create_once
-
 FREE = (
     "config",
     "data.init_args.shard",
@@ -24,21 +22,18 @@ FREE = (
 """Keys that may change from one start to the next, since no result depends on them."""
 
 
-def settle(path: Path, config: str) -> bool:
-    """Write a run's configuration, or make sure that the one that is there says the same.
+def check(path: Path, config: str) -> None:
+    """Make sure that a run's configuration says the same as the file of the run that is there; without a file, do nothing.
 
     Args:
         path: The file.
         config: The configuration as YAML.
 
-    Returns:
-        Whether the file was written: whether this is the run's first start.
-
     Raises:
         ValueError: If the file holds another configuration; the differing keys are named.
     """
-    if create_once(path, config.encode()):
-        return True
+    if not path.exists():
+        return
     try:
         old = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -49,19 +44,22 @@ def settle(path: Path, config: str) -> bool:
             f"Expected the configuration of the run in {path.parent}, which would be continued, but these keys differ: "
             f"{'; '.join(found)}; choose another --out, or --fresh true to delete that run."
         )
-    return False
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """Name the keys, but for the free ones, whose values differ, with both values."""
+    """Name the keys, but for the free ones, whose values differ, with both values.
+
+    Where a class differs, its options are not compared.
+    """
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    keys = sorted(before.keys() | after.keys())
-    missing = "nothing"
-    return [
-        f"{key} was {before.get(key, missing)!r} and is {after.get(key, missing)!r}"
-        for key in keys
-        if before.get(key, missing) != after.get(key, missing) and not _free(key)
-    ]
+    keys = [key for key in sorted(before.keys() | after.keys()) if not _free(key) and _said(before, key) != _said(after, key)]
+    classes = [key.removesuffix("class_path") for key in keys if key.endswith("class_path")]
+    keys = [key for key in keys if not any(key.startswith(f"{prefix}init_args") for prefix in classes)]
+    return [f"{key} was {_said(before, key)} and is {_said(after, key)}" for key in keys]
+
+
+def _said(leaves: dict[str, Any], key: str) -> str:
+    return repr(leaves[key]) if key in leaves else "not there"
 
 
 def _free(key: str) -> bool:

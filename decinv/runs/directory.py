@@ -22,6 +22,7 @@ WRITTEN = (
     "results.csv",
     "convergence.png",
     "events.out.tfevents.*",
+    "hparams.yaml",
     "checkpoints",
     "images",
     "latents",
@@ -71,6 +72,11 @@ class RunDirectory:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has come so far that there is something to continue."""
+        return any((self.path / name).exists() for name in ("inputs.jsonl", "tables", "latents", "results.csv"))
 
     def table(self, share: Share) -> Path:
         """The table of a share's process."""

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from decinv.runs.configuration import differences, settle
+from decinv.runs.configuration import check, differences
 
 CONFIG = {
     "out": "a",
@@ -13,18 +13,16 @@ CONFIG = {
 }
 
 
-def test_the_first_start_writes_and_later_ones_compare(tmp_path):
-    path = tmp_path / "new" / "config.yaml"
-    assert settle(path, yaml.safe_dump(CONFIG))
-    written = path.read_bytes()
-    other = CONFIG | {"out": "b", "data": {"init_args": {"shard": "3/4", "root": "x"}}}
-    assert not settle(path, yaml.safe_dump(other))
+def test_a_start_compares_with_the_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    check(path, yaml.safe_dump(CONFIG))  # nothing there yet
+    path.write_text(yaml.safe_dump(CONFIG))
+    check(path, yaml.safe_dump(CONFIG | {"out": "b", "data": {"init_args": {"shard": "3/4", "root": "x"}}}))
     with pytest.raises(ValueError, match=r"differ: model.init_args.max_iters was 50 and is 5; choose another --out"):
-        settle(path, yaml.safe_dump(CONFIG | {"model": {"init_args": {"max_iters": 5}}}))
-    assert path.read_bytes() == written
+        check(path, yaml.safe_dump(CONFIG | {"model": {"init_args": {"max_iters": 5}}}))
     path.write_text("{broken")
     with pytest.raises(ValueError, match="it is broken"):
-        settle(path, yaml.safe_dump(CONFIG))
+        check(path, yaml.safe_dump(CONFIG))
 
 
 def test_every_other_key_counts():
@@ -40,6 +38,12 @@ def test_every_other_key_counts():
     }
     assert differences(CONFIG, changed) == [
         "data.init_args.root was 'x' and is 'y'",
-        "model.class_path was 'nothing' and is 'X'",
-        "trainer.callbacks.1.class_path was 'nothing' and is 'Summary'",
+        "model.class_path was not there and is 'X'",
+        "trainer.callbacks.1.class_path was not there and is 'Summary'",
     ]
+
+
+def test_options_of_another_class_are_not_listed():
+    old = {"codec": {"class_path": "A", "init_args": {"x": 1, "y": 2}}, "z": 1}
+    new = {"codec": {"class_path": "B", "init_args": {"w": 1}}, "z": 1}
+    assert differences(old, new) == ["codec.class_path was 'A' and is 'B'"]
