@@ -91,7 +91,9 @@ class DecinvCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
-            raise ValueError(own_sentence(error) or f"Expected usable options, but: {innermost(error)}") from error
+            if own_sentence(error) is not None:
+                raise
+            raise ValueError(f"Expected usable options, but: {innermost(error)}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer.
@@ -102,7 +104,9 @@ class DecinvCLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise ValueError(own_sentence(error) or f"Expected usable options of `trainer`, but: {error}") from error
+            if own_sentence(error) is not None:
+                raise
+            raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
 
     def fit(self, **options: Any) -> None:
         """Run the trainer.
@@ -163,7 +167,10 @@ def exit_status(cli: DecinvCLI) -> int:
 
 def advice(cli: DecinvCLI) -> str:
     """Say how to go on with a run that was interrupted."""
-    return f"to go on, run the same command again with --out {cli.trainer.default_root_dir}"
+    directory = cli.trainer.default_root_dir
+    if isinstance(cli.model, Inversion):
+        return f"to go on, run the same command again with --out {directory}"
+    return f"to go on, give --ckpt_path one of the checkpoints in {directory}"
 
 
 def _cluster_environment() -> ClusterEnvironment:
