@@ -134,7 +134,9 @@ class DecinvCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
-            raise ValueError(own_sentence(error) or f"Expected usable options, but: {innermost(error)}") from error
+            if own_sentence(error) is not None:
+                raise
+            raise ValueError(f"Expected usable options, but: {innermost(error)}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer.
@@ -145,7 +147,9 @@ class DecinvCLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise ValueError(own_sentence(error) or f"Expected usable options of `trainer`, but: {error}") from error
+            if own_sentence(error) is not None:
+                raise
+            raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
 
     def fit(self, **options: Any) -> None:
         """Run the trainer.
@@ -201,11 +205,14 @@ def exit_status(cli: DecinvCLI) -> int:
 
 def advice(cli: DecinvCLI) -> str:
     """Say how to go on with a run that was interrupted."""
+    directory = cli.trainer.default_root_dir
+    if not isinstance(cli.model, Inversion):
+        return f"to go on, give --ckpt_path one of the checkpoints in {directory}"
     done = ""
     if isinstance(cli.datamodule, IndexedData) and cli.run_directory.tables:
         report = survey(cli.run_directory)
         done = f"{report.total - len(report.missing)} of {report.total} images are done; "
-    return f"{done}to go on, run the same command again with --out {cli.trainer.default_root_dir}"
+    return f"{done}to go on, run the same command again with --out {directory}"
 
 
 def _cluster_environment() -> ClusterEnvironment:

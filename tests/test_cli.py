@@ -5,11 +5,14 @@ import errno
 import itertools
 import os
 import pydoc
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
 
 from decinv.cli import main, run
@@ -120,6 +123,17 @@ def test_every_option_has_help(capsys, name, options):
         for option in expected:
             line = text[text.index(f".{option} ") :].split("\n  --")[0]
             assert len(line.split("(")[0].split()) > 4, f"{kind}.{option} has no help"
+
+
+def test_an_interruption_that_the_trainer_took_for_its_own_is_one(tmp_path, capsys, monkeypatch):
+    def end(self, **options):
+        raise SIGTERMException
+
+    monkeypatch.setattr(Trainer, "fit", end)
+    handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]) == 143
+    assert capsys.readouterr().err.endswith(f"run the same command again with --out {tmp_path / 'run'}.\n")
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 def test_print_config_is_a_config(capsys, tmp_path):

@@ -1,7 +1,12 @@
 """Exit statuses of runs that end by themselves."""
 
+from types import SimpleNamespace
+
 import pytest
 from PIL import Image
+
+from decinv.cli import exit_status
+from decinv.strategies.local import LocalProcesses
 
 
 @pytest.fixture
@@ -32,3 +37,13 @@ def test_bad_input(start, job) -> None:
     running = start([*job, "--data.count=0", "--out", "run"])
     assert running.wait() == 2
     assert running.err.read_text() == "decinv: error: Expected `count` to be at least 1, but got 0.\n"
+
+
+@pytest.mark.parametrize(
+    ("failed", "others", "status"), [(0, [0, 0], 0), (0, [0, 3], 3), (1, [0, 0], 3), (1, [3, -9], 1), (0, [2, 0], 1)]
+)
+def test_local_processes_end_as_the_worst_of_them(failed, others, status) -> None:
+    launcher = LocalProcesses(3, 0)
+    launcher.statuses = dict(enumerate(others, start=1))
+    trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+    assert exit_status(SimpleNamespace(trainer=trainer, outcomes=SimpleNamespace(failed=failed))) == status

@@ -62,3 +62,20 @@ def test_processes_that_cannot_agree_on_a_directory_want_one(start, job, elastic
 def test_a_process_whose_launcher_is_gone_ends(start, endless) -> None:
     env = {"LOCAL_RANK": "1", "DECINV_LAUNCHER": "1", "DECINV_RUN_DIRECTORY": "run"}
     assert start([*endless, "--trainer.devices=2"], env).wait() == 143
+
+
+def test_only_the_first_process_draws_and_prints(start, job, elastic, tmp_path) -> None:
+    callbacks = ", ".join(
+        f"{{class_path: {name}}}" for name in ("Memory", "Convergence", "Images", "InversionProgress", "Summary")
+    )
+    args = [*job, "--trainer.devices=2", "--trainer.enable_progress_bar=true", f"--trainer.callbacks=[{callbacks}]"]
+    args += ["--trainer.logger=lightning.pytorch.loggers.TensorBoardLogger", "--trainer.logger.save_dir=", "--out=run"]
+    second = start(args, elastic(1, 2))
+    assert second.wait() == 0, second.err.read_text()
+    assert second.out.read_text() == ""
+    assert not (tmp_path / "run").exists()
+    first = start(args, elastic(0, 2))
+    assert first.wait() == 0, first.err.read_text()
+    assert first.out.read_text().startswith("process 0 of 2: 2/4 images, chunk 1, ")
+    assert "converged" in first.out.read_text()
+    assert {"convergence.png", "images"} <= {path.name for path in (tmp_path / "run").iterdir()}
