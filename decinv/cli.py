@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import lazy_instance
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -158,8 +158,11 @@ class DecinvCLI(LightningCLI):
             ValueError: If processes would wait for each other; before they are started.
             Interrupted: If the process is asked to end; the exception then knows how to go on.
         """
+        self.outcomes = Outcomes()
         if isinstance(self.model, Inversion):
             refuse_communication(self.trainer)
+            observers: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            observers.append(self.outcomes)
         try:
             self.trainer.fit(**options)
             self._tell()
@@ -178,10 +181,27 @@ class DecinvCLI(LightningCLI):
 
     @property
     def failed(self) -> bool:
-        """Whether an image of this process's share has no usable result."""
-        if isinstance(self.datamodule, IndexedData):
-            return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
-        return False
+        """Whether an image of this process's share has no usable result, now or from an earlier start."""
+        if self.outcomes.failed or not isinstance(self.datamodule, IndexedData):
+            return self.outcomes.failed
+        return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
+
+
+class Outcomes(Callback):
+    """Watch what becomes of this process's samples, whether or not that is written.
+
+    Attributes:
+        failed: Whether one ended without a result that is ok.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.failed = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the chunk's."""
+        if isinstance(pl_module, Inversion) and pl_module.batch is not None:
+            self.failed |= bool(pl_module.batch.failures) or any(not status.ok for status in pl_module.result.status)
 
 
 def exit_status(cli: DecinvCLI) -> int:

@@ -140,7 +140,7 @@ def job() -> list[str]:
 @pytest.fixture
 def endless(job: list[str]) -> list[str]:
     """Give a command line that takes hours, in chunks of some ten milliseconds."""
-    return [*job, "--data.count=1000000", "--data.batch_size=1"]
+    return [*job, "--data.count=100000", "--data.batch_size=1"]
 
 
 @pytest.fixture

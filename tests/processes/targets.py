@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 
 from decinv.cli import DecinvCLI, main, run
 from decinv.codecs import LinearCodec
@@ -55,7 +56,7 @@ def slow_to_end(args: list[str]) -> int:
             Path("ending").touch()
             time.sleep(60)
 
-        trainer.callbacks[0].on_exception = on_exception
+        trainer.callbacks.append(LambdaCallback(on_exception=on_exception))
         return trainer
 
     DecinvCLI.instantiate_trainer = with_slow_callback

@@ -34,16 +34,17 @@ def test_torchrun_would_end_the_others(start, photos, elastic) -> None:
 
 
 def test_bad_input(start, job) -> None:
-    running = start([*job, "--data.count=0", "--out", "run"])
+    running = start([*job, "--data.size=4", "--out", "run"])
     assert running.wait() == 2
-    assert running.err.read_text() == "decinv: error: Expected `count` to be at least 1, but got 0.\n"
+    assert running.err.read_text() == "decinv: error: Expected `size` to be at least 8, but got 4.\n"
 
 
 @pytest.mark.parametrize(
-    ("failed", "others", "status"), [(0, [0, 0], 0), (0, [0, 3], 3), (1, [0, 0], 3), (1, [3, -9], 1), (0, [2, 0], 1)]
+    ("failed", "others", "status"),
+    [(False, [0, 0], 0), (False, [0, 3], 3), (True, [0, 0], 3), (True, [3, -9], 1), (False, [2, 0], 1)],
 )
 def test_local_processes_end_as_the_worst_of_them(failed, others, status) -> None:
     launcher = LocalProcesses(3, 0)
     launcher.statuses = dict(enumerate(others, start=1))
     trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
-    assert exit_status(SimpleNamespace(trainer=trainer, outcomes=SimpleNamespace(failed=failed))) == status
+    assert exit_status(SimpleNamespace(trainer=trainer, failed=failed)) == status

@@ -73,9 +73,9 @@ def test_only_the_first_process_draws_and_prints(start, job, elastic, tmp_path) 
     second = start(args, elastic(1, 2))
     assert second.wait() == 0, second.err.read_text()
     assert second.out.read_text() == ""
-    assert not (tmp_path / "run").exists()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "inputs.jsonl"]
     first = start(args, elastic(0, 2))
     assert first.wait() == 0, first.err.read_text()
-    assert first.out.read_text().startswith("process 0 of 2: 2/4 images, chunk 1, ")
+    assert first.out.read_text().startswith("process 0 of 2: 2/2 images, chunk 1, ")
     assert "converged" in first.out.read_text()
     assert {"convergence.png", "images"} <= {path.name for path in (tmp_path / "run").iterdir()}
