@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from decinv.cli import exit_status
+from decinv.cli.outcome import exit_status
 from decinv.strategies.local import LocalProcesses
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from decinv.cli import main, run
 
-JOB = str(Path(__file__).parents[1] / "configs" / "decoder_inversion.yaml")
+JOB = str(Path(__file__).parents[2] / "configs" / "decoder_inversion.yaml")
 QUICK = [
     "--trainer.accelerator=cpu",
     "--model.codec=LinearCodec",

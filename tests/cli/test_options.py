@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from decinv.cli import main, run
-from decinv.options import OptionError
+from decinv.cli.options import OptionError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 JOB = ["fit", "-c", str(CONFIGS / "decoder_inversion.yaml"), "--model.codec=LinearCodec", "--trainer.accelerator=cpu"]
 
 SENTENCES = {

@@ -1,43 +1,28 @@
-"""The command line: one LightningCLI over every inversion, codec, data source and callback of the package."""
+"""A LightningCLI over every inversion, codec, data source and callback of the package, with a run directory."""
 
-import errno
-import logging
 import os
 import signal
-import sys
-import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jsonargparse.typing import lazy_instance
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-import decinv.callbacks
-import decinv.codecs
-import decinv.data
-import decinv.modules
-import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
-from decinv.configuration import check_files
+from decinv.cli.outcome import Outcomes, advice
+from decinv.cli.processes import cluster_environment, follows
+from decinv.cli.yaml_files import check_files
 from decinv.data.indexed import IndexedData
 from decinv.errors import innermost, own_sentence
-from decinv.interruption import Interrupted, interruptible
+from decinv.interruption import Interrupted
 from decinv.modules.base import Inversion, refuse_communication
-from decinv.options import OptionParser
 from decinv.runs import RunDirectory
 from decinv.runs.atomic import replacing
 from decinv.runs.configuration import check
 from decinv.runs.merge import describe, survey
-from decinv.strategies.independent import IndependentStrategy
-from decinv.strategies.local import FINISHED, RUN_DIRECTORY, LocalProcesses
+from decinv.strategies.local import RUN_DIRECTORY
 
 
 class DecinvCLI(LightningCLI):
@@ -74,16 +59,16 @@ class DecinvCLI(LightningCLI):
         """Let the run directory hold everything that the run writes."""
         config: Any = self.config[self.subcommand]
         config.out = os.environ.get(RUN_DIRECTORY) or config.out  # what the first of several local processes chose
-        environment = _cluster_environment()
+        environment = cluster_environment()
         if config.out is None:
-            if environment.world_size() > 1 or config.trainer.num_nodes > 1 or _follows(environment):
+            if environment.world_size() > 1 or config.trainer.num_nodes > 1 or follows(environment):
                 raise ValueError(
                     "Expected --out DIR, but got none; give one, since processes that are started one by one cannot agree on a "
                     "fresh directory."
                 )
             config.out = _fresh_directory(Path("runs"))
         self.run_directory = RunDirectory(config.out)
-        if config.fresh and not _follows(environment):
+        if config.fresh and not follows(environment):
             if environment.world_size() > 1:
                 raise ValueError(
                     f"Expected one process with --fresh true, but got {environment.world_size()} that start together; delete "
@@ -108,11 +93,11 @@ class DecinvCLI(LightningCLI):
             OSError: If it cannot be written.
         """
         run = self.run_directory
-        follows = _follows(_cluster_environment())
-        self.continued = run.begun and not follows
+        later = follows(cluster_environment())
+        self.continued = run.begun and not later
         if isinstance(self.datamodule, IndexedData):
             self.datamodule.run = run
-        elif run.config.exists() and not follows:
+        elif run.config.exists() and not later:
             raise FileExistsError(
                 f"Expected --out to name a fresh directory, but {run.path} holds a run that cannot be continued; change it."
             )
@@ -187,152 +172,8 @@ class DecinvCLI(LightningCLI):
         return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
 
 
-class Outcomes(Callback):
-    """Watch what becomes of this process's samples, whether or not that is written.
-
-    Attributes:
-        failed: Whether one ended without a result that is ok.
-    """
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.failed = False
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the chunk's."""
-        if isinstance(pl_module, Inversion) and pl_module.batch is not None:
-            self.failed |= bool(pl_module.batch.failures) or any(not status.ok for status in pl_module.result.status)
-
-
-def exit_status(cli: DecinvCLI) -> int:
-    """Give the exit status of a finished run.
-
-    Args:
-        cli: The command line after its run.
-
-    Returns:
-        0 if every image has a result; 3 if some have not, in any of the processes of this machine that it started; 1 if one of
-        those died. Under torchrun 0 instead of 3, since torchrun ends all processes as soon as one has another status than 0.
-    """
-    launcher = cli.trainer.strategy.launcher
-    statuses = {3 if cli.failed else 0}
-    if isinstance(launcher, LocalProcesses):
-        statuses.update(launcher.statuses.values())
-    if not statuses <= set(FINISHED):
-        return 1
-    return 0 if TorchElasticEnvironment.detect() else max(statuses)
-
-
-def advice(cli: DecinvCLI) -> str:
-    """Say how to go on with a run that was interrupted."""
-    directory = cli.trainer.default_root_dir
-    if not isinstance(cli.model, Inversion):
-        return f"to go on, give --ckpt_path one of the checkpoints in {directory}"
-    done = ""
-    if isinstance(cli.datamodule, IndexedData) and cli.run_directory.tables:
-        report = survey(cli.run_directory)
-        done = f"{report.total - len(report.missing)} of {report.total} images are done; "
-    return f"{done}to go on, run the same command again with --out {directory}"
-
-
-def _cluster_environment() -> ClusterEnvironment:
-    """Find out who started this process, as the trainer will."""
-    for kind in (TorchElasticEnvironment, SLURMEnvironment):
-        if kind.detect():
-            return kind()
-    return LightningEnvironment()
-
-
-def _follows(environment: ClusterEnvironment) -> bool:
-    """Whether another process is the first one of the run."""
-    return environment.global_rank() > 0 or environment.local_rank() > 0 or environment.node_rank() > 0
-
-
 def _fresh_directory(parent: Path) -> str:
     """Name a directory after the time, with a number where that second is taken."""
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     names = (parent / (stem if i == 0 else f"{stem}_{i}") for i in range(1000))
     return str(next(name for name in names if not name.exists()))
-
-
-def _quieten() -> None:
-    """Silence what tells a user nothing about the run."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    # Lightning 2.6 calls a function that torch 2.13 deprecates.
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-    # The inversion moves a chunk once, not once an iteration, whatever the DataModule is.
-    warnings.filterwarnings("ignore", message=r".*You have overridden `transfer_batch_to_device`.*")
-    # `run` and `main` take arguments for use from Python and from tests.
-    warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter is intended to run from within Python.*")
-    # The codec is in evaluation mode on purpose.
-    warnings.filterwarnings("ignore", message=r".*Found \d+ module\(s\) in eval mode.*")
-
-
-def run(args: ArgsType = None) -> DecinvCLI:
-    """Run the command line and let every exception through.
-
-    Args:
-        args: Arguments; by default ``sys.argv``.
-
-    Returns:
-        The command line after its run, with its trainer and model.
-    """
-    _quieten()
-    return DecinvCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_class=OptionParser,
-        trainer_defaults={
-            "strategy": IndependentStrategy.strategy_name,
-            "max_epochs": -1,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-            "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
-        },
-        save_config_callback=None,
-        args=args,
-    )
-
-
-def main(args: ArgsType = None) -> int:
-    """Run the command line, and say in one sentence what was wrong with the input, or how to go on after an interruption.
-
-    Args:
-        args: Arguments; by default ``sys.argv``.
-
-    Returns:
-        The exit status: that of ``exit_status``; 2 after an error that this package raised about its input; 128 + the signal's
-        number after SIGINT (Ctrl-C), SIGTERM and SIGUSR1.
-    """
-    try:
-        with interruptible():
-            return exit_status(run(args))
-    except Interrupted as interruption:
-        _say(f"decinv: {interruption}")
-        return interruption.exit_status
-    except (ValueError, TypeError, OSError) as error:
-        sentence = own_sentence(error) or _about_the_disk(error)
-        if sentence is None:
-            raise
-        _say(f"decinv: error: {sentence}")
-        return 2
-
-
-def _about_the_disk(error: BaseException) -> str | None:
-    """Say what is wrong where whoever wrote a file met a disk that is full or read-only."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return None
-    return f"Expected to write files, but got: {error}. What is written is kept; run the same command again to go on."
-
-
-def _say(sentence: str) -> None:
-    """Print on the standard error, once a machine: its other processes would say the same."""
-    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0:
-        print(sentence, file=sys.stderr, flush=True)

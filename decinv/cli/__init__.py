@@ -1,0 +1,6 @@
+"""The command line: ``python main.py fit -c CONFIG``, and ``run`` for the same from Python."""
+
+from decinv.cli.command import DecinvCLI
+from decinv.cli.entry import main, run
+
+__all__ = ["DecinvCLI", "main", "run"]

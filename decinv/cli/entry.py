@@ -1,0 +1,107 @@
+"""Running the command line, from the shell and from Python."""
+
+import errno
+import logging
+import os
+import sys
+import warnings
+
+from jsonargparse.typing import lazy_instance
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import decinv.callbacks
+import decinv.codecs
+import decinv.data
+import decinv.modules
+import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
+from decinv.cli.command import DecinvCLI
+from decinv.cli.options import OptionParser
+from decinv.cli.outcome import exit_status
+from decinv.errors import own_sentence
+from decinv.interruption import Interrupted, interruptible
+from decinv.strategies.independent import IndependentStrategy
+
+
+def _quieten() -> None:
+    """Silence what tells a user nothing about the run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    # Lightning 2.6 calls a function that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # The inversion moves a chunk once, not once an iteration, whatever the DataModule is.
+    warnings.filterwarnings("ignore", message=r".*You have overridden `transfer_batch_to_device`.*")
+    # `run` and `main` take arguments for use from Python and from tests.
+    warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter is intended to run from within Python.*")
+    # The codec is in evaluation mode on purpose.
+    warnings.filterwarnings("ignore", message=r".*Found \d+ module\(s\) in eval mode.*")
+
+
+def run(args: ArgsType = None) -> DecinvCLI:
+    """Run the command line and let every exception through.
+
+    Args:
+        args: Arguments; by default ``sys.argv``.
+
+    Returns:
+        The command line after its run, with its trainer and model.
+    """
+    _quieten()
+    return DecinvCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        parser_class=OptionParser,
+        trainer_defaults={
+            "strategy": IndependentStrategy.strategy_name,
+            "max_epochs": -1,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+            "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
+        },
+        save_config_callback=None,
+        args=args,
+    )
+
+
+def main(args: ArgsType = None) -> int:
+    """Run the command line, and say in one sentence what was wrong with the input, or how to go on after an interruption.
+
+    Args:
+        args: Arguments; by default ``sys.argv``.
+
+    Returns:
+        The exit status: that of ``exit_status``; 2 after an error that this package raised about its input; 128 + the signal's
+        number after SIGINT (Ctrl-C), SIGTERM and SIGUSR1.
+    """
+    try:
+        with interruptible():
+            return exit_status(run(args))
+    except Interrupted as interruption:
+        _say(f"decinv: {interruption}")
+        return interruption.exit_status
+    except (ValueError, TypeError, OSError) as error:
+        sentence = own_sentence(error) or _about_the_disk(error)
+        if sentence is None:
+            raise
+        _say(f"decinv: error: {sentence}")
+        return 2
+
+
+def _about_the_disk(error: BaseException) -> str | None:
+    """Say what is wrong where whoever wrote a file met a disk that is full or read-only."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    return f"Expected to write files, but got: {error}. What is written is kept; run the same command again to go on."
+
+
+def _say(sentence: str) -> None:
+    """Print on the standard error, once a machine: its other processes would say the same."""
+    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0:
+        print(sentence, file=sys.stderr, flush=True)
