@@ -17,9 +17,12 @@ BLOW_UP = 10.0
 """A residual this many times the first one counts as diverged."""
 
 PROGRESS = 0.99
-"""A residual must fall below this part of the last mark to count as progress."""
+"""A residual or pixel error must fall below this part of its last mark to count as progress."""
 
-BOOKS = ("rows", "best", "residual", "first", "mark", "marked", "iterations", "evaluations", "status", "seconds", "history")
+BOOKS = (
+    *("rows", "best", "residual", "first", "error", "bar", "mark", "marked"),
+    *("iterations", "extra", "status", "seconds", "history"),
+)
 """What a solver notes of a chunk's samples; each is a tensor in the attribute of that name with an underscore before it."""
 
 
@@ -76,7 +79,8 @@ class Solver:
 
     The points of the samples that still run are the rows of one parameter. A sample that is done leaves them, and the update
     rule's state with it, so what becomes of a sample does not depend on its batch mates. Reported is the best point that was
-    evaluated, with its own residual.
+    evaluated, with its own residual: the one that converged, or else that of the smallest sum of squared residual and squared
+    pixel error, each relative to its first, among the start and those points that have the proof that the rule asks for.
 
     Attributes:
         settled: Whether a chunk has begun and every step that touched its state was finished, so that ``state_dict`` can be
@@ -111,11 +115,13 @@ class Solver:
         self._rows = torch.arange(count, device=first.device)
         self._best = torch.full_like(first, torch.nan)
         self._residual = first.new_full((count,), torch.inf)
-        self._first = first.new_full((count,), torch.inf)
-        self._mark = first.new_full((count,), torch.inf)
+        self._first = first.new_full((2, count), torch.inf)
+        self._error = first.new_full((count,), torch.inf)
+        self._bar = first.new_full((count,), torch.inf)
+        self._mark = first.new_full((2, count), torch.inf)
         self._marked = torch.zeros(count, dtype=torch.long, device=first.device)
         self._iterations = torch.zeros(count, dtype=torch.long, device=first.device)
-        self._evaluations = torch.zeros_like(self._iterations)
+        self._extra = torch.zeros_like(self._iterations)
         self._status = torch.full_like(self._iterations, int(Status.RUNNING))
         self._seconds = torch.zeros(count, dtype=torch.float64)
         self._history = first.new_full((self.stopping.max_iters, count), torch.nan)
@@ -197,7 +203,9 @@ class Solver:
         self.last = Step(rows, self.point.detach().clone(), evaluation.merit, mismatch)
         self.settled = False
         self.iteration += 1
-        evaluation = self._drop_finished(evaluation, self._judge(evaluation.merit))
+        if self.iteration == 1:
+            self._bar = self.rule.proof(evaluation).square() * mismatch.clamp_min(torch.finfo(mismatch.dtype).tiny)
+        evaluation = self._drop_finished(evaluation, self._judge(evaluation.merit, mismatch))
         if self.active:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
@@ -209,34 +217,38 @@ class Solver:
         self._seconds[rows.cpu()] += (time.perf_counter() - began) / max(len(rows), 1)
         self.settled = True
 
-    def _judge(self, merit: Tensor) -> Tensor:
-        """Book the merits of the active samples and give their new status ``(A,)``."""
+    def _judge(self, merit: Tensor, mismatch: Tensor) -> Tensor:
+        """Book the merits and pixel errors of the active samples and give their new status ``(A,)``."""
         rows, stopping = self._rows, self.stopping
         self._history[self.iteration - 1, rows] = merit
-        self._iterations[rows] += 1
-        self._evaluations[rows] += 1
+        self._iterations[rows] = self.iteration
+        squares = torch.stack([merit.square(), mismatch])
         if self.iteration == 1:
-            self._first.copy_(merit)
-        finite = merit.isfinite()
-        better = finite & (merit < self._residual[rows])
-        self._best[rows[better]] = self.point.detach()[better]
-        self._residual[rows[better]] = merit[better]
-        progress = finite & (merit < PROGRESS * self._mark[rows])
-        self._mark[rows] = torch.where(progress, merit, self._mark[rows])
-        self._marked[rows] = torch.where(progress, self.iteration, self._marked[rows])
+            self._first.copy_(squares.clamp_min(torch.finfo(merit.dtype).tiny))
+        first, mark, marked = self._first[:, rows], self._mark[:, rows], self._marked[rows]
+        error = (squares / first).sum(0)
+        finite = error.isfinite()
+        converged = merit <= stopping.rtol
+        proven = (mismatch <= self._bar[rows]) | (self.iteration == 1)
+        better = (finite & (converged | (proven & (error < self._error[rows])))).nonzero()[:, 0]
+        chosen = rows[better]
+        self._best[chosen] = self.point.detach()[better]
+        self._residual[chosen] = merit[better]
+        self._error[chosen] = error[better]
+        lower = squares < PROGRESS**2 * mark
+        marked = torch.where(lower.any(0), self.iteration, marked)
+        self._mark[:, rows] = torch.where(lower, squares, mark)
+        self._marked[rows] = marked
 
-        grown = merit > self._first[rows]
+        diverged, relative = int(Status.DIVERGED), squares[0] / first[0]
         status = torch.full_like(rows, int(Status.RUNNING))
         if self.iteration >= stopping.max_iters and not stopping.last_iterate:
-            status.fill_(int(Status.MAX_ITERS))
-            status[grown] = int(Status.DIVERGED)
+            status = torch.where(relative > 1, diverged, int(Status.MAX_ITERS))
         if stopping.patience is not None:
-            waited = self.iteration - self._marked[rows] >= stopping.patience
-            status[waited] = int(Status.STALLED)
-            status[waited & grown] = int(Status.DIVERGED)
-        status[merit <= stopping.rtol] = int(Status.CONVERGED)
-        status[~finite | (merit > BLOW_UP * self._first[rows])] = int(Status.DIVERGED)
-        return status
+            outcome = torch.where(relative > 1, diverged, int(Status.STALLED))
+            status = torch.where(self.iteration - marked >= stopping.patience, outcome, status)
+        status = torch.where(converged, int(Status.CONVERGED), status)
+        return torch.where(finite & (relative <= BLOW_UP**2), status, diverged)
 
     def _drop_finished(self, evaluation: Evaluation, status: Tensor) -> Evaluation:
         """Compact the active samples: those with another status than RUNNING leave."""
@@ -258,8 +270,8 @@ class Solver:
         rows = self._rows
         finite = merit.isfinite()
         self._best[rows[finite]], self._residual[rows[finite]] = point[finite], merit[finite]
-        self._evaluations[rows] += 1
-        bad = ~finite | (merit > self._first[rows])
+        self._extra[rows] = 1
+        bad = ~finite | (merit.square() > self._first[0, rows])
         self._status[rows] = torch.where(bad, int(Status.DIVERGED), int(Status.MAX_ITERS))
         self._rows = rows[:0]
 
@@ -271,7 +283,7 @@ class Solver:
             residual=residual.cpu(),
             history=self._history[: self.iteration].cpu(),
             iterations=self._iterations.cpu(),
-            evaluations=self._evaluations.cpu(),
+            evaluations=(self._iterations + self._extra).cpu(),
             seconds=self._seconds.float(),
             status=tuple(Status(code) for code in self._status.tolist()),
         )

@@ -1,5 +1,6 @@
 """The shipped codec is what its model card says, and the default inverts it."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import decinv
 from decinv.codecs.loading import BUNDLED
 from decinv.data import generate, procedural_batch
 from decinv.metrics import nmse_db, psnr_db
+from decinv.updates import Anderson
 
 PAPER_ADAM = Path(__file__).parents[1] / "configs" / "update" / "paper_adam.yaml"
 
@@ -48,3 +50,16 @@ def test_the_default_finds_the_true_latents(codec):
     assert all(status.ok for status in many.status)
     paper = decinv.invert(batch.image, codec, update=PAPER_ADAM, max_iters=20)
     assert few_db.mean() < nmse_db(codec.scaling.apply(paper.latent), truth).mean()
+
+
+def test_blurred_images_end_no_worse_than_they_began(codec):
+    """On these the encoder magnifies pixel errors, and both residuals fall while the latent error grows by up to 3 dB."""
+    batch = generate(codec, count=20, size=64, seed=2000)
+    rows = [5, 18, 19]
+    image, truth = batch.image[rows], codec.scaling.apply(batch.latent[rows])
+    encoder = nmse_db(codec.scaling.apply(codec.encode(image)), truth)
+    for trust, largest in ((0.25, 0.5), (float("inf"), 5.0)):
+        result = decinv.invert(image, codec, update=partial(Anderson, trust=trust), max_iters=10)
+        worse = (nmse_db(codec.scaling.apply(result.latent), truth) - encoder).max()
+        assert worse < largest
+    assert worse > 1, "without proof they do end worse"

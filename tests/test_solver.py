@@ -94,6 +94,58 @@ def test_best_point_is_reported_with_its_own_residual() -> None:
     assert result.status == (Status.MAX_ITERS, Status.DIVERGED, Status.DIVERGED, Status.MAX_ITERS)
 
 
+class Seen(Scripted):
+    """One sample with a script of merits and one of pixel errors."""
+
+    def __init__(self, merits: list[float], pixels: list[float]) -> None:
+        super().__init__(merits)
+        self.pixels = pixels
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        pixel = self.pixels[min(self.calls, len(self.pixels) - 1)]
+        evaluation = super().evaluate(point)
+        return evaluation._replace(mismatch=pixel * evaluation.mismatch)
+
+
+class Proof(ForwardStep):
+    """A rule whose points must halve the pixel error."""
+
+    def proof(self, first: Evaluation) -> Tensor:
+        return torch.full_like(first.merit, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("merits", "pixels", "best"),
+    [
+        ([1, 0.2, 0.5], [3, 6, 1], 2),  # 1 + 1, 0.04 + 4, 0.25 + 0.11
+        ([1, 2, 1.2], [3, 1, 3], 0),  # 1 + 1, 4 + 0.11, 1.44 + 1
+        ([1, 0.2, 0.1], [0, 0, 0], 2),
+    ],
+)
+def test_best_is_what_both_residuals_call_best(merits: list[float], pixels: list[float], best: int) -> None:
+    result = solve(Seen(merits, pixels), max_iters=3).result()
+    assert result.latent.item() == best
+    assert result.residual.item() == pytest.approx(merits[best])
+
+
+def test_a_converged_point_is_reported_whatever_its_pixels_are() -> None:
+    result = solve(Seen([1, 0.1, 1e-6], [1, 0.1, 2]), Proof).result()
+    assert result.status == (Status.CONVERGED,)
+    assert result.latent.item() == 2
+
+
+def test_falling_pixel_errors_are_progress() -> None:
+    result = solve(Seen([1], [0.9**step for step in range(9)]), max_iters=8, patience=2).result()
+    assert result.iterations.tolist() == [8]
+
+
+@pytest.mark.parametrize(("pixels", "best"), [([4, 3, 2.1, 2.2], 0), ([4, 3, 2, 2.2], 2)])
+def test_a_rule_that_asks_for_proof_keeps_the_start_without_it(pixels: list[float], best: int) -> None:
+    merits = [1, 0.5, 0.4, 0.3]
+    assert solve(Seen(merits, pixels), Proof, max_iters=4).result().latent.item() == best
+    assert solve(Seen(merits, pixels), max_iters=4).result().latent.item() == 3
+
+
 def test_history_is_nan_after_the_end_and_has_what_happened_only() -> None:
     result = solve(Scripted([1, 1e-9], [1, 0.5, 0.25, 1e-9]), max_iters=50).result()
     expected = torch.tensor([[1.0, 1], [1e-9, 0.5], [NAN, 0.25], [NAN, 1e-9]])

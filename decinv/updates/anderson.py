@@ -1,4 +1,4 @@
-"""Anderson acceleration of the forward step, per sample, with a prior around the first step."""
+"""Anderson acceleration of the forward step, per sample, from the best iterate and as far as its model can be trusted."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,22 +11,37 @@ from decinv.updates.base import UpdateRule
 
 TINY = torch.finfo(torch.float64).tiny
 
+STEEP = 5.0
+"""Latents that move this many times as much as the pixels they were encoded from say little about the true latent."""
+
+RISE = 0.01
+"""A squared error that rises by more than this part of the first one halves a sample's step size."""
+
+SLOWEST = 0.02
+"""Least part of the step size that is taken."""
+
 
 class Anderson(UpdateRule):
-    """``z <- y_k - sum_i g_i (y_{i+1} - y_i)`` with ``y_i = z_i - rho T(z_i)``, and the g that make the mixed residual small.
+    """``z <- y - sum_i g_i dy_i``, ``y = z - rho T(z)`` from the best iterate z, with g that make the mixed residual small.
 
     The coefficients of each sample minimise::
 
-        ||r_k - sum_i g_i (r_{i+1} - r_i)||^2 + pull (e_k / ||T(z_0)||^2) ||y_k - y_0 - sum_i g_i (y_{i+1} - y_i)||^2
+        ||r - sum_i g_i dr_i||^2 + pull (e / ||T(z_0)||^2) ||y - z - sum_i g_i dy_i||^2
 
-    over the last iterates (D. G. Anderson, "Iterative procedures for nonlinear integral equations", J. ACM 1965; Walker and
-    Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal. 2011). Here r_i stacks the pixel residual
-    D(z_i) - x, which is at hand and sees what E discards, and the latent residual T(z_i), each relative to its first norm.
+    over the differences d that the last iterates made to the best one of their time (D. G. Anderson, "Iterative procedures
+    for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM
+    J. Numer. Anal. 2011). Here r stacks the pixel residual D(z) - x, which is at hand and sees what E discards, and the
+    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||.
 
-    The second term is a Gaussian prior around the first step y_0. It keeps latent directions that the image hardly shows from
-    drifting as long as the linear model behind the mixing is wrong: e_k is the squared error of that model's last prediction
-    of r_k (the first predicts no change), or ``decay`` times its predecessor where that is more. Where D is linear or nearly
-    so, it vanishes and plain Anderson acceleration remains.
+    The second term keeps a step as short as the linear model behind the mixing is wrong: e is the squared error of that
+    model's last prediction of r (the first predicts no change), or ``decay`` times its predecessor where that is more. Where
+    D is linear or nearly so, it vanishes and plain Anderson acceleration remains. A step after which ||r||^2 grew by more
+    than a hundredth of its first value is taken back and halves the rho of that sample; every other one doubles it up to
+    ``lr``.
+
+    A small residual proves little where E magnifies pixel errors, as it does on blurred images: there the latent error may
+    grow while both residuals fall. So samples whose first latent residual is more than five times their first pixel error
+    (root mean squares, scaled latents) keep their start until the pixel error fell below ``trust`` times its first.
     """
 
     def __init__(
@@ -39,18 +54,20 @@ class Anderson(UpdateRule):
         pixel_weight: float = 1.0,
         latent_weight: float = 0.3,
         ridge: float = 1e-8,
+        trust: float = 0.25,
     ) -> None:
         """Set step size, memory and regularisation.
 
         Args:
             params: The one parameter that holds the latents.
-            lr: Step size rho of each mixed forward step, above 0; below 1, since E(D(z)) overshoots on some images.
+            lr: Largest step size rho of a mixed forward step, above 0; below 1, since E(D(z)) overshoots on some images.
             history: Number of iterates to mix, at least 1; 1 is the forward step. Each takes the memory of one image.
-            pull: Weight of the prior around the first step, at least 0; 0 is plain Anderson acceleration.
+            pull: Weight of the prior around the best iterate, at least 0; 0 is plain Anderson acceleration.
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
             pixel_weight: Weight of the pixel residual in r, at least 0; 0 mixes by the latent residual alone.
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
+            trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -65,6 +82,8 @@ class Anderson(UpdateRule):
                 "Expected `pixel_weight` and `latent_weight` at least 0 and not both 0, "
                 f"but got {pixel_weight} and {latent_weight}."
             )
+        if not trust > 0:
+            raise ValueError(f"Expected `trust` above 0, but got {trust}; inf trusts every point.")
         super().__init__(params, {"lr": lr})
         self.history = history
         self.pull = pull
@@ -72,6 +91,7 @@ class Anderson(UpdateRule):
         self.pixel_weight = pixel_weight
         self.latent_weight = latent_weight
         self.ridge = ridge
+        self.trust = trust
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
@@ -102,128 +122,152 @@ class Anderson(UpdateRule):
         """Take the pixel residual."""
         self._mismatch = evaluation.mismatch.flatten(1).to(self.point.dtype)
 
-    def update(self) -> None:
-        """Remember this iterate, and mix."""
-        residual = self.residual.flatten(1)
-        moved = self.point.flatten(1) - self.param_groups[0]["lr"] * residual
-        if self._state is None:
-            self._state = self._begin(moved, residual)
-            self._state.error.copy_(self._error(self._state, residual))
-            self._state.predicted.copy_(self._state.error)
-            self.point.copy_(moved.view_as(self.point))
-            return
-        state = self._state
-        error = self._error(state, residual)
-        surprise = error - state.predicted
-        state.doubt.copy_(torch.maximum(_dot(surprise, surprise), self.decay * state.doubt))
-        if self._slots:
-            self._remember(state, moved, error)
-            weights = self._weights(state, moved, error).to(moved.dtype)[:, None, :]
-            moved = moved - torch.bmm(weights, state.moves)[:, 0]
-            state.predicted.copy_(error - torch.bmm(weights, state.changes)[:, 0])
-        self.point.copy_(moved.view_as(self.point))
+    def proof(self, first: Evaluation) -> Tensor:
+        """Ask for proof where the encoder is steep: where pixel errors come back from E enlarged, as root mean squares."""
+        steepness = first.residual.flatten(1).square().mean(1) / first.mismatch.flatten(1).square().mean(1)
+        return torch.where(steepness > STEEP**2, self.trust, torch.inf)
 
-    def _error(self, state: "_State", residual: Tensor) -> Tensor:
+    def update(self) -> None:
+        """Compare with the best iterate, remember the differences, and mix."""
+        point, residual = self.point.flatten(1), self.residual.flatten(1)
+        if self._state is None or not self._slots:
+            self._state = self._begin(point, residual)
+        else:
+            self._remember(self._state, point, residual)
+        state = self._state
+        rho = (self.param_groups[0]["lr"] * state.rate)[:, None]
+        step = -rho * state.residual
+        used = min(self._count, self._slots)
+        if used:
+            moves = state.steps[:, :used] - rho[:, None] * state.drops[:, :used]
+            weights = self._weights(state, moves, step)
+            state.weights[:, :used] = weights
+            step = step - torch.bmm(weights.to(step.dtype)[:, None, :], moves)[:, 0]
+        self.point.copy_((state.point + step).view_as(self.point))
+
+    def _error(self, scales: tuple[Tensor, Tensor], residual: Tensor) -> Tensor:
         """Stack the weighted residuals as ``(B, M)``; without an image there is the latent residual alone."""
         if self._mismatch is None or self.pixel_weight == 0:
-            return residual
+            return residual * scales[1]
         if self.latent_weight == 0:
-            return self._mismatch
-        return torch.cat([self._mismatch * state.pixel_scale[:, None], residual * state.latent_scale[:, None]], dim=1)
+            return self._mismatch * scales[0]
+        return torch.cat([self._mismatch * scales[0], residual * scales[1]], dim=1)
 
-    def _begin(self, moved: Tensor, residual: Tensor) -> "_State":
-        """Make room for the history."""
-        rows, m = len(moved), self._slots
-        pixels = 0 if self._mismatch is None or self.pixel_weight == 0 else self._mismatch.shape[1]
-        latents = residual.shape[1] if pixels == 0 or self.latent_weight > 0 else 0
-        gram = moved.new_zeros(rows, m, m, dtype=torch.float64)
-        distance = _dot(residual, residual)
-        distance = torch.where(distance > 0, distance, 1.0)
+    def _begin(self, point: Tensor, residual: Tensor) -> "_State":
+        """Make the first iterate the best one, and room for the history."""
+        rows, m = len(point), self._slots
         mismatch = residual if self._mismatch is None else self._mismatch
-        image_distance = _dot(mismatch, mismatch)
-        image_distance = torch.where(image_distance > 0, image_distance, 1.0)
+        lengths = [_dot(part, part)[:, None] for part in (mismatch, residual)]
+        image, latent = (torch.where(length > 0, length, 1.0) for length in lengths)
+        weights = (self.pixel_weight, self.latent_weight or 1.0)
+        scales = ((weights[0] / image.sqrt()).to(point.dtype), (weights[1] / latent.sqrt()).to(point.dtype))
+        error = self._error(scales, residual)
+        size = _dot(error, error)
+        gram = point.new_zeros(rows, m, m, dtype=torch.float64)
         return _State(
-            first=moved.clone(),
-            distance=distance,
-            pixel_scale=(self.pixel_weight / image_distance.sqrt()).to(moved.dtype),
-            latent_scale=(self.latent_weight / distance.sqrt()).to(moved.dtype),
-            moved=moved.clone(),
-            error=moved.new_zeros(rows, pixels + latents),
-            moves=moved.new_zeros(rows, m, moved.shape[1]),
-            changes=moved.new_zeros(rows, m, pixels + latents),
+            distance=latent[:, 0],
+            pixel_scale=scales[0],
+            latent_scale=scales[1],
+            point=point.clone(),
+            residual=residual.clone(),
+            error=error,
+            size=size,
+            first=size.clone(),
+            rate=point.new_ones(rows),
+            steps=point.new_zeros(rows, m, point.shape[1]),
+            drops=point.new_zeros(rows, m, point.shape[1]),
+            changes=error.new_zeros(rows, m, error.shape[1]),
             gram=gram,
-            spread=gram.clone(),
-            predicted=moved.new_zeros(rows, pixels + latents),
+            slopes=gram.new_zeros(rows, m),
+            weights=gram.new_zeros(rows, m),
             doubt=gram.new_zeros(rows),
         )
 
-    def _remember(self, state: "_State", moved: Tensor, error: Tensor) -> None:
-        """Let the last differences take the oldest slot, with their row and column of the Gram matrices."""
-        slot = self._count % self._slots
+    def _remember(self, state: "_State", point: Tensor, residual: Tensor) -> None:
+        """Let the differences to the best iterate take the oldest slot, judge the prediction, and go on from the better one."""
+        slot, used = self._count % self._slots, min(self._count, self._slots)
         self._count += 1
-        for rows, gram, new, last in (
-            (state.moves, state.spread, moved, state.moved),
-            (state.changes, state.gram, error, state.error),
-        ):
-            rows[:, slot] = new - last
-            last.copy_(new)
-            products = _dots(rows, rows[:, slot])
-            gram[:, slot, :] = products
-            gram[:, :, slot] = products
+        error = self._error((state.pixel_scale, state.latent_scale), residual)
+        change = error - state.error
+        both = torch.stack([change, error], dim=1)
+        products = torch.bmm(both, state.changes[:, :used].mT).double()
+        own = torch.bmm(both, both.mT).double()
+        weights = state.weights[:, :used]
+        expected = torch.bmm(state.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * products[:, 0]
+        surprise = own[:, 0, 0] + (expected * weights).sum(1)
+        torch.maximum(surprise, self.decay * state.doubt, out=state.doubt)
 
-    def _weights(self, state: "_State", moved: Tensor, error: Tensor) -> Tensor:
-        """Solve the normal equations for ``(B, slots)`` coefficients, 0 for empty slots and where nothing finite comes out."""
-        m = min(self._count, self._slots)
+        size = own[:, 1, 1]
+        better = size < state.size
+        rate = state.rate * torch.where(size > state.size + RISE * state.first, 0.5, 2.0)
+        torch.clamp(rate, SLOWEST, 1.0, out=state.rate)
+        state.gram[:, slot, :used] = products[:, 0]
+        state.gram[:, :used, slot] = products[:, 0]
+        state.gram[:, slot, slot] = own[:, 0, 0]
+        state.slopes[:, :used] = torch.where(better[:, None], products[:, 1], products[:, 1] - products[:, 0])
+        state.slopes[:, slot] = torch.where(better, own[:, 0, 1], own[:, 0, 1] - own[:, 0, 0])
+        state.changes[:, slot] = change
+        state.steps[:, slot] = point - state.point
+        state.drops[:, slot] = residual - state.residual
+        torch.minimum(size, state.size, out=state.size)
+        for kept, new in ((state.point, point), (state.residual, residual), (state.error, error)):
+            torch.where(better[:, None], new, kept, out=kept)
+
+    def _weights(self, state: "_State", moves: Tensor, step: Tensor) -> Tensor:
+        """Solve the normal equations for ``(B, used)`` coefficients, 0 where nothing finite comes out."""
+        m = moves.shape[1]
         prior = (self.pull * state.doubt / state.distance)[:, None]
-        system = (state.gram + prior[..., None] * state.spread)[:, :m, :m]
-        right = (_dots(state.changes, error) + prior * _dots(state.moves, moved - state.first))[:, :m]
+        spread = torch.bmm(moves, torch.cat([moves, step[:, None]], dim=1).mT).double()
+        system = state.gram[:, :m, :m] + prior[..., None] * spread[..., :m]
+        right = state.slopes[:, :m] + prior * spread[..., m]
         diagonal = system.diagonal(dim1=1, dim2=2)
-        diagonal.add_(self.ridge * _dot(error, error)[:, None]).clamp_min_(TINY)
+        diagonal.add_(self.ridge * state.size[:, None]).clamp_min_(TINY)
         scale = diagonal.rsqrt()
         system = system * scale[:, :, None] * scale[:, None, :]
         solution = torch.linalg.solve_ex(system, (right * scale)[..., None])[0][..., 0] * scale
-        weights = state.gram.new_zeros(len(system), self._slots)
-        weights[:, :m] = torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)
-        return weights
+        return torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)
 
 
 class _State(NamedTuple):
     """The history of the active samples, one row each: m slots, N latent and M error values.
 
     Attributes:
-        first: The first step y_0, ``(B, N)``.
         distance: The squared length ``||T(z_0)||^2``, or 1 where that is 0, ``(B,)``, float64.
-        pixel_scale: What the pixel residual is multiplied by in r, ``(B,)``.
-        latent_scale: What the latent residual is multiplied by in r, ``(B,)``.
-        moved: The last step y_{k-1}, ``(B, N)``.
-        error: The last residual r_{k-1}, ``(B, M)``.
-        moves: Differences of consecutive y, ``(B, m, N)``.
-        changes: Differences of consecutive r, ``(B, m, M)``.
+        pixel_scale: What the pixel residual is multiplied by in r, ``(B, 1)``.
+        latent_scale: What the latent residual is multiplied by in r, ``(B, 1)``.
+        point: The best iterate z_b, ``(B, N)``.
+        residual: Its T(z_b), ``(B, N)``.
+        error: Its r_b, ``(B, M)``.
+        size: Its ``||r_b||^2``, ``(B,)``, float64.
+        first: The first of these, ``(B,)``, float64.
+        rate: The part of the step size that is taken, in (0, 1], ``(B,)``.
+        steps: Differences z - z_b of iterates to the best one of their time, ``(B, m, N)``.
+        drops: The same differences of T, ``(B, m, N)``.
+        changes: The same differences of r, ``(B, m, M)``.
         gram: Inner products of ``changes``, ``(B, m, m)``, float64.
-        spread: Inner products of ``moves``, ``(B, m, m)``, float64.
-        predicted: The residual that the last mixing promised, ``(B, M)``.
-        doubt: The squared error e_k of that promise, ``(B,)``, float64.
+        slopes: Inner products of ``changes`` with r_b, ``(B, m)``, float64.
+        weights: The last coefficients g, ``(B, m)``, float64.
+        doubt: The squared error e of the last prediction, ``(B,)``, float64.
     """
 
-    first: Tensor
     distance: Tensor
     pixel_scale: Tensor
     latent_scale: Tensor
-    moved: Tensor
+    point: Tensor
+    residual: Tensor
     error: Tensor
-    moves: Tensor
+    size: Tensor
+    first: Tensor
+    rate: Tensor
+    steps: Tensor
+    drops: Tensor
     changes: Tensor
     gram: Tensor
-    spread: Tensor
-    predicted: Tensor
+    slopes: Tensor
+    weights: Tensor
     doubt: Tensor
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
     """Give the inner product of each pair of rows, summed in float64."""
     return (one * other).sum(1, dtype=torch.float64)
-
-
-def _dots(rows: Tensor, one: Tensor) -> Tensor:
-    """Give the inner products of ``rows`` ``(B, m, M)`` with ``one`` ``(B, M)``, ``(B, m)``, float64."""
-    return torch.bmm(one[:, None, :], rows.mT)[:, 0].double()

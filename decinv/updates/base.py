@@ -78,6 +78,13 @@ class UpdateRule(Optimizer, ABC):
     def observe(self, evaluation: Evaluation) -> None:
         """Look at the whole evaluation before the step; most rules need the residual only."""
 
+    def proof(self, first: Evaluation) -> Tensor:
+        """Give the part of its first pixel error below which a sample's point is preferred to its start, ``(B,)``.
+
+        The solver asks at the first evaluation. Small steps need no proof, so most rules give infinity.
+        """
+        return torch.full_like(first.merit, torch.inf)
+
     def solution(self) -> Tensor:
         """Give the iterate after the last step, which need not be the point to evaluate next."""
         return self.point.detach()

@@ -10,6 +10,7 @@ from decinv.result import Result
 from decinv.solver import Solver, Stopping
 from decinv.status import Status
 from decinv.updates import Anderson
+from decinv.updates.anderson import RISE, STEEP
 
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0}
@@ -18,40 +19,40 @@ MIXINGS = pytest.mark.parametrize("mixing", [LATENT, PIXELS, BOTH], ids=["latent
 
 
 def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, float], pull: float, decay: float = 0.5):
-    """Anderson acceleration by least squares on differences to the newest iterate, one row after the other, in numpy.
+    """The documented rule by least squares on differences to the best iterate, one row after the other, in numpy.
 
-    The prior around the first step is further rows of the same least squares problem.
+    The prior around the best iterate is further rows of the same least squares problem.
     """
     weights = [mixing.get("pixel_weight", 1.0), mixing.get("latent_weight", 0.3)]
     ends = []
     for row in range(len(problem.start)):
-        points, moves, errors = [problem.start[row]], [], []
-        doubt, predicted, relative = 0.0, None, None
+        points, differences, doubt, rate, coefficients = [problem.start[row]], [], 0.0, 1.0, np.zeros(0)
+        best, first, lengths = None, None, None
         for _ in range(steps):
             everything = np.broadcast_to(points[-1], problem.start.shape)
             residual = problem.residual(everything)[row]
             parts = [problem.mismatch(everything)[row], residual]
-            if relative is None:
-                relative = [np.linalg.norm(part) for part in parts]
-            stacked = np.concatenate([w / n * part for w, n, part in zip(weights, relative, parts, strict=True)])
-            moves.append(points[-1] - lr * residual)
-            errors.append(stacked)
-            new = moves[-1]
-            promised = stacked
-            if len(moves) > 1:
-                doubt = max(np.sum((stacked - predicted) ** 2), decay * doubt)
-                weight = np.sqrt(pull * doubt) / relative[1]
-                older = range(max(0, len(moves) - history), len(moves) - 1)
-                if older:
-                    steps_back = np.stack([moves[-1] - moves[i] for i in older], axis=1)
-                    changes = np.stack([errors[-1] - errors[i] for i in older], axis=1)
-                    left = np.concatenate([changes, weight * steps_back])
-                    right = np.concatenate([stacked, weight * (moves[-1] - moves[0])])
-                    gamma = np.linalg.lstsq(left, right, rcond=None)[0]
-                    new = moves[-1] - steps_back @ gamma
-                    promised = stacked - changes @ gamma
-            predicted = promised
-            points.append(new)
+            lengths = lengths or [np.linalg.norm(part) for part in parts]
+            stacked = np.concatenate([w / n * part for w, n, part in zip(weights, lengths, parts, strict=True)])
+            this = [points[-1], residual, stacked]
+            if best is None:
+                best, first = this, np.sum(stacked**2)
+            else:
+                changes = np.stack([d[2] for d in differences], axis=1) if differences else np.zeros((len(stacked), 0))
+                doubt = max(np.sum((stacked - best[2] + changes @ coefficients) ** 2), decay * doubt)
+                differences = [*differences, [new - old for new, old in zip(this, best, strict=True)]][-(history - 1) :]
+                rise = np.sum(stacked**2) - np.sum(best[2] ** 2)
+                rate = min(1.0, rate * (0.5 if rise > RISE * first else 2.0))
+                best = this if rise < 0 else best
+            step = -lr * rate * best[1]
+            if differences:
+                moves = np.stack([d[0] - lr * rate * d[1] for d in differences], axis=1)
+                changes = np.stack([d[2] for d in differences], axis=1)
+                weight = np.sqrt(pull * doubt) / lengths[1]
+                left, right = np.concatenate([changes, weight * moves]), np.concatenate([best[2], weight * step])
+                coefficients = np.linalg.lstsq(left, right, rcond=None)[0]
+                step = step - moves @ coefficients
+            points.append(best[0] + step)
         ends.append(np.stack(points))
     return np.stack(ends, axis=1)
 
@@ -80,6 +81,27 @@ def test_the_pull_is_least_squares_with_a_prior(linear, pull: float, decay: floa
     ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, decay, ridge=1e-14, **mixing), 7))
     np.testing.assert_allclose(ours, reference(problem, 7, history, 0.8, mixing, pull, decay), rtol=0, atol=1e-8)
     assert np.abs(ours - reference(problem, 7, history, 0.8, mixing, 0.0)).max() > 1e-2
+
+
+@MIXINGS
+def test_a_step_that_overshoots_is_taken_back_and_halved(linear, mixing: dict[str, float]) -> None:
+    """At 4 times the largest stable step size the first step multiplies the error; the next starts from the best again."""
+    problem = linear(eigenvalues=(0.9, 1.0, 1.1))
+    ours = np.stack(problem.run(lambda p: Anderson(p, 8.0, ridge=1e-14, **mixing), 7))
+    np.testing.assert_allclose(ours, reference(problem, 7, 20, 8.0, mixing, 0.2), rtol=0, atol=1e-8)
+    errors = np.linalg.norm(ours - problem.truth, axis=2)
+    assert (errors[1] > 5 * errors[0]).all()
+    assert (errors[2] < errors[1]).all()
+    assert (errors[-1] < errors[0]).all()
+    problem.run(lambda p: Anderson(p, 8.0, **mixing), 2)
+    assert problem.rule._state.rate.tolist() == [0.5] * 3
+
+
+def test_proof_is_asked_for_where_the_encoder_is_steep() -> None:
+    """Root mean squares of 4.9 and 5.1 times the pixel error, whatever the numbers of values."""
+    residual = torch.tensor([0.98, 1.02]).mul(STEEP)[:, None].expand(2, 3)
+    first = Evaluation(residual, torch.ones(2), torch.ones(2, 8))
+    assert Anderson([nn.Parameter(torch.zeros(1))], trust=0.3).proof(first).tolist() == [torch.inf, pytest.approx(0.3)]
 
 
 @MIXINGS
@@ -259,6 +281,7 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
         {"pull": -1.0},
         {"ridge": -1.0},
         {"ridge": 0.0},
+        {"trust": 0.0},
         {"decay": 1.0},
         {"pixel_weight": -2.0},
         {"latent_weight": -2.0},
