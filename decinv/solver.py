@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from decinv.problems.base import Evaluation, Problem
 from decinv.result import Result
 from decinv.status import Status
+from decinv.stopping import Stopping
 from decinv.updates.base import UpdateRule
 
 BLOW_UP = 10.0
@@ -24,37 +25,6 @@ BOOKS = (
     *("iterations", "extra", "status", "seconds", "history"),
 )
 """What a solver notes of a chunk's samples; each is a tensor in the attribute of that name with an underscore before it."""
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """When a sample is done.
-
-    Attributes:
-        max_iters: Largest number of iterations, at least 1; one iteration is one evaluation.
-        rtol: Relative residual below which a sample has converged, at least 0.
-        patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
-        last_iterate: Whether to report the iterate after the last update, at the price of one more evaluation, instead of
-            the best one evaluated, for samples that spend all iterations. Published codes do that.
-    """
-
-    max_iters: int = 50
-    rtol: float = 1e-5
-    patience: int | None = 10
-    last_iterate: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: If an attribute is out of range.
-        """
-        if self.max_iters < 1:
-            raise ValueError(f"Expected `max_iters` to be at least 1, but got {self.max_iters}.")
-        if not self.rtol >= 0:
-            raise ValueError(f"Expected `rtol` to be at least 0, but got {self.rtol}.")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"Expected `patience` to be at least 1 or null, but got {self.patience}.")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from torch.profiler import ProfilerActivity, profile
 from decinv.codecs.autoencoder import AutoencoderCodec
 from decinv.memory import MIB, PeakMemory
 from decinv.problems import DecoderProblem, GradientProblem
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
+from decinv.stopping import Stopping
 from decinv.updates import Anderson
 
 IMAGE = 3 * 64 * 64 * 4

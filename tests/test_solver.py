@@ -12,8 +12,9 @@ from decinv.codecs import LinearCodec
 from decinv.problems.base import Evaluation, Problem
 from decinv.problems.decoder import DecoderProblem
 from decinv.result import Result
-from decinv.solver import BLOW_UP, Solver, Stopping
+from decinv.solver import BLOW_UP, Solver
 from decinv.status import Status
+from decinv.stopping import Stopping
 from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
 from decinv.updates.base import UpdateRule
 

@@ -15,7 +15,8 @@ from decinv.memory import PeakMemory
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 from decinv.problems.base import norms
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
+from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
 from decinv.updates.stock import as_rule
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import draws, log_image, run_directory
-from decinv.callbacks.writer import safe_name
 from decinv.modules.base import Inversion
 from decinv.rows import Row
+from decinv.runs.names import safe_name
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 """A font with wide coverage that comes with matplotlib."""

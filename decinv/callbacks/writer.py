@@ -2,8 +2,6 @@
 
 import json
 import warnings
-from hashlib import sha256
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import torch
@@ -21,9 +19,7 @@ from decinv.runs import Input, RunDirectory, Share, merge
 from decinv.runs.atomic import replacing
 from decinv.runs.latents import write_latents
 from decinv.runs.merge import survey
-
-LONGEST_NAME = 200
-"""Bytes that a file's name may have, of the 255 that common file systems take."""
+from decinv.runs.names import safe_name
 
 WAITING_CHUNKS = 4
 """Finished chunks that may wait to be written; the next one makes the solver wait."""
@@ -215,24 +211,6 @@ class _Finished(NamedTuple):
     images: Tensor | None
     sizes: list[tuple[int, int]]
     metadata: dict[str, str]
-
-
-def safe_name(name: str) -> str:
-    """Give a relative path below the current directory for a sample's name: the name itself wherever it is one.
-
-    Args:
-        name: Any text; ``/`` separates folders.
-
-    Returns:
-        ``name``, or a name that is changed where needed and ends with the first 8 digits of the name's SHA-256, so that
-        different names stay different.
-    """
-    parts = [part for part in PurePosixPath(name.replace("\0", "")).parts if part not in ("/", "//", "..")]
-    parts = [part.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore") for part in parts]
-    safe = "/".join(parts)
-    if safe == name and safe:
-        return name
-    return f"{safe or 'sample'}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def _to_8_bit(images: Tensor) -> Tensor:

@@ -152,10 +152,15 @@ class DecinvCLI(LightningCLI):
             self.trainer.fit(**options)
             self._tell()
         except Interrupted as interruption:
-            interruption.advice = advice(self)
+            interruption.advice = self._advice()
             raise
         except SIGTERMException as end:  # how the trainer ends where something took our exception for its own
-            raise Interrupted(signal.SIGTERM, advice(self)) from end
+            raise Interrupted(signal.SIGTERM, self._advice()) from end
+
+    def _advice(self) -> str:
+        if isinstance(self.model, Inversion):
+            return advice(self.run_directory)
+        return f"to go on, give --ckpt_path one of the checkpoints in {self.run_directory.path}"
 
     def _tell(self) -> None:
         """Say what the run has come to, where the closing table shows a part of it only."""

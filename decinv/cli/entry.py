@@ -82,7 +82,8 @@ def main(args: ArgsType = None) -> int:
     """
     try:
         with interruptible():
-            return exit_status(run(args))
+            cli = run(args)
+            return exit_status(cli.failed, cli.trainer.strategy.launcher)
     except Interrupted as interruption:
         _say(f"decinv: {interruption}")
         return interruption.exit_status

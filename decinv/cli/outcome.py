@@ -1,17 +1,12 @@
 """What a run has come to, as the shell sees it."""
 
-from typing import TYPE_CHECKING
-
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
+from decinv.runs import RunDirectory
 from decinv.runs.merge import survey
 from decinv.strategies.local import FINISHED, LocalProcesses
-
-if TYPE_CHECKING:
-    from decinv.cli.command import DecinvCLI
 
 
 class Outcomes(Callback):
@@ -31,18 +26,18 @@ class Outcomes(Callback):
             self.failed |= bool(pl_module.batch.failures) or any(not status.ok for status in pl_module.result.status)
 
 
-def exit_status(cli: "DecinvCLI") -> int:
+def exit_status(failed: bool, launcher: object) -> int:
     """Give the exit status of a finished run.
 
     Args:
-        cli: The command line after its run.
+        failed: Whether an image of this process's share has no usable result.
+        launcher: What started the other processes of this machine, if anything did.
 
     Returns:
         0 if every image has a result; 3 if some have not, in any of the processes of this machine that it started; 1 if one of
         those died. Under torchrun 0 instead of 3, since torchrun ends all processes as soon as one has another status than 0.
     """
-    launcher = cli.trainer.strategy.launcher
-    statuses = {3 if cli.failed else 0}
+    statuses = {3 if failed else 0}
     if isinstance(launcher, LocalProcesses):
         statuses.update(launcher.statuses.values())
     if not statuses <= set(FINISHED):
@@ -50,13 +45,10 @@ def exit_status(cli: "DecinvCLI") -> int:
     return 0 if TorchElasticEnvironment.detect() else max(statuses)
 
 
-def advice(cli: "DecinvCLI") -> str:
-    """Say how to go on with a run that was interrupted."""
-    directory = cli.trainer.default_root_dir
-    if not isinstance(cli.model, Inversion):
-        return f"to go on, give --ckpt_path one of the checkpoints in {directory}"
+def advice(run: RunDirectory) -> str:
+    """Say how far an interrupted run has come, where that is known, and how to go on."""
     done = ""
-    if isinstance(cli.datamodule, IndexedData) and cli.run_directory.tables:
-        report = survey(cli.run_directory)
+    if run.tables and run.input_file.exists():
+        report = survey(run)
         done = f"{report.total - len(report.missing)} of {report.total} images are done; "
-    return f"{done}to go on, run the same command again with --out {directory}"
+    return f"{done}to go on, run the same command again with --out {run.path}"

@@ -17,8 +17,9 @@ from decinv.codecs.base import Codec
 from decinv.memory import is_out_of_memory, release
 from decinv.problems.base import Problem
 from decinv.result import Result
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
 from decinv.status import Status
+from decinv.stopping import Stopping
 from decinv.strategies import IndependentStrategy
 from decinv.updates.stock import as_rule
 

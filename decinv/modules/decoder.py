@@ -6,7 +6,7 @@ from torch import Tensor
 from decinv.codecs.base import Codec
 from decinv.modules.base import Inversion
 from decinv.problems.decoder import DecoderProblem
-from decinv.solver import Stopping
+from decinv.stopping import Stopping
 from decinv.updates.anderson import Anderson
 from decinv.updates.forward import ForwardStep
 

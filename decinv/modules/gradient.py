@@ -7,7 +7,7 @@ from torch import Tensor
 from decinv.codecs.base import Codec
 from decinv.modules.base import Inversion
 from decinv.problems.gradient import GradientProblem
-from decinv.solver import Stopping
+from decinv.stopping import Stopping
 
 
 class GradientInversion(Inversion):

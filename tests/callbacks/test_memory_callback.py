@@ -7,7 +7,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from decinv.callbacks import Memory, ResultWriter
 from decinv.memory import PeakMemory
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
+from decinv.stopping import Stopping
 from decinv.updates import ForwardStep
 
 

@@ -15,8 +15,9 @@ from decinv.batch import Batch
 from decinv.codecs import LinearCodec, load_codec
 from decinv.modules import DecoderInversion, GradientInversion
 from decinv.problems import DecoderProblem
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
 from decinv.status import Status
+from decinv.stopping import Stopping
 from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
 
 RULES = {

@@ -1,7 +1,5 @@
 """Exit statuses of runs that end by themselves."""
 
-from types import SimpleNamespace
-
 import pytest
 from PIL import Image
 
@@ -46,5 +44,4 @@ def test_bad_input(start, job) -> None:
 def test_local_processes_end_as_the_worst_of_them(failed, others, status) -> None:
     launcher = LocalProcesses(3, 0)
     launcher.statuses = dict(enumerate(others, start=1))
-    trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
-    assert exit_status(SimpleNamespace(trainer=trainer, failed=failed)) == status
+    assert exit_status(failed, launcher) == status

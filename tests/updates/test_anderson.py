@@ -7,8 +7,9 @@ from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.problems.base import Evaluation
 from decinv.result import Result
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
 from decinv.status import Status
+from decinv.stopping import Stopping
 from decinv.updates import Anderson
 from decinv.updates.anderson import RISE, STEEP
 

@@ -5,7 +5,8 @@ from torch import nn
 
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
-from decinv.solver import Solver, Stopping
+from decinv.solver import Solver
+from decinv.stopping import Stopping
 from decinv.updates import ForwardStep, as_rule
 
 
