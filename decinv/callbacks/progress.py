@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from decinv.callbacks.run import as_inversion
+from decinv.data.base import ChunkData
+from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
 
 SHORTEST_BAR = 8
@@ -44,7 +46,7 @@ class InversionProgress(ProgressBar):
         self._bar: Progress | None = None
         self._total: int | None = None
         self._prefix = ""
-        self._finished = 0
+        self._finished = self._before = 0
         self._chunk = 0
         self._began = 0.0
         self._last = 0.0
@@ -60,8 +62,10 @@ class InversionProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
         as_inversion(pl_module, self)
-        self._total = getattr(getattr(trainer, "datamodule", None), "total", None)
-        self._finished = self._chunk = 0
+        data = getattr(trainer, "datamodule", None)
+        self._total = data.total if isinstance(data, ChunkData) else None
+        self._finished = self._before = data.finished if isinstance(data, IndexedData) else 0
+        self._chunk = 0
         self._began = time.perf_counter()
         self._last = -float("inf")
         console = get_console()
@@ -139,7 +143,7 @@ class InversionProgress(ProgressBar):
         return f"{self._prefix}{self._finished + more}{of} images"
 
     def _rate(self, more: int = 0) -> str:
-        return f"{(self._finished + more) / max(time.perf_counter() - self._began, 1e-9):.3g} images/s"
+        return f"{(self._finished - self._before + more) / max(time.perf_counter() - self._began, 1e-9):.3g} images/s"
 
 
 def _fitting(parts: tuple[str, ...], width: int) -> str:
