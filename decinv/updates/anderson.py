@@ -1,13 +1,14 @@
 """Anderson acceleration of the forward step, per sample, from the best iterate and as far as its model can be trusted."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from decinv.problems.base import Evaluation
 from decinv.updates.base import UpdateRule
+from decinv.updates.history import History
 
 TINY = torch.finfo(torch.float64).tiny
 
@@ -98,13 +99,14 @@ class Anderson(UpdateRule):
         """Forget all iterates."""
         self._slots = max(0, min(self.history, max_iters) - 1)
         self._count = 0
+        self._pixels = 0
         self._mismatch: Tensor | None = None
-        self._state: _State | None = None
+        self._state: History | None = None
 
     def select(self, keep: Tensor) -> None:
         """Keep some rows of the history."""
         if self._state is not None:
-            self._state = _State(*(part[keep] for part in self._state))
+            self._state = History(*(part[keep] for part in self._state))
 
     def state_dict(self) -> dict[str, Any]:
         """Add the history."""
@@ -114,7 +116,7 @@ class Anderson(UpdateRule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the history too, in its own precision."""
         history = state_dict["history"]
-        state = None if history is None else _State(**{name: part.to(self.point.device) for name, part in history.items()})
+        state = None if history is None else History(**{name: part.to(self.point.device) for name, part in history.items()})
         super().load_state_dict(state_dict)
         self._slots, self._count, self._state = state_dict["slots"], state_dict["count"], state
 
@@ -145,32 +147,35 @@ class Anderson(UpdateRule):
             step = step - torch.bmm(weights.to(step.dtype)[:, None, :], moves)[:, 0]
         self.point.copy_((state.point + step).view_as(self.point))
 
-    def _error(self, scales: tuple[Tensor, Tensor], residual: Tensor) -> Tensor:
-        """Stack the weighted residuals as ``(B, M)``; without an image there is the latent residual alone."""
-        if self._mismatch is None or self.pixel_weight == 0:
-            return residual * scales[1]
-        if self.latent_weight == 0:
-            return self._mismatch * scales[0]
-        return torch.cat([self._mismatch * scales[0], residual * scales[1]], dim=1)
+    def _write_error(self, scales: tuple[Tensor, Tensor], residual: Tensor, error: Tensor) -> None:
+        """Put the weighted residuals side by side into ``error`` ``(B, M)``, without copies: they are as large as images."""
+        if self._pixels and self._mismatch is not None:
+            torch.mul(self._mismatch, scales[0], out=error[:, : self._pixels])
+        if error.shape[1] > self._pixels:
+            torch.mul(residual, scales[1], out=error[:, self._pixels :])
 
-    def _begin(self, point: Tensor, residual: Tensor) -> "_State":
-        """Make the first iterate the best one, and room for the history."""
+    def _begin(self, point: Tensor, residual: Tensor) -> History:
+        """Make the first iterate the best one, and room for the history; without an image, r is the latent residual alone."""
         rows, m = len(point), self._slots
         mismatch = residual if self._mismatch is None else self._mismatch
+        self._pixels = 0 if self._mismatch is None or self.pixel_weight == 0 else mismatch.shape[1]
+        latents = residual.shape[1] if self._pixels == 0 or self.latent_weight > 0 else 0
         lengths = [_dot(part, part)[:, None] for part in (mismatch, residual)]
         image, latent = (torch.where(length > 0, length, 1.0) for length in lengths)
         weights = (self.pixel_weight, self.latent_weight or 1.0)
         scales = ((weights[0] / image.sqrt()).to(point.dtype), (weights[1] / latent.sqrt()).to(point.dtype))
-        error = self._error(scales, residual)
+        error = point.new_empty(rows, self._pixels + latents)
+        self._write_error(scales, residual, error)
         size = _dot(error, error)
         gram = point.new_zeros(rows, m, m, dtype=torch.float64)
-        return _State(
+        return History(
             distance=latent[:, 0],
             pixel_scale=scales[0],
             latent_scale=scales[1],
             point=point.clone(),
             residual=residual.clone(),
             error=error,
+            both=error.new_empty(rows, 2, error.shape[1]),
             size=size,
             first=size.clone(),
             rate=point.new_ones(rows),
@@ -183,15 +188,15 @@ class Anderson(UpdateRule):
             doubt=gram.new_zeros(rows),
         )
 
-    def _remember(self, state: "_State", point: Tensor, residual: Tensor) -> None:
+    def _remember(self, state: History, point: Tensor, residual: Tensor) -> None:
         """Let the differences to the best iterate take the oldest slot, judge the prediction, and go on from the better one."""
         slot, used = self._count % self._slots, min(self._count, self._slots)
         self._count += 1
-        error = self._error((state.pixel_scale, state.latent_scale), residual)
-        change = error - state.error
-        both = torch.stack([change, error], dim=1)
-        products = torch.bmm(both, state.changes[:, :used].mT).double()
-        own = torch.bmm(both, both.mT).double()
+        change, error = state.both.unbind(1)
+        self._write_error((state.pixel_scale, state.latent_scale), residual, error)
+        torch.sub(error, state.error, out=change)
+        products = torch.bmm(state.both, state.changes[:, :used].mT).double()
+        own = torch.bmm(state.both, state.both.mT).double()
         weights = state.weights[:, :used]
         expected = torch.bmm(state.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * products[:, 0]
         surprise = own[:, 0, 0] + (expected * weights).sum(1)
@@ -213,7 +218,7 @@ class Anderson(UpdateRule):
         for kept, new in ((state.point, point), (state.residual, residual), (state.error, error)):
             torch.where(better[:, None], new, kept, out=kept)
 
-    def _weights(self, state: "_State", moves: Tensor, step: Tensor) -> Tensor:
+    def _weights(self, state: History, moves: Tensor, step: Tensor) -> Tensor:
         """Solve the normal equations for ``(B, used)`` coefficients, 0 where nothing finite comes out."""
         m = moves.shape[1]
         prior = (self.pull * state.doubt / state.distance)[:, None]
@@ -226,46 +231,6 @@ class Anderson(UpdateRule):
         system = system * scale[:, :, None] * scale[:, None, :]
         solution = torch.linalg.solve_ex(system, (right * scale)[..., None])[0][..., 0] * scale
         return torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)
-
-
-class _State(NamedTuple):
-    """The history of the active samples, one row each: m slots, N latent and M error values.
-
-    Attributes:
-        distance: The squared length ``||T(z_0)||^2``, or 1 where that is 0, ``(B,)``, float64.
-        pixel_scale: What the pixel residual is multiplied by in r, ``(B, 1)``.
-        latent_scale: What the latent residual is multiplied by in r, ``(B, 1)``.
-        point: The best iterate z_b, ``(B, N)``.
-        residual: Its T(z_b), ``(B, N)``.
-        error: Its r_b, ``(B, M)``.
-        size: Its ``||r_b||^2``, ``(B,)``, float64.
-        first: The first of these, ``(B,)``, float64.
-        rate: The part of the step size that is taken, in (0, 1], ``(B,)``.
-        steps: Differences z - z_b of iterates to the best one of their time, ``(B, m, N)``.
-        drops: The same differences of T, ``(B, m, N)``.
-        changes: The same differences of r, ``(B, m, M)``.
-        gram: Inner products of ``changes``, ``(B, m, m)``, float64.
-        slopes: Inner products of ``changes`` with r_b, ``(B, m)``, float64.
-        weights: The last coefficients g, ``(B, m)``, float64.
-        doubt: The squared error e of the last prediction, ``(B,)``, float64.
-    """
-
-    distance: Tensor
-    pixel_scale: Tensor
-    latent_scale: Tensor
-    point: Tensor
-    residual: Tensor
-    error: Tensor
-    size: Tensor
-    first: Tensor
-    rate: Tensor
-    steps: Tensor
-    drops: Tensor
-    changes: Tensor
-    gram: Tensor
-    slopes: Tensor
-    weights: Tensor
-    doubt: Tensor
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:

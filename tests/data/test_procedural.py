@@ -61,6 +61,7 @@ def test_equal_seeds_would_validate_on_training_images():
         ProceduralImages(seed=4, validation_seed=4)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_takes_each_scene_once(workers):
     loader = ProceduralImages(size=16, batch_size=2, seed=9, num_workers=workers).train_dataloader()
