@@ -98,8 +98,7 @@ class Anderson(UpdateRule):
     def reset(self, max_iters: int) -> None:
         """Forget all iterates."""
         self._slots = max(0, min(self.history, max_iters) - 1)
-        self._count = 0
-        self._pixels = 0
+        self._count = self._pixels = 0
         self._mismatch: Tensor | None = None
         self._state: History | None = None
 
@@ -111,14 +110,15 @@ class Anderson(UpdateRule):
     def state_dict(self) -> dict[str, Any]:
         """Add the history."""
         history = None if self._state is None else self._state._asdict()
-        return super().state_dict() | {"slots": self._slots, "count": self._count, "history": history}
+        return super().state_dict() | {"slots": self._slots, "count": self._count, "pixels": self._pixels, "history": history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the history too, in its own precision."""
         history = state_dict["history"]
         state = None if history is None else History(**{name: part.to(self.point.device) for name, part in history.items()})
         super().load_state_dict(state_dict)
-        self._slots, self._count, self._state = state_dict["slots"], state_dict["count"], state
+        self._slots, self._count, self._pixels = (state_dict[name] for name in ("slots", "count", "pixels"))
+        self._state = state
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take the pixel residual."""
