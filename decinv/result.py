@@ -12,8 +12,8 @@ class Result:
     """The outcome of one chunk of ``B`` samples.
 
     Attributes:
-        latent: Raw latents ``(B, C, h, w)``, float32: for each sample the best iterate that was evaluated. Rows of samples
-            that never had a finite iterate are nan.
+        latent: Raw latents ``(B, C, h, w)``, float32: for each sample the best iterate that was evaluated, see
+            ``decinv.solver.Solver``. Rows of samples that never had a finite iterate are nan.
         residual: Relative residual ``(B,)`` of those latents.
         history: Relative residual ``(K, B)`` at each iteration; nan after a sample ended.
         iterations: Iterations ``(B,)`` that each sample took.
