@@ -126,3 +126,22 @@ def test_exact_results_are_infinite(fit, codec, tmp_path):
     batch = Batch(image, ("a",), codec.encode(image))
     fit([ResultWriter()], [batch], module=module)
     assert table(tmp_path)[0]["nmse_db"] == "-inf"
+
+
+def test_a_codec_that_overflows_on_one_sample_costs_the_others_nothing(make_batch, fit, codec, tmp_path):
+    """As float16 does in some autoencoders."""
+
+    class Overflowing(type(codec)):
+        def _encode(self, image):
+            latent = super()._encode(image)
+            latent[image[:, 0, 0, 0] == -1] = torch.inf
+            return latent
+
+    batch = make_batch(["a", "bad", "b"], known=False)
+    batch.image[1, 0, 0, 0] = -1
+    module = DecoderInversion(Overflowing(), ForwardStep, 30, 1e-4, None)
+    fit([ResultWriter()], [batch], module=module)
+    rows = {row["name"]: row for row in table(tmp_path)}
+    assert (rows["a"]["status"], rows["bad"]["status"], rows["b"]["status"]) == ("CONVERGED", "DIVERGED", "CONVERGED")
+    assert "Set the codec's `dtype` to bfloat16 or float32" in rows["bad"]["reason"]
+    assert (rows["bad"]["latents"], rows["bad"]["iterations"]) == ("", "1")
