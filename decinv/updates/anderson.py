@@ -13,7 +13,7 @@ from decinv.updates.history import History
 TINY = torch.finfo(torch.float64).tiny
 
 STEEP = 5.0
-"""Latents that move this many times as much as the pixels they were encoded from say little about the true latent."""
+"""Relative residuals this many times the pixel error that they come from say little about the true latent."""
 
 RISE = 0.01
 """A squared error that rises by more than this part of the first one halves a sample's step size."""
@@ -41,8 +41,8 @@ class Anderson(UpdateRule):
     ``lr``.
 
     A small residual proves little where E magnifies pixel errors, as it does on blurred images: there the latent error may
-    grow while both residuals fall. So samples whose first latent residual is more than five times their first pixel error
-    (root mean squares, scaled latents) keep their start until the pixel error fell below ``trust`` times its first.
+    grow while both residuals fall. So samples whose first relative residual is more than five times their first pixel error
+    (root mean square, pixels in [-1, 1]) keep their start until the pixel error fell below ``trust`` times its first.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class Anderson(UpdateRule):
         self._mismatch = evaluation.mismatch.flatten(1).to(self.point.dtype)
 
     def proof(self, first: Evaluation) -> Tensor:
-        """Ask for proof where the encoder is steep: where pixel errors come back from E enlarged, as root mean squares."""
-        steepness = first.residual.flatten(1).square().mean(1) / first.mismatch.flatten(1).square().mean(1)
+        """Ask for proof where the encoder is steep: where it makes much of small pixel errors."""
+        steepness = first.merit.square() / first.mismatch.flatten(1).square().mean(1)
         return torch.where(steepness > STEEP**2, self.trust, torch.inf)
 
     def update(self) -> None:

@@ -99,10 +99,11 @@ def test_a_step_that_overshoots_is_taken_back_and_halved(linear, mixing: dict[st
 
 
 def test_proof_is_asked_for_where_the_encoder_is_steep() -> None:
-    """Root mean squares of 4.9 and 5.1 times the pixel error, whatever the numbers of values."""
-    residual = torch.tensor([0.98, 1.02]).mul(STEEP)[:, None].expand(2, 3)
-    first = Evaluation(residual, torch.ones(2), torch.ones(2, 8))
-    assert Anderson([nn.Parameter(torch.zeros(1))], trust=0.3).proof(first).tolist() == [torch.inf, pytest.approx(0.3)]
+    """Whatever the scale of the latents."""
+    for scale in (0.1, 1.0, 10.0):
+        merit = torch.tensor([0.98, 1.02]) * STEEP * 0.2
+        first = Evaluation(torch.full((2, 3), scale), merit, torch.full((2, 3, 1, 1), 0.2))
+        assert Anderson([nn.Parameter(torch.zeros(1))], trust=0.3).proof(first).tolist() == [torch.inf, pytest.approx(0.3)]
 
 
 @MIXINGS
