@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def in_halves(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Give ``work(rows)``; where memory does not suffice, that of the two halves of ``rows``, one after the other.
+
+    Raises:
+        Exception: What ``work`` raises, if it is something else, or raised for one row alone.
+    """
+    try:
+        return work(rows)
+    except (RuntimeError, MemoryError) as error:
+        if len(rows) < 2 or not is_out_of_memory(error):
+            raise
+    release()
+    return torch.cat([in_halves(work, half) for half in torch.tensor_split(rows, 2)])
 
 
 def release() -> None:

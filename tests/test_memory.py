@@ -5,7 +5,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from decinv.codecs.autoencoder import AutoencoderCodec
-from decinv.memory import MIB, PeakMemory
+from decinv.memory import MIB, PeakMemory, in_halves
 from decinv.problems import DecoderProblem, GradientProblem
 from decinv.solver import Solver
 from decinv.stopping import Stopping
@@ -138,3 +138,29 @@ def test_an_exception_ends_the_measuring():
         raise ZeroDivisionError
     torch.ones(1000)
     assert peak.bytes == 40
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+def test_in_halves_until_it_fits(most):
+    sizes = []
+
+    def work(rows):
+        if len(rows) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        sizes.append(len(rows))
+        return rows * 2
+
+    rows = torch.arange(7.0)
+    assert torch.equal(in_halves(work, rows), rows * 2)
+    assert sizes == {1: [1] * 7, 2: [2, 2, 2, 1], 3: [2, 2, 3], 7: [7]}[most]
+
+
+def test_one_row_that_does_not_fit_and_other_errors_are_raised():
+    def fail(error):
+        raise error
+
+    for error in (torch.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+        with pytest.raises(type(error)):
+            in_halves(lambda rows, error=error: fail(error), torch.zeros(4))
+    with pytest.raises(RuntimeError, match="a bug"):
+        in_halves(lambda rows: fail(RuntimeError("a bug")), torch.zeros(4))

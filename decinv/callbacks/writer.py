@@ -13,6 +13,7 @@ from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import as_inversion, run_directory
 from decinv.callbacks.worker import Worker
 from decinv.data.indexed import IndexedData
+from decinv.memory import in_halves
 from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
 from decinv.runs import Input, RunDirectory, Share, merge
@@ -195,9 +196,8 @@ class ResultWriter(ChunkCallback):
         values: list[float | None] = [None] * len(chunk.batch.names)
         if self._start is not None and values:
             latent = module.codec.scaling.invert(self._start)
-            images = (
-                chunk.reconstruction if torch.equal(latent, chunk.result.latent) else module.codec.decode(latent).clamp(-1, 1)
-            )
+            same = torch.equal(latent, chunk.result.latent)
+            images = chunk.reconstruction if same else in_halves(module.codec.decode, latent).clamp(-1, 1)
             values = image_psnr_db(chunk.batch, images)
         self._start = None
         return values + [None] * len(chunk.batch.failures)

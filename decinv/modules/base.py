@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
-from decinv.memory import is_out_of_memory, release
+from decinv.memory import in_halves, is_out_of_memory, release
 from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.solver import Solver
@@ -164,7 +164,7 @@ class Inversion(LightningModule, ABC):
         """The images D(z) ``(B, 3, H, W)`` of the reported latents, clamped to [-1, 1]; decoded when first asked for."""
         if self._reconstruction is None:
             with torch.no_grad():
-                self._reconstruction = self.codec.decode(self.result.latent).clamp(-1, 1)
+                self._reconstruction = in_halves(self.codec.decode, self.result.latent).clamp(-1, 1)
         return self._reconstruction
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
