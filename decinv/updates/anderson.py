@@ -12,7 +12,7 @@ from decinv.updates.history import History
 
 TINY = torch.finfo(torch.float64).tiny
 
-STEEP = 5.0
+STEEP = 5.5
 """Relative residuals this many times the pixel error that they come from say little about the true latent."""
 
 RISE = 0.01
@@ -41,7 +41,7 @@ class Anderson(UpdateRule):
     ``lr``.
 
     A small residual proves little where E magnifies pixel errors, as it does on blurred images: there the latent error may
-    grow while both residuals fall. So samples whose first relative residual is more than five times their first pixel error
+    grow while both residuals fall. So samples whose first relative residual is more than 5.5 times their first pixel error
     (root mean square, pixels in [-1, 1]) keep their start until the pixel error fell below ``trust`` times its first.
     """
 
