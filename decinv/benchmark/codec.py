@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from decinv.benchmark.table import Column, Table, Value
+from decinv.benchmark.table import Column, Table, Value, refuse_table
 from decinv.codecs.autoencoder import AutoencoderCodec, load_codec
 from decinv.data.generated import generate
 from decinv.data.listing import list_images
@@ -48,8 +48,7 @@ def codec(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    if (out / "table.csv").exists():
-        raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
+    refuse_table(out)
     if count < 2 or steps < 1:
         raise ValueError(f"Expected `count` to be at least 2 and `steps` at least 1, but got {count} and {steps}.")
     model = load_codec(codec)

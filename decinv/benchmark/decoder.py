@@ -13,6 +13,7 @@ from decinv.benchmark.compare import compare, ticks
 from decinv.benchmark.environment import describe_environment
 from decinv.benchmark.methods import GRADIENT, METHODS
 from decinv.benchmark.report import write_report
+from decinv.benchmark.table import refuse_table
 from decinv.codecs.autoencoder import load_codec
 from decinv.data.generated import generate
 
@@ -56,8 +57,7 @@ def decoder(
         ValueError: If an option is out of range.
     """
     options = {**locals(), "out": str(out), "marks": list(marks)}
-    if (out / "table.csv").exists():
-        raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
+    refuse_table(out)
     if count < 2 or batch_size < 1 or repeats < 1 or (threads is not None and threads < 1):
         raise ValueError(
             "Expected `count` to be at least 2, `batch_size`, `repeats` and `threads` at least 1, "

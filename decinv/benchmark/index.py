@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from decinv.benchmark.table import Column, Table, Value
+from decinv.benchmark.table import Column, Table, Value, refuse_table
 from decinv.data.listing import list_images
 from decinv.rows import Row
 from decinv.runs import RunDirectory, Share, merge
@@ -33,8 +33,7 @@ def index(out: Path, count: int = 1_000_000, processes: int = 8, batch_size: int
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    if (out / "table.csv").exists():
-        raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
+    refuse_table(out)
     if min(count, processes, batch_size) < 1:
         raise ValueError(
             f"Expected `count`, `processes` and `batch_size` to be at least 1, but got {count}, {processes} and {batch_size}."

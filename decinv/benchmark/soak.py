@@ -12,7 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from decinv.benchmark.table import Column, Table, Value
+from decinv.benchmark.table import Column, Table, Value, refuse_table
 from decinv.callbacks import Chunk, ChunkCallback, Convergence, InversionProgress, Memory, ResultWriter, Summary
 from decinv.codecs.linear import LinearCodec
 from decinv.data.images import ImageData
@@ -70,8 +70,7 @@ def soak(out: Path, count: int = 20_000, size: int = 8, batch_size: int = 16, ma
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    if (out / "table.csv").exists():
-        raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
+    refuse_table(out)
     if count < 10 or size % 4:
         raise ValueError(f"Expected `count` to be at least 10 and `size` a multiple of 4, but got {count} and {size}.")
     probe = Probe()

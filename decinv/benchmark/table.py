@@ -16,6 +16,16 @@ Value = str | int | float | None
 """What a cell holds; ``None`` is an empty cell."""
 
 
+def refuse_table(out: Path) -> None:
+    """Refuse a directory that another benchmark's table is in.
+
+    Raises:
+        FileExistsError: If ``out`` holds a table.csv already.
+    """
+    if (out / "table.csv").exists():
+        raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
+
+
 @dataclass(frozen=True)
 class Column:
     """How one quantity is shown.

@@ -1,3 +1,4 @@
+import itertools
 import shutil
 import warnings
 from pathlib import Path
@@ -100,19 +101,22 @@ def test_a_run_that_broke_off_continues_bit_for_bit(run, root, batch, name, rtol
     assert files(root) == []
 
 
+def broken_off(function, call):
+    """Give the function, of which one call raises an error; calls count from 1."""
+    calls = itertools.count(1)
+
+    def run(*args):
+        if next(calls) == call:
+            raise RuntimeError("broken off")
+        return function(*args)
+
+    return run
+
+
 def test_the_last_checkpoint_counts_when_a_step_broke_off_in_its_middle(run, root, batch, monkeypatch):
     expected = run([batch]).results[0]
     with monkeypatch.context() as patch:
-        update = ForwardStep.update
-
-        def fail(rule):
-            fail.calls += 1
-            if fail.calls == 4:
-                raise RuntimeError("torn")
-            update(rule)
-
-        fail.calls = 0
-        patch.setattr(ForwardStep, "update", fail)
+        patch.setattr(ForwardStep, "update", broken_off(ForwardStep.update, call=4))
         run([batch], ChunkCheckpoint(every_n_seconds=0), error=RuntimeError())
     assert len(files(root)) == 1
     again = run([batch], ChunkCheckpoint())
@@ -123,16 +127,7 @@ def test_the_last_checkpoint_counts_when_a_step_broke_off_in_its_middle(run, roo
 def test_an_interrupted_evaluation_loses_no_step(run, root, batch, codec, monkeypatch):
     expected = run([batch]).results[0]
     with monkeypatch.context() as patch:
-        decode = codec.decode
-
-        def fail(latent):
-            fail.calls += 1
-            if fail.calls == 6:
-                raise RuntimeError("stop")
-            return decode(latent)
-
-        fail.calls = 0
-        patch.setattr(codec, "decode", fail)
+        patch.setattr(codec, "decode", broken_off(codec.decode, call=6))
         run([batch], ChunkCheckpoint(), error=RuntimeError())
     again = run([batch], ChunkCheckpoint())
     assert again.iterations[0] == 6
