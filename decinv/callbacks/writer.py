@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import as_inversion, run_directory
+from decinv.callbacks.run import as_inversion, run_directory, share_of
 from decinv.callbacks.worker import Worker
 from decinv.data.indexed import IndexedData
 from decinv.memory import in_halves
 from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
-from decinv.runs import Input, RunDirectory, Share, merge
+from decinv.runs import Input, RunDirectory, merge
 from decinv.runs.atomic import replacing
 from decinv.runs.latents import write_latents
 from decinv.runs.merge import survey
@@ -78,13 +78,12 @@ class ResultWriter(ChunkCallback):
             for path in (run.results, run.input_file, run.path / "tables", run.path / "latents", run.path / "reconstructions"):
                 if path.exists():
                     raise FileExistsError(f"Expected a run directory without results, but {path} exists; choose another --out.")
-        self._share = Share() if indexed is None else indexed.share
-        self._done = bytearray()
+        self._share = share_of(trainer)
+        self._is_done = (lambda number: False) if indexed is None else indexed.is_done
         self._next = 0
         if indexed is not None:
-            total = len(run.inputs(lambda: indexed.inputs))
+            run.inputs(lambda: indexed.inputs)
             run.repair(self._share)
-            self._done = run.done(total)
         run.append(self._share, [])
         self._worker = Worker("decinv-writer", WAITING_CHUNKS)
 
@@ -184,11 +183,8 @@ class ResultWriter(ChunkCallback):
                 height, width = finished.sizes[i]
                 with replacing(self._run.path / "reconstructions" / f"{safe_name(samples[i].name)}.png") as file:
                     Image.fromarray(finished.images[i, :height, :width].numpy()).save(file, format="png")
-        self._run.append(self._share, [row for row in finished.rows if not self._is_done(row.number)])
-
-    def _is_done(self, number: int | None) -> bool:
-        """Whether an input has its row from before this start: chunks of which a part was done are made anew as a whole."""
-        return number is not None and number < len(self._done) and bool(self._done[number])
+        # A chunk of which a part was done is made anew as a whole; the rows from before this start stay.
+        self._run.append(self._share, [row for row in finished.rows if row.number is None or not self._is_done(row.number)])
 
     @torch.no_grad()
     def _encoder_psnr(self, module: Inversion, chunk: Chunk) -> list[float | None]:

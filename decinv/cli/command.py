@@ -29,7 +29,7 @@ class DecinvCLI(LightningCLI):
     """A LightningCLI with a run directory, and with only the subcommand that makes sense here."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--out``."""
+        """Add ``--out`` and ``--fresh``."""
         parser.add_argument(
             "--out",
             type=str | None,

@@ -90,6 +90,10 @@ class IndexedData(ChunkData):
         """How many of them were done when the run began."""
         return sum(sum(self._done[start : start + self._block]) for start in self._starts())
 
+    def is_done(self, number: int) -> bool:
+        """Whether an input was done when the run began."""
+        return bool(self._done[number])
+
     def chunks(self, codec: Codec) -> Iterator[Batch]:
         """Load the inputs of each block that is not done, and group them by their size."""
         inputs, size = self.inputs, self._block

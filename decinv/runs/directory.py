@@ -15,7 +15,6 @@ from decinv.runs.table import append_rows, format_cells, parse_row, read_cells, 
 
 NUMBER, NAME, LATENTS = (Row._fields.index(column) for column in ("number", "name", "latents"))
 
-
 WRITTEN = (
     "config.yaml",
     "inputs.jsonl",
@@ -76,7 +75,7 @@ class RunDirectory:
     @property
     def begun(self) -> bool:
         """Whether a run has come so far that there is something to continue."""
-        return any((self.path / name).exists() for name in ("inputs.jsonl", "tables", "latents", "results.csv"))
+        return any(path.exists() for path in (self.input_file, self.results, self.path / "tables", self.path / "latents"))
 
     def table(self, share: Share) -> Path:
         """The table of a share's process."""

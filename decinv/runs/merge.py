@@ -1,6 +1,7 @@
 """One table from those of all processes, and whether anything is missing or there twice."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from decinv.rows import Row
@@ -38,8 +39,12 @@ class Report:
         return sum(count for status, count in self.statuses.items() if not status.ok)
 
 
-def survey(run: RunDirectory) -> Report:
+def survey(run: RunDirectory, keep: Callable[[int, list[str]], None] = lambda number, cells: None) -> Report:
     """Look at the tables of all processes, as they are now.
+
+    Args:
+        run: The directory.
+        keep: Called with the number and the cells of each row.
 
     Raises:
         FileNotFoundError: If the directory holds no run.
@@ -53,12 +58,13 @@ def survey(run: RunDirectory) -> Report:
         if statuses[number] is not None:
             repeated.add(number)
         statuses[number] = Status[cells[STATUS]]
+        keep(number, cells)
     missing = tuple(number for number, status in enumerate(statuses) if status is None)
     return Report(total, Counter(status for status in statuses if status is not None), missing, tuple(sorted(repeated)))
 
 
 def merge(run: RunDirectory) -> Report:
-    """Write ``results.csv`` from the tables of all processes, in the order of the inputs, and look what it holds.
+    """Write ``results.csv`` from the tables of all processes, in the order of the inputs, and say what it holds.
 
     Any process may do that at any time; the table says what is done then.
 
@@ -66,11 +72,10 @@ def merge(run: RunDirectory) -> Report:
         FileNotFoundError: If the directory holds no run.
         ValueError: If a table is broken elsewhere than at its end.
     """
-    lines: list[str | None] = [None] * len(run.inputs())
-    for cells in run.cells():
-        lines[int(cells[NUMBER])] = format_cells(cells)
-    write_rows(run.results, (line for line in lines if line is not None))
-    return survey(run)
+    lines: dict[int, str] = {}
+    report = survey(run, lambda number, cells: lines.update({number: format_cells(cells)}))
+    write_rows(run.results, (lines[number] for number in sorted(lines)))
+    return report
 
 
 def describe(report: Report, run: RunDirectory) -> str:
