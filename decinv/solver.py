@@ -5,26 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decinv.problems.base import Evaluation, Problem
+from decinv.ledger import TINY, Indices, Ledger
+from decinv.problems.base import Evaluation, Problem, norms
 from decinv.result import Result
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateRule
-
-BLOW_UP = 10.0
-"""A residual this many times the first one counts as diverged."""
-
-PROGRESS = 0.99
-"""A residual or pixel error must fall below this part of its last mark to count as progress."""
-
-BOOKS = (
-    *("rows", "best", "residual", "first", "error", "bar", "mark", "marked"),
-    *("iterations", "extra", "status", "seconds", "history"),
-)
-"""What a solver notes of a chunk's samples; each is a tensor in the attribute of that name with an underscore before it."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +22,10 @@ class Step:
     """What the last iteration saw: ``A`` active samples of the chunk.
 
     Attributes:
-        rows: Their indices ``(A,)`` in the chunk.
+        rows: Their indices ``(A,)`` in the chunk, on the CPU.
         point: The points ``(A, ...)`` that were evaluated, in scaled latents.
-        merit: Their relative residuals ``(A,)``.
-        mismatch: Their mean squared pixel errors ``(A,)``.
+        merit: Their relative residuals ``(A,)``, on the CPU.
+        mismatch: Their mean squared pixel errors ``(A,)``, on the CPU.
     """
 
     rows: Tensor
@@ -70,6 +60,7 @@ class Solver:
         self.stopping = stopping
         self.last: Step | None = None
         self.settled = False
+        self._ledger = Ledger(0, stopping)
 
     def start(self, problem: Problem) -> None:
         """Begin a new chunk at the problem's start."""
@@ -82,19 +73,8 @@ class Solver:
         self.point.grad = None
         self.point.data = first.clone()
         self.rule.reset(self.stopping.max_iters)
-        self._rows = torch.arange(count, device=first.device)
         self._best = torch.full_like(first, torch.nan)
-        self._residual = first.new_full((count,), torch.inf)
-        self._first = first.new_full((2, count), torch.inf)
-        self._error = first.new_full((count,), torch.inf)
-        self._bar = first.new_full((count,), torch.inf)
-        self._mark = first.new_full((2, count), torch.inf)
-        self._marked = torch.zeros(count, dtype=torch.long, device=first.device)
-        self._iterations = torch.zeros(count, dtype=torch.long, device=first.device)
-        self._extra = torch.zeros_like(self._iterations)
-        self._status = torch.full_like(self._iterations, int(Status.RUNNING))
-        self._seconds = torch.zeros(count, dtype=torch.float64)
-        self._history = first.new_full((self.stopping.max_iters, count), torch.nan)
+        self._ledger = Ledger(count, self.stopping)
         self.settled = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,9 +89,9 @@ class Solver:
             raise RuntimeError(
                 "Expected the solver to be between two steps, but no chunk has begun or a step was broken off; call `start`."
             )
-        books = {name: getattr(self, f"_{name}") for name in BOOKS}
         rule = {"rule_name": self.rule.name, "rule": self.rule.state_dict()}
-        return {"iteration": self.iteration, "point": self.point.detach(), **books, **rule}
+        chunk = {"iteration": self.iteration, "point": self.point.detach(), "best": self._best}
+        return chunk | self._ledger.state_dict() | rule
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Call it right after ``start`` with the problem of the same samples.
@@ -126,15 +106,14 @@ class Solver:
         expected, found = _describe(self.state_dict()), _describe(state)
         if found != expected:
             raise ValueError(f"Expected the state of {expected}, but got that of {found}; start the chunk again.")
-        iteration, point = state["iteration"], state["point"].to(self.point.device)
-        books = {f"_{name}": state[name].to(getattr(self, f"_{name}").device) for name in BOOKS}
+        device = self.point.device
+        iteration, point, best = state["iteration"], state["point"].to(device), state["best"].to(device)
         self.settled = False
         self.rule.load_state_dict(state["rule"])
-        self.iteration, self.point.data = iteration, point
-        for name, book in books.items():
-            setattr(self, name, book)
-        if self.active < len(self._status):
-            self.problem.select(self._rows)
+        self.iteration, self.point.data, self._best = iteration, point, best
+        self._ledger.load_state_dict(state)
+        if self.active < len(best):
+            self.problem.select(torch.from_numpy(self._ledger.rows).to(device))
         self.settled = True
 
     def clear(self) -> None:
@@ -144,19 +123,19 @@ class Solver:
         self.point.grad = None
         self.point.data = self.point.data.new_empty(0)
         self.rule.reset(0)
-        for name in ("problem", "_best", "_history"):
+        for name in ("problem", "_best"):
             vars(self).pop(name, None)
-        self._rows = torch.empty(0, dtype=torch.long)
+        self._ledger = Ledger(0, self.stopping)
 
     @property
     def done(self) -> bool:
         """Whether every sample of the chunk is done."""
-        return len(self._rows) == 0
+        return self.active == 0
 
     @property
     def active(self) -> int:
         """Number of samples that still run."""
-        return len(self._rows)
+        return len(self._ledger.rows)
 
     @torch.no_grad()
     def step(self, apply: Callable[[], object] | None = None) -> None:
@@ -166,67 +145,44 @@ class Solver:
             apply: What makes the update rule step; a trainer passes its own wrapper of the rule's ``step``.
         """
         began = time.perf_counter()
-        rows = self._rows
+        rows = self._ledger.rows
         apply = self.rule.step if apply is None else apply
         evaluation = self.problem.evaluate(self.point.detach())
-        mismatch = evaluation.mismatch.flatten(1).square().mean(1)
-        self.last = Step(rows, self.point.detach().clone(), evaluation.merit, mismatch)
+        # The one time that a step waits for the device: a few numbers of each sample, from which all else follows.
+        merit, length = torch.stack([evaluation.merit, norms(evaluation.mismatch)]).cpu().numpy().astype(np.float64)
+        mismatch = np.square(length) / max(evaluation.mismatch[:1].numel(), 1)
+        seen = (torch.from_numpy(rows), self.point.detach().clone(), evaluation.merit.cpu(), torch.from_numpy(mismatch).float())
+        self.last = Step(*seen)
         self.settled = False
         self.iteration += 1
         if self.iteration == 1:
-            self._bar = self.rule.proof(evaluation).square() * mismatch.clamp_min(torch.finfo(mismatch.dtype).tiny)
-        evaluation = self._drop_finished(evaluation, self._judge(evaluation.merit, mismatch))
+            self._ledger.bar = np.square(self.rule.proof(evaluation).double().cpu().numpy()) * np.maximum(mismatch, TINY)
+        with np.errstate(all="ignore"):
+            better, status = self._ledger.judge(self.iteration, merit, mismatch)
+        self._remember(rows, better, self.point.detach())
+        evaluation = self._drop_finished(evaluation, status)
         if self.active:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
             apply()
             if self.iteration == self.stopping.max_iters:
                 self._finish_with_last_iterate()
-        if self.point.is_cuda:
-            torch.cuda.synchronize(self.point.device)
-        self._seconds[rows.cpu()] += (time.perf_counter() - began) / max(len(rows), 1)
+        self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)
         self.settled = True
 
-    def _judge(self, merit: Tensor, mismatch: Tensor) -> Tensor:
-        """Book the merits and pixel errors of the active samples and give their new status ``(A,)``."""
-        rows, stopping = self._rows, self.stopping
-        self._history[self.iteration - 1, rows] = merit
-        self._iterations[rows] = self.iteration
-        squares = torch.stack([merit.square(), mismatch])
-        if self.iteration == 1:
-            self._first.copy_(squares.clamp_min(torch.finfo(merit.dtype).tiny))
-        first, mark, marked = self._first[:, rows], self._mark[:, rows], self._marked[rows]
-        error = (squares / first).sum(0)
-        finite = error.isfinite()
-        converged = merit <= stopping.rtol
-        proven = (mismatch <= self._bar[rows]) | (self.iteration == 1)
-        better = (finite & (converged | (proven & (error < self._error[rows])))).nonzero()[:, 0]
-        chosen = rows[better]
-        self._best[chosen] = self.point.detach()[better]
-        self._residual[chosen] = merit[better]
-        self._error[chosen] = error[better]
-        lower = squares < PROGRESS**2 * mark
-        marked = torch.where(lower.any(0), self.iteration, marked)
-        self._mark[:, rows] = torch.where(lower, squares, mark)
-        self._marked[rows] = marked
+    def _remember(self, rows: Indices, better: Indices, point: Tensor) -> None:
+        """Take some of the points ``(A, ...)`` of the samples ``rows`` for their best."""
+        if len(better) == len(self._best):
+            self._best.copy_(point)
+        elif len(better):
+            chosen, from_here = (torch.from_numpy(index).to(point.device) for index in (rows[better], better))
+            self._best[chosen] = point[from_here]
 
-        diverged, relative = int(Status.DIVERGED), squares[0] / first[0]
-        status = torch.full_like(rows, int(Status.RUNNING))
-        if self.iteration >= stopping.max_iters and not stopping.last_iterate:
-            status = torch.where(relative > 1, diverged, int(Status.MAX_ITERS))
-        if stopping.patience is not None:
-            outcome = torch.where(relative > 1, diverged, int(Status.STALLED))
-            status = torch.where(self.iteration - marked >= stopping.patience, outcome, status)
-        status = torch.where(converged, int(Status.CONVERGED), status)
-        return torch.where(finite & (relative <= BLOW_UP**2), status, diverged)
-
-    def _drop_finished(self, evaluation: Evaluation, status: Tensor) -> Evaluation:
+    def _drop_finished(self, evaluation: Evaluation, status: Indices) -> Evaluation:
         """Compact the active samples: those with another status than RUNNING leave."""
-        keep = (status == int(Status.RUNNING)).nonzero()[:, 0]
+        keep = torch.from_numpy(self._ledger.finish(status)).to(self.point.device)
         if len(keep) == len(status):
             return evaluation
-        self._status[self._rows] = status
-        self._rows = self._rows[keep]
         self.rule.select(keep)
         self.problem.select(keep)
         self.point.grad = None
@@ -235,27 +191,22 @@ class Solver:
 
     def _finish_with_last_iterate(self) -> None:
         """Report the iterate after the last update for all samples that still run; where it is finite, else the best one."""
-        point = self.rule.solution()
-        merit = self.problem.evaluate(point).merit
-        rows = self._rows
-        finite = merit.isfinite()
-        self._best[rows[finite]], self._residual[rows[finite]] = point[finite], merit[finite]
-        self._extra[rows] = 1
-        bad = ~finite | (merit.square() > self._first[0, rows])
-        self._status[rows] = torch.where(bad, int(Status.DIVERGED), int(Status.MAX_ITERS))
-        self._rows = rows[:0]
+        point, rows = self.rule.solution(), self._ledger.rows
+        merit = self.problem.evaluate(point).merit.cpu().numpy().astype(np.float64)
+        self._remember(rows, self._ledger.finish_at(merit), point)
 
     def result(self) -> Result:
         """Give the outcome of the chunk; samples that still run have the status RUNNING and their best so far."""
-        residual = torch.where(self._residual.isfinite(), self._residual, torch.nan)
+        books = self._ledger
+        residual = torch.from_numpy(books.residual.astype(np.float32))
         return Result(
             latent=self.problem.latent(self._best),
-            residual=residual.cpu(),
-            history=self._history[: self.iteration].cpu(),
-            iterations=self._iterations.cpu(),
-            evaluations=(self._iterations + self._extra).cpu(),
-            seconds=self._seconds.float(),
-            status=tuple(Status(code) for code in self._status.tolist()),
+            residual=torch.where(residual.isfinite(), residual, torch.nan),
+            history=torch.from_numpy(books.history[: self.iteration].copy()),
+            iterations=torch.from_numpy(books.iterations.copy()),
+            evaluations=torch.from_numpy(books.iterations + books.extra),
+            seconds=torch.from_numpy(books.seconds.astype(np.float32)),
+            status=tuple(Status(code) for code in books.status.tolist()),
         )
 
 

@@ -63,6 +63,13 @@ class Inversion(LightningModule, ABC):
         self._has_split = False
         self._reconstruction: Tensor | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Take the name of the running hook, which the trainer notes a dozen times a step, without looking for parameters."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @abstractmethod
     def problem(self, image: Tensor) -> Problem:
         """State the problem for images ``(B, 3, H, W)`` in [-1, 1]."""

@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from decinv.problems.base import Evaluation
 from decinv.updates.base import UpdateRule
-from decinv.updates.history import History
+from decinv.updates.history import Books, History, Numbers
+from decinv.updates.sketch import Sketch
 
-TINY = torch.finfo(torch.float64).tiny
+TINY = float(np.finfo(np.float64).tiny)
 
 STEEP = 5.5
 """Relative residuals this many times the pixel error that they come from say little about the true latent."""
@@ -32,7 +34,9 @@ class Anderson(UpdateRule):
     over the differences d that the last iterates made to the best one of their time (D. G. Anderson, "Iterative procedures
     for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM
     J. Numer. Anal. 2011). Here r stacks the pixel residual D(z) - x, which is at hand and sees what E discards, and the
-    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||.
+    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. The history holds
+    sketches of the pixel residuals, so that its size hardly depends on the image's. Two small transfers a step bring their
+    inner products to the host, where the coefficients are solved for.
 
     The second term keeps a step as short as the linear model behind the mixing is wrong: e is the squared error of that
     model's last prediction of r (the first predicts no change), or ``decay`` times its predecessor where that is more. Where
@@ -56,19 +60,22 @@ class Anderson(UpdateRule):
         latent_weight: float = 0.3,
         ridge: float = 1e-8,
         trust: float = 0.25,
+        sketch: int = 4096,
     ) -> None:
         """Set step size, memory and regularisation.
 
         Args:
             params: The one parameter that holds the latents.
             lr: Largest step size rho of a mixed forward step, above 0; below 1, since E(D(z)) overshoots on some images.
-            history: Number of iterates to mix, at least 1; 1 is the forward step. Each takes the memory of one image.
+            history: Number of iterates to mix, at least 1; 1 is the forward step.
             pull: Weight of the prior around the best iterate, at least 0; 0 is plain Anderson acceleration.
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
             pixel_weight: Weight of the pixel residual in r, at least 0; 0 mixes by the latent residual alone.
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
             trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
+            sketch: Numbers by which the pixel residual of an iterate is remembered, at least 1; the more, the more exact the
+                mixing, and the more memory it takes. A pixel residual with no more values is remembered as it is.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -85,6 +92,8 @@ class Anderson(UpdateRule):
             )
         if not trust > 0:
             raise ValueError(f"Expected `trust` above 0, but got {trust}; inf trusts every point.")
+        if sketch < 1:
+            raise ValueError(f"Expected `sketch` to be at least 1, but got {sketch}.")
         super().__init__(params, {"lr": lr})
         self.history = history
         self.pull = pull
@@ -93,146 +102,184 @@ class Anderson(UpdateRule):
         self.latent_weight = latent_weight
         self.ridge = ridge
         self.trust = trust
+        self.sketch = sketch
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
         """Forget all iterates."""
         self._slots = max(0, min(self.history, max_iters) - 1)
-        self._count = self._pixels = 0
+        self._count = 0
         self._mismatch: Tensor | None = None
-        self._state: History | None = None
+        self._short: Sketch | None = None
+        self._history: History | None = None
+        self._books: Books | None = None
 
     def select(self, keep: Tensor) -> None:
         """Keep some rows of the history."""
-        if self._state is not None:
-            self._state = History(*(part[keep] for part in self._state))
+        if self._history is not None and self._books is not None:
+            kept = keep.cpu().numpy()
+            self._history = History(*(part[keep] for part in self._history))
+            self._books = Books(*(part[kept] for part in self._books))
 
     def state_dict(self) -> dict[str, Any]:
         """Add the history."""
-        history = None if self._state is None else self._state._asdict()
-        return super().state_dict() | {"slots": self._slots, "count": self._count, "pixels": self._pixels, "history": history}
+        history, books = self._history, self._books
+        rows = None if history is None else history._asdict()
+        numbers = None if books is None else {name: torch.from_numpy(part) for name, part in books._asdict().items()}
+        return super().state_dict() | {"slots": self._slots, "count": self._count, "history": rows, "books": numbers}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the history too, in its own precision."""
-        history = state_dict["history"]
-        state = None if history is None else History(**{name: part.to(self.point.device) for name, part in history.items()})
+        rows, numbers, device = state_dict["history"], state_dict["books"], self.point.device
+        history = None if rows is None else History(**{name: part.to(device) for name, part in rows.items()})
+        books = None if numbers is None else Books(**{name: part.cpu().numpy() for name, part in numbers.items()})
         super().load_state_dict(state_dict)
-        self._slots, self._count, self._pixels = (state_dict[name] for name in ("slots", "count", "pixels"))
-        self._state = state
+        self._slots, self._count, self._history, self._books = state_dict["slots"], state_dict["count"], history, books
 
     def observe(self, evaluation: Evaluation) -> None:
-        """Take the pixel residual."""
+        """Take the pixel residual, and whether E is steep where the chunk starts."""
         self._mismatch = evaluation.mismatch.flatten(1).to(self.point.dtype)
+        if self._books is None or not self._slots:
+            self._steep = _steep(evaluation).cpu().numpy()
 
     def proof(self, first: Evaluation) -> Tensor:
-        """Ask for proof where the encoder is steep: where it makes much of small pixel errors."""
-        steepness = first.merit.square() / first.mismatch.flatten(1).square().mean(1)
-        return torch.where(steepness > STEEP**2, self.trust, torch.inf)
+        """Ask for proof where E is steep."""
+        return torch.where(_steep(first), self.trust, torch.inf)
 
     def update(self) -> None:
         """Compare with the best iterate, remember the differences, and mix."""
         point, residual = self.point.flatten(1), self.residual.flatten(1)
-        if self._state is None or not self._slots:
-            self._state = self._begin(point, residual)
-        else:
-            self._remember(self._state, point, residual)
-        state = self._state
-        rho = (self.param_groups[0]["lr"] * state.rate)[:, None]
-        step = -rho * state.residual
-        used = min(self._count, self._slots)
-        if used:
-            moves = state.steps[:, :used] - rho[:, None] * state.drops[:, :used]
-            weights = self._weights(state, moves, step)
-            state.weights[:, :used] = weights
-            step = step - torch.bmm(weights.to(step.dtype)[:, None, :], moves)[:, 0]
-        self.point.copy_((state.point + step).view_as(self.point))
+        with np.errstate(all="ignore"):
+            if self._history is None or self._books is None or not self._slots:
+                history, books = self._begin(point, residual)
+            else:
+                history, books = self._remember(self._history, self._books, point, residual)
+            self._history, self._books = history, books
+            used = min(self._count, self._slots)
+            rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None, None]
+            moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho, value=-1)
+            step = moves[:, 0]
+            if used:
+                weights = self._weights(books, _numbers(torch.bmm(moves, moves.mT)))
+                books.weights[:, :used] = weights
+                step = torch.baddbmm(moves[:, :1], _like(weights, point)[:, None], moves[:, 1:], alpha=-1)[:, 0]
+        self.point.copy_((history.point + step).view_as(self.point))
 
-    def _write_error(self, scales: tuple[Tensor, Tensor], residual: Tensor, error: Tensor) -> None:
-        """Put the weighted residuals side by side into ``error`` ``(B, M)``, without copies: they are as large as images."""
-        if self._pixels and self._mismatch is not None:
-            torch.mul(self._mismatch, scales[0], out=error[:, : self._pixels])
-        if error.shape[1] > self._pixels:
-            torch.mul(residual, scales[1], out=error[:, self._pixels :])
-
-    def _begin(self, point: Tensor, residual: Tensor) -> History:
-        """Make the first iterate the best one, and room for the history; without an image, r is the latent residual alone."""
-        rows, m = len(point), self._slots
+    def _lengths(self, residual: Tensor) -> tuple[Numbers, Numbers]:
+        """Give the squared lengths ``(B,)`` of the pixel residual and the latent residual."""
         mismatch = residual if self._mismatch is None else self._mismatch
-        self._pixels = 0 if self._mismatch is None or self.pixel_weight == 0 else mismatch.shape[1]
-        latents = residual.shape[1] if self._pixels == 0 or self.latent_weight > 0 else 0
-        lengths = [_dot(part, part)[:, None] for part in (mismatch, residual)]
-        image, latent = (torch.where(length > 0, length, 1.0) for length in lengths)
-        weights = (self.pixel_weight, self.latent_weight or 1.0)
-        scales = ((weights[0] / image.sqrt()).to(point.dtype), (weights[1] / latent.sqrt()).to(point.dtype))
-        error = point.new_empty(rows, self._pixels + latents)
-        self._write_error(scales, residual, error)
-        size = _dot(error, error)
-        gram = point.new_zeros(rows, m, m, dtype=torch.float64)
-        return History(
-            distance=latent[:, 0],
-            pixel_scale=scales[0],
-            latent_scale=scales[1],
-            point=point.clone(),
-            residual=residual.clone(),
-            error=error,
-            both=error.new_empty(rows, 2, error.shape[1]),
-            size=size,
-            first=size.clone(),
-            rate=point.new_ones(rows),
-            steps=point.new_zeros(rows, m, point.shape[1]),
-            drops=point.new_zeros(rows, m, point.shape[1]),
-            changes=error.new_zeros(rows, m, error.shape[1]),
-            gram=gram,
-            slopes=gram.new_zeros(rows, m),
-            weights=gram.new_zeros(rows, m),
-            doubt=gram.new_zeros(rows),
-        )
+        squares = torch.stack([torch.linalg.vector_norm(part, dim=1) for part in (mismatch, residual)])
+        pixel, latent = np.square(_numbers(squares))
+        return pixel, latent
 
-    def _remember(self, state: History, point: Tensor, residual: Tensor) -> None:
+    def _error(self, residual: Tensor, ratio: Tensor) -> Tensor:
+        """Put sketches of the weighted residuals side by side, ``(B, K)``, in units of their own."""
+        if self._mismatch is None or self.pixel_weight == 0:
+            return residual
+        if self._short is None:
+            self._short = Sketch(self._mismatch.shape[1], self.sketch, self._mismatch)
+        short = self._short(self._mismatch)
+        return torch.cat([short, residual * ratio], dim=1) if self.latent_weight > 0 else short
+
+    def _begin(self, point: Tensor, residual: Tensor) -> tuple[History, Books]:
+        """Make the first iterate the best one, and room for the history."""
+        rows, m = len(point), self._slots
+        lengths = self._lengths(residual)
+        pixel, latent = (np.where(length > 0, length, 1.0) for length in lengths)
+        if self._mismatch is None or self.pixel_weight == 0:  # r is the latent residual alone
+            pixel_unit, latent_unit = np.zeros(rows), (self.latent_weight or 1.0) ** 2 / latent
+            unit = latent_unit
+        else:
+            pixel_unit, latent_unit = self.pixel_weight**2 / pixel, self.latent_weight**2 / latent
+            latent_unit[self._steep] = 0.0
+            unit = pixel_unit
+        ratio = _like(np.sqrt(latent_unit / unit), point)[:, None]
+        error = self._error(residual, ratio)
+        size = lengths[0] * pixel_unit + lengths[1] * latent_unit
+        none = np.zeros((rows, m))
+        books = Books(
+            *(latent, pixel_unit, latent_unit, unit, size, size, np.ones(rows)),
+            *(np.zeros((rows, m, m)), none, none.copy(), np.zeros(rows)),
+        )
+        history = History(
+            ratio=ratio,
+            point=point.clone(),
+            steps=point.new_zeros(rows, 1 + m, point.shape[1]),
+            drops=point.new_zeros(rows, 1 + m, point.shape[1]),
+            errors=error.new_zeros(rows, 2 + m, error.shape[1]),
+        )
+        history.drops[:, 0] = residual
+        history.errors[:, 0] = error
+        return history, books
+
+    def _remember(self, history: History, books: Books, point: Tensor, residual: Tensor) -> tuple[History, Books]:
         """Let the differences to the best iterate take the oldest slot, judge the prediction, and go on from the better one."""
         slot, used = self._count % self._slots, min(self._count, self._slots)
         self._count += 1
-        change, error = state.both.unbind(1)
-        self._write_error((state.pixel_scale, state.latent_scale), residual, error)
-        torch.sub(error, state.error, out=change)
-        products = torch.bmm(state.both, state.changes[:, :used].mT).double()
-        own = torch.bmm(state.both, state.both.mT).double()
-        weights = state.weights[:, :used]
-        expected = torch.bmm(state.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * products[:, 0]
-        surprise = own[:, 0, 0] + (expected * weights).sum(1)
-        torch.maximum(surprise, self.decay * state.doubt, out=state.doubt)
+        pixel, latent = self._lengths(residual)
+        size = pixel * books.pixel_unit + latent * books.latent_unit
+        error = self._error(residual, history.ratio)
+        torch.sub(error, history.errors[:, 0], out=history.errors[:, 1])
+        products = _numbers(torch.bmm(history.errors[:, 1:2], history.errors[:, : 2 + used].mT))[:, 0] * books.unit[:, None]
+        slope, own, others = products[:, 0], products[:, 1], products[:, 2:]
 
-        size = own[:, 1, 1]
-        better = size < state.size
-        rate = state.rate * torch.where(size > state.size + RISE * state.first, 0.5, 2.0)
-        torch.clamp(rate, SLOWEST, 1.0, out=state.rate)
-        state.gram[:, slot, :used] = products[:, 0]
-        state.gram[:, :used, slot] = products[:, 0]
-        state.gram[:, slot, slot] = own[:, 0, 0]
-        state.slopes[:, :used] = torch.where(better[:, None], products[:, 1], products[:, 1] - products[:, 0])
-        state.slopes[:, slot] = torch.where(better, own[:, 0, 1], own[:, 0, 1] - own[:, 0, 0])
-        state.changes[:, slot] = change
-        state.steps[:, slot] = point - state.point
-        state.drops[:, slot] = residual - state.residual
-        torch.minimum(size, state.size, out=state.size)
-        for kept, new in ((state.point, point), (state.residual, residual), (state.error, error)):
-            torch.where(better[:, None], new, kept, out=kept)
+        weights = books.weights[:, :used]
+        expected = np.matmul(books.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * others
+        surprise = own + (expected * weights).sum(1)
+        better = size < books.size
+        grew = size > books.size + RISE * books.first
+        books.gram[:, slot, :used] = books.gram[:, :used, slot] = others
+        books.gram[:, slot, slot] = own
+        books.slopes[:, slot] = slope
+        now = min(self._count, self._slots)
+        books.slopes[:, :now] += np.where(better[:, None], books.gram[:, slot, :now], 0.0)
 
-    def _weights(self, state: History, moves: Tensor, step: Tensor) -> Tensor:
-        """Solve the normal equations for ``(B, used)`` coefficients, 0 where nothing finite comes out."""
-        m = moves.shape[1]
-        prior = (self.pull * state.doubt / state.distance)[:, None]
-        spread = torch.bmm(moves, torch.cat([moves, step[:, None]], dim=1).mT).double()
-        system = state.gram[:, :m, :m] + prior[..., None] * spread[..., :m]
-        right = state.slopes[:, :m] + prior * spread[..., m]
-        diagonal = system.diagonal(dim1=1, dim2=2)
-        diagonal.add_(self.ridge * state.size[:, None]).clamp_min_(TINY)
-        scale = diagonal.rsqrt()
-        system = system * scale[:, :, None] * scale[:, None, :]
-        solution = torch.linalg.solve_ex(system, (right * scale)[..., None])[0][..., 0] * scale
-        return torch.where(solution.isfinite().all(1, keepdim=True), solution, 0.0)
+        history.errors[:, 2 + slot] = history.errors[:, 1]
+        torch.sub(point, history.point, out=history.steps[:, 1 + slot])
+        torch.sub(residual, history.drops[:, 0], out=history.drops[:, 1 + slot])
+        if better.any():
+            chosen = torch.from_numpy(better).to(point.device)[:, None]
+            for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.errors[:, 0], error)):
+                torch.where(chosen, new, kept, out=kept)
+        return history, books._replace(
+            size=np.minimum(size, books.size),
+            rate=np.clip(books.rate * np.where(grew, 0.5, 2.0), SLOWEST, 1.0),
+            doubt=np.maximum(surprise, self.decay * books.doubt),
+        )
+
+    def _weights(self, books: Books, spread: Numbers) -> Numbers:
+        """Solve the normal equations for ``(B, used)`` coefficients, 0 where nothing finite comes out.
+
+        Args:
+            books: The numbers of the samples.
+            spread: Inner products ``(B, 1 + used, 1 + used)`` of the plain step and the differences of y.
+        """
+        m = spread.shape[1] - 1
+        prior = (self.pull * books.doubt / books.distance)[:, None]
+        system = books.gram[:, :m, :m] + prior[..., None] * spread[:, 1:, 1:]
+        right = books.slopes[:, :m] + prior * spread[:, 1:, 0]
+        diagonal = np.einsum("bii->bi", system)
+        diagonal += self.ridge * books.size[:, None]
+        np.maximum(diagonal, TINY, out=diagonal)
+        scale = 1 / np.sqrt(diagonal)
+        system *= scale[:, :, None] * scale[:, None, :]
+        solved = torch.linalg.solve_ex(torch.from_numpy(system), torch.from_numpy((right * scale)[..., None]))[0]
+        weights: Numbers = solved.numpy()[..., 0] * scale
+        return np.where(np.isfinite(weights).all(1, keepdims=True), weights, 0.0)
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """Give the inner product of each pair of rows, summed in float64."""
-    return (one * other).sum(1, dtype=torch.float64)
+def _steep(first: Evaluation) -> Tensor:
+    """Whether the encoder makes much of the small pixel error of a sample's start, ``(B,)``."""
+    error = first.mismatch.flatten(1).square().mean(1)
+    return (first.merit.square() > STEEP**2 * error) & (error > 0)
+
+
+def _numbers(values: Tensor) -> Numbers:
+    """Bring a few values to the host."""
+    numbers: Numbers = values.cpu().numpy().astype(np.float64)
+    return numbers
+
+
+def _like(numbers: Numbers, tensor: Tensor) -> Tensor:
+    """Bring a few values to the device and the number format of a tensor."""
+    return torch.from_numpy(numbers).to(tensor)

@@ -95,7 +95,7 @@ def test_a_step_that_overshoots_is_taken_back_and_halved(linear, mixing: dict[st
     assert (errors[2] < errors[1]).all()
     assert (errors[-1] < errors[0]).all()
     problem.run(lambda p: Anderson(p, 8.0, **mixing), 2)
-    assert problem.rule._state.rate.tolist() == [0.5] * 3
+    assert problem.rule._books.rate.tolist() == [0.5] * 3
 
 
 def test_proof_is_asked_for_where_the_encoder_is_steep() -> None:

@@ -1,0 +1,127 @@
+"""What a solver notes of each sample of a chunk, on the host: how good it is, and when it is done."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from decinv.status import Status
+from decinv.stopping import Stopping
+
+BLOW_UP = 10.0
+"""A residual this many times the first one counts as diverged, unless the pixel error fell."""
+
+START = 2.0
+"""The error of the start, which is the sum of two parts that are relative to theirs."""
+
+PROGRESS = 0.99
+"""A residual or pixel error must fall below this part of its last mark to count as progress."""
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+class Ledger:
+    """The books of ``B`` samples, ``A`` of which still run.
+
+    Attributes:
+        rows: Indices of the running samples, ``(A,)``.
+        residual: Relative residual of each sample's best point, ``(B,)``.
+        error: Its squared residual plus squared pixel error, each relative to its first, ``(B,)``.
+        first: First squared residual and pixel error, ``(2, B)``.
+        bar: Mean squared pixel error below which a point is preferred to the start, ``(B,)``.
+        mark: Squared residual and pixel error at the last progress, ``(2, B)``.
+        marked: Iteration of the last progress, ``(B,)``.
+        iterations: Iterations so far, ``(B,)``.
+        extra: Evaluations beyond these, ``(B,)``.
+        status: Outcomes as numbers, ``(B,)``.
+        seconds: Seconds of computing, ``(B,)``.
+        history: Relative residual at each iteration, ``(max_iters, B)``, float32; nan after a sample ended.
+    """
+
+    def __init__(self, count: int, stopping: Stopping) -> None:
+        """Begin the books of ``count`` samples."""
+        self._stopping = stopping
+        self.rows: Indices = np.arange(count)
+        self.residual = np.full(count, np.inf)
+        self.error = np.full(count, np.inf)
+        self.first = np.full((2, count), np.inf)
+        self.bar = np.full(count, np.inf)
+        self.mark = np.full((2, count), np.inf)
+        self.marked: Indices = np.zeros(count, np.int64)
+        self.iterations: Indices = np.zeros(count, np.int64)
+        self.extra: Indices = np.zeros(count, np.int64)
+        self.status: Indices = np.full(count, int(Status.RUNNING))
+        self.seconds = np.zeros(count)
+        self.history = np.full((stopping.max_iters, count), np.nan, np.float32)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give all books as tensors that share their memory."""
+        return {name: torch.from_numpy(book) for name, book in vars(self).items() if isinstance(book, np.ndarray)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over books of the same samples, on any device."""
+        for name in self.state_dict():
+            setattr(self, name, state[name].cpu().numpy())
+
+    def judge(self, iteration: int, merit: Floats, mismatch: Floats) -> tuple[Indices, Indices]:
+        """Book what an iteration, counted from 1, saw of the running samples.
+
+        Args:
+            iteration: The iteration.
+            merit: Relative residuals ``(A,)``.
+            mismatch: Mean squared pixel errors ``(A,)``.
+
+        Returns:
+            Which of the running samples are at their best point, and the new status of each, ``(A,)``.
+        """
+        stopping = self._stopping
+        rows = self.rows if len(self.rows) < len(self.status) else slice(None)  # which is the same, and faster
+        self.history[iteration - 1, rows] = merit
+        self.iterations[rows] = iteration
+        squares = np.stack([np.square(merit), mismatch])
+        if iteration == 1:
+            self.first = np.maximum(squares, TINY)
+        relative = squares / self.first[:, rows]
+        error = relative.sum(0)
+        finite = np.isfinite(error)
+        converged = merit <= stopping.rtol
+        proven = (mismatch <= self.bar[rows]) | (iteration == 1)
+        better = np.flatnonzero(finite & (converged | (proven & (error < self.error[rows]))))
+        self.residual[self.rows[better]] = merit[better]
+        self.error[self.rows[better]] = error[better]
+        lower = squares < PROGRESS**2 * self.mark[:, rows]
+        self.mark[:, rows] = np.where(lower, squares, self.mark[:, rows])
+        self.marked[rows] = marked = np.where(lower.any(0), iteration, self.marked[rows])
+
+        status = np.full(len(merit), int(Status.RUNNING))
+        late = np.full(len(merit), False) if stopping.patience is None else iteration - marked >= stopping.patience
+        last = iteration >= stopping.max_iters and not stopping.last_iterate
+        if last or late.any():
+            lost = (error > START) & (self.error[rows] >= START)
+            poor = np.where(lost, int(Status.DIVERGED), int(Status.MAX_ITERS))
+            status = poor if last else status
+            status = np.where(late, np.where(lost, poor, int(Status.STALLED)), status)
+        if converged.any():
+            status = np.where(converged, int(Status.CONVERGED), status)
+        blown_up = (relative[0] > BLOW_UP**2) & (relative[1] >= 1)
+        return better, np.where(finite & ~blown_up, status, int(Status.DIVERGED))
+
+    def finish(self, status: Indices) -> Indices:
+        """Let the samples with another status than RUNNING leave; give the indices of the others among those that ran."""
+        keep = np.flatnonzero(status == int(Status.RUNNING))
+        if len(keep) < len(status):
+            self.status[self.rows] = status
+            self.rows = self.rows[keep]
+        return keep
+
+    def finish_at(self, merit: Floats) -> Indices:
+        """Let all samples leave after one more evaluation, whose point counts where it is finite; give which these are."""
+        finite = np.flatnonzero(np.isfinite(merit))
+        self.residual[self.rows[finite]] = merit[finite]
+        self.extra[self.rows] = 1
+        good = np.square(merit) <= self.first[0, self.rows]
+        self.finish(np.where(good, int(Status.MAX_ITERS), int(Status.DIVERGED)))
+        return finite
