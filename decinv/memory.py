@@ -51,7 +51,8 @@ class PeakMemory:
 
     What was live before counts as nothing: weights, and inputs. On CUDA the peak is that of torch's caching allocator, whose
     peak statistics are reset. Elsewhere it is the largest sum of bytes of all tensor storages made within the block and alive
-    at the same time, which does not see what a kernel uses for itself, and costs some ten microseconds an operation.
+    at the same time, which does not see what a kernel uses for itself, and costs some ten microseconds an operation. What is
+    compiled runs uncompiled there: torch gives up for good on code that it meets under such a meter.
 
     Example::
 
@@ -90,6 +91,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._baseline = torch.cuda.memory_allocated(self.device)
         else:
+            self._uncompiled = torch.compiler.set_stance("force_eager")
             self._storages.__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -97,6 +99,7 @@ class PeakMemory:
         self._peak = self.bytes
         if self.device.type != "cuda":
             self._storages.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+            self._uncompiled.__exit__(kind, error, traceback)
 
 
 class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]

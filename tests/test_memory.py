@@ -164,3 +164,20 @@ def test_one_row_that_does_not_fit_and_other_errors_are_raised():
             in_halves(lambda rows, error=error: fail(error), torch.zeros(4))
     with pytest.raises(RuntimeError, match="a bug"):
         in_halves(lambda rows: fail(RuntimeError("a bug")), torch.zeros(4))
+
+
+def test_code_that_was_measured_is_compiled_afterwards():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    double = torch.compile(lambda rows: rows + rows, backend=backend)
+    rows = torch.ones(256)
+    with PeakMemory("cpu") as peak:
+        double(rows)
+    assert peak.bytes == 1024
+    assert not graphs
+    assert torch.equal(double(rows), 2 * rows)
+    assert len(graphs) == 1

@@ -1,0 +1,68 @@
+"""Coding no more images at once than fit into a given memory."""
+
+import warnings
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+from decinv.memory import MIB, PeakMemory
+
+
+class MemoryBudget:
+    """Apply maps whose rows are independent to as many rows at once as fit into a given memory.
+
+    The memory that one row takes is measured once for each map, size of a row and number format, by a run of a batch's first
+    row; see ``decinv.memory.PeakMemory`` for what counts. A row that takes more than the budget is run alone, with a warning.
+    """
+
+    def __init__(self, mib: float) -> None:
+        """Set the budget.
+
+        Args:
+            mib: The memory in MiB, above 0.
+
+        Raises:
+            ValueError: If it is not above 0.
+        """
+        if not mib > 0:
+            raise ValueError(f"Expected a memory budget above 0 MiB, but got {mib}.")
+        self.mib = mib
+        self._peaks: dict[Hashable, int] = {}
+        self._has_warned = False
+
+    def run(self, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Give ``work(rows)``, computed in parts of equally many rows, the last of fewer.
+
+        Rows that are differentiated through are not parted: the backward pass needs the activations of all.
+
+        Args:
+            work: The map; the same object each time, for its measurements to be found again.
+            rows: Its rows ``(B, ...)``, at least one.
+        """
+        if rows.requires_grad and torch.is_grad_enabled():
+            return work(rows)
+        kind = rows.device.type
+        key = (work, rows.shape[1:], rows.device, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        if key not in self._peaks:
+            with PeakMemory(rows.device) as peak:
+                first = work(rows[:1])
+            self._peaks[key] = peak.bytes
+            self._warn(peak.mib, rows)
+            if len(rows) == 1:
+                return first
+            del first
+        at_once = max(1, int(self.mib * MIB / max(self._peaks[key], 1)))
+        if at_once >= len(rows):
+            return work(rows)
+        return torch.cat([work(part) for part in torch.split(rows, at_once)])
+
+    def _warn(self, mib: float, rows: Tensor) -> None:
+        """Say once that the budget does not suffice for one row."""
+        if mib > self.mib and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"Coding one row of shape {tuple(rows.shape[1:])} takes {mib:.4g} MiB, more than the budget of {self.mib:.4g} "
+                "MiB; such rows are coded one at a time, above the budget.",
+                stacklevel=2,
+            )
