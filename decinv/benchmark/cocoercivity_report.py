@@ -60,7 +60,7 @@ COLUMNS = (
     Column("distance", "distance", "median of |z_K - z_inf|, scaled latents", ".3g"),
     Column("nmse_db", "NMSE dB", "mean NMSE of z_K against the true latent", ".2f"),
     Column("residual", "T(z_inf)", "median of |T(z_inf)| / |E(x)|: how far z_inf is from a fixed point", ".1e"),
-    Column("residual_worst", "worst", "largest of it", ".1e"),
+    Column("residual_worst", "T worst", "largest of it", ".1e"),
 )
 """How the rows are shown."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import COLOURS, MARKERS
+from decinv.benchmark.figure import COLOURS, MARKERS, head
 
 GREYS = ("0.62", "0.38", "0.0")
 """Colours of emphasised series, the last of which is the darkest."""
@@ -62,6 +62,5 @@ def draw_dots(
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(length=0)
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelspacing=0.9)
-    figure.suptitle(f"\n{caption}", x=0.01, y=0.99, ha="left", fontsize=9, color="0.35")
-    figure.text(0.01, 0.99, title, ha="left", va="top", fontsize=12, fontweight="bold")
+    head(figure, title, caption)
     figure.savefig(path, dpi=160)

@@ -10,6 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from decinv.benchmark.figure import head
+
 RED = "#d62728"
 
 
@@ -66,8 +68,7 @@ def draw_scatters(
         axes[0, j].set_title(column, fontsize=10)
     figure.supxlabel(x, fontsize=10)
     figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes, label=colour, shrink=0.7, aspect=30, pad=0.01)
-    figure.suptitle(f"\n{caption}", x=0.01, y=0.99, ha="left", fontsize=9, color="0.35")
-    figure.text(0.01, 0.99, title, ha="left", va="top", fontsize=11, fontweight="bold")
+    head(figure, title, caption)
     figure.savefig(path, dpi=130)
 
 
