@@ -6,13 +6,22 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
 from decinv.benchmark.index import index
+from decinv.benchmark.robustness import robustness
 from decinv.benchmark.soak import soak
 from decinv.errors import own_sentence
 
-BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec, "index": index, "soak": soak}
+BENCHMARKS: dict[str, Any] = {
+    "decoder": decoder,
+    "cocoercivity": cocoercivity,
+    "robustness": robustness,
+    "codec": codec,
+    "index": index,
+    "soak": soak,
+}
 """All benchmarks: functions whose parameters are the command's options."""
 
 

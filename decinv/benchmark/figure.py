@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
@@ -82,6 +83,13 @@ def draw_pareto(lines: Sequence[Line], cost: str, quality: str, title: str, capt
         labelspacing=0.9,
     )
     figure.savefig(path, dpi=160)
+
+
+def head(figure: Figure, title: str, caption: str) -> None:
+    """Write a bold line, and the caption in grey below it, above a figure of several panels in constrained layout."""
+    figure.suptitle(f"\n{caption}", x=0.01, ha="left", fontsize=9, color="0.35", linespacing=1.4)
+    top = 1 - rcParams["figure.constrained_layout.h_pad"] / figure.get_figheight()
+    figure.text(0.01, top, title, ha="left", va="top", fontsize=12, fontweight="bold")
 
 
 def _draw(axes: Axes, line: Line, colour: str, marker: str) -> None:

@@ -82,6 +82,41 @@ def true_latent(batch: Batch) -> Tensor:
     return batch.latent
 
 
+class Report(NamedTuple):
+    """What a method reports after a number of iterations, and the images that were worked on until then.
+
+    Attributes:
+        mark: The number of iterations.
+        latent: Raw latents ``(B, C, h, w)``.
+        decodes: Images decoded since the run began.
+        encodes: Images encoded since then.
+        backwards: Images whose decoding was differentiated since then.
+    """
+
+    mark: int
+    latent: Tensor
+    decodes: int
+    encodes: int
+    backwards: int
+
+
+def reports(method: Method, codec: Codec, image: Tensor, marks: Sequence[int]) -> Iterator[Report]:
+    """Run a method on images, and stop after each number of iterations.
+
+    Args:
+        method: The method.
+        codec: The codec whose decoder is inverted.
+        image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
+        marks: Increasing numbers of iterations; each is a run of its own where a schedule spans the run.
+    """
+    for run in method.runs(marks):
+        counting = CountingCodec(codec)
+        solver = begin(method, counting, image, run[-1])
+        for mark in run:
+            advance(solver, mark)
+            yield Report(mark, reported(solver), counting.decodes, counting.encodes, counting.backwards)
+
+
 @torch.no_grad()
 def measure_quality(method: Method, codec: Codec, batch: Batch, marks: Sequence[int]) -> dict[int, Quality]:
     """Run a method on one chunk and look at its latents after each number of iterations.
@@ -98,20 +133,14 @@ def measure_quality(method: Method, codec: Codec, batch: Batch, marks: Sequence[
     target = codec.encode(batch.image)
     truth = codec.scaling.apply(true_latent(batch))
     found: dict[int, Quality] = {}
-    for run in method.runs(marks):
-        counting = CountingCodec(codec)
-        solver = begin(method, counting, batch.image, run[-1])
-        for mark in run:
-            advance(solver, mark)
-            latent = reported(solver)
-            decoded = codec.decode(latent)
-            work = (counting.decodes, counting.encodes, counting.backwards)
-            found[mark] = Quality(
-                nmse_db(codec.scaling.apply(latent), truth).cpu(),
-                psnr_db(decoded.clamp(-1, 1), batch.image).cpu(),
-                (norms(codec.encode(decoded) - target) / norms(target)).cpu(),
-                *(torch.full((len(latent),), images / len(latent)) for images in work),
-            )
+    for mark, latent, *work in reports(method, codec, batch.image, marks):
+        decoded = codec.decode(latent)
+        found[mark] = Quality(
+            nmse_db(codec.scaling.apply(latent), truth).cpu(),
+            psnr_db(decoded.clamp(-1, 1), batch.image).cpu(),
+            (norms(codec.encode(decoded) - target) / norms(target)).cpu(),
+            *(torch.full((len(latent),), images / len(latent)) for images in work),
+        )
     return found
 
 

@@ -63,3 +63,6 @@ METHODS = (
     Method(DEFAULT, DecoderProblem, Anderson),
 )
 """All methods, in the order of the tables."""
+
+BY_NAME = {method.name: method for method in METHODS}
+"""The same by name."""

@@ -12,6 +12,7 @@ from decinv.data.buckets import Sample, gather
 from decinv.data.indexed import IndexedData
 from decinv.data.latents import list_latents, load_latent
 from decinv.data.procedural import procedural_image
+from decinv.images.eight_bit import round_to_8_bits
 from decinv.runs import Input
 
 
@@ -26,8 +27,7 @@ def decode_rounded(codec: Codec, latent: Tensor) -> Tensor:
     Returns:
         ``D(z)``, clamped to [-1, 1] and rounded to the 256 grey levels, ``(B, 3, H, W)``, float32, on the CPU.
     """
-    levels = (codec.decode(latent.to(codec.device)).clamp(-1, 1) * 127.5 + 127.5).round()
-    return levels.cpu() / 127.5 - 1
+    return round_to_8_bits(codec.decode(latent.to(codec.device)).cpu())
 
 
 @torch.no_grad()

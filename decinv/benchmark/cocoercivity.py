@@ -1,0 +1,164 @@
+"""The benchmark of cocoercivity: Figures 2, 4 and S3 of arXiv 2409.18442, against three references."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from decinv.batch import Batch
+from decinv.benchmark.cocoercivity_report import CONVERGED, LAST, TRUTH, Key, write_report
+from decinv.benchmark.converged import converge
+from decinv.benchmark.environment import choose_device, write_environment
+from decinv.benchmark.inputs import load_codecs, split
+from decinv.benchmark.measure import true_latent
+from decinv.benchmark.methods import BY_NAME, DEFAULT, Method
+from decinv.benchmark.progress import ticking
+from decinv.benchmark.ratios import Ratios, Reference, ratios
+from decinv.benchmark.table import refuse_table
+from decinv.benchmark.trajectory import follow
+from decinv.codecs.base import Codec
+from decinv.data.generated import generate
+from decinv.problems.base import norms
+from decinv.problems.decoder import DecoderProblem
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A method whose path is looked at.
+
+    Attributes:
+        method: The method.
+        part: Part of the steps that is looked at; the paper looks at half as many of Adam's.
+        bound: What its theorem asks of c_k: Theorem 1 more than rho / 2 for the forward step, Theorem 2 more than
+            ``lr (1 - alpha + 2 alpha^2) / (2 (1 - alpha)^2)`` for the inertial one; ``None`` where there is no theorem.
+    """
+
+    method: Method
+    part: float = 1.0
+    bound: float | None = None
+
+
+SUBJECTS = (
+    Subject(BY_NAME["forward step 0.001"], bound=0.0005),
+    Subject(BY_NAME["inertial KM 0.9, 0.001"], bound=0.086),
+    Subject(BY_NAME["paper Adam 0.01"], part=0.5),
+    Subject(BY_NAME["forward step 1"], bound=0.5),
+    Subject(BY_NAME[DEFAULT]),
+)
+"""The paper's three methods at its settings, then the two of this package, in the order of the table."""
+
+
+def cocoercivity(
+    out: Path,
+    codecs: Sequence[str] = ("bundled",),
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str | None = None,
+    count: int = 100,
+    size: int = 64,
+    batch_size: int = 16,
+    seed: int = 1000,
+    perturbation: float = 0.1,
+    steps: int = 100,
+    long: int = 300,
+    floor: float = 1e-3,
+    threads: int | None = None,
+) -> None:
+    """Measure how cocoercive T is along each method's path, and whether that foretells how near the path ends.
+
+    For each generated image ``c_k = <T(z_k) - T(z_inf), z_k - z_inf> / ||T(z_k) - T(z_inf)||^2``, the smallest for k from 0 to
+    ``steps`` (half of that for Adam, as published), against ``||z_K - z_inf||``, with three points for z_inf: the method's own
+    iterate number ``long``, as published, which is no fixed point; a converged point, the one of smallest residual that the
+    default method and then Anderson acceleration on T alone evaluated in ``long`` iterations each; and the true latent. Each
+    image takes ``6 (long + 1) + 1`` evaluations, a decode and an encode each.
+
+    Writes table.csv, table.md, images.csv, cocoercivity.png and environment.json, and prints the table.
+
+    Args:
+        out: Directory to write into; made where there is none, and refused where it holds a table.csv.
+        codecs: The codecs, such as ``[bundled, DIR]``: ``bundled``, directories saved by diffusers, or hub ids.
+        dtype: Number format of the codec's arithmetic; latents and solver state are float32 all the same.
+        device: Where to compute, such as ``cpu`` or ``cuda:1``; by default ``cuda`` where there is one, else ``cpu``.
+        count: Number of images, at least 2.
+        size: Height and width of an image in pixels, a multiple of the codecs' strides.
+        batch_size: Images that are inverted together, at least 1; each takes the memory of ``2 steps`` latents beside.
+        seed: Seed of the images and of the perturbation of their latents.
+        perturbation: Standard deviation of the Gaussian noise that is added to the encoded images' latents, relative to theirs.
+        steps: Iterations along which c_k is taken, at least 2.
+        long: Number of the iterate that is taken for z_inf as published, more than ``steps``.
+        floor: Points with ``||T(z_k) - T(z_inf)||`` below this part of ``||E(x)||`` are left out, since c_k would measure the
+            rounding of the arithmetic there, which is about 1e-6 in float32; raise it for 16 bits. Against the true latent
+            twice ``||T(z*)||`` is the floor where that is more, since T(z*) is the rounding of the image to 8 bits.
+        threads: Threads that torch computes with on the CPU; by default as many as torch chooses.
+
+    Raises:
+        FileExistsError: If ``out`` holds a table.csv already.
+        ValueError: If an option is out of range.
+    """
+    options = {**locals(), "out": str(out), "codecs": list(codecs)}
+    refuse_table(out)
+    if count < 2 or batch_size < 1 or (threads is not None and threads < 1):
+        raise ValueError(
+            "Expected `count` to be at least 2, `batch_size` and `threads` at least 1, "
+            f"but got {count}, {batch_size} and {threads}."
+        )
+    if steps < 2 or long <= steps or not floor > 0:
+        raise ValueError(
+            "Expected `steps` to be at least 2, `long` more than `steps` and `floor` above 0, "
+            f"but got {steps}, {long} and {floor}."
+        )
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = choose_device(device)
+    loaded = load_codecs(codecs, dtype, place, size)
+    machine = write_environment(out, options, place)
+    found: dict[Key, Ratios] = {}
+    with ticking(len(loaded) * len(SUBJECTS) * -(-count // batch_size)) as tick:
+        for name, codec in loaded.items():
+            parts: dict[tuple[str, str], list[Ratios]] = {}
+            for chunk in split(generate(codec, count, size, seed, perturbation), batch_size, place):
+                for reference, method, part in measure(codec, chunk, steps, long, floor, tick):
+                    parts.setdefault((reference, method), []).append(part)
+            for reference in (LAST, CONVERGED, TRUTH):
+                for subject in SUBJECTS:
+                    joined = zip(*parts[reference, subject.method.name], strict=True)
+                    found[Key(reference, name, subject.method.name, round(subject.part * steps), subject.bound)] = Ratios(
+                        *(torch.cat(values) for values in joined)
+                    )
+    images = f"{count} generated images of {size} px (seed {seed}), {dtype}, floor {floor:g}"
+    write_report(found, out, f"{images}; z_inf as published: iterate {long}; {machine}")
+
+
+@torch.no_grad()
+def measure(
+    codec: Codec, chunk: Batch, steps: int, long: int, floor: float, tick: Callable[[str], None]
+) -> Iterator[tuple[str, str, Ratios]]:
+    """Follow all methods on one chunk, and look at their paths from each reference.
+
+    Args:
+        codec: The codec whose decoder is inverted.
+        chunk: Images with their true latents, on the codec's device.
+        steps: Iterations along which c_k is taken.
+        long: Number of the iterate that is taken for z_inf as published.
+        floor: As for the command.
+        tick: Called before each method with a word on it.
+
+    Yields:
+        The reference's name, the method's name, and what was found.
+    """
+    truth = codec.scaling.apply(true_latent(chunk))
+    problem = DecoderProblem(codec, chunk.image)
+    size = (norms(problem.target) * abs(codec.scaling.factor)).cpu()
+    known = Reference(truth.cpu(), problem.evaluate(truth).residual.cpu(), floor * size)
+    known = known._replace(floor=torch.maximum(known.floor, 2 * norms(known.residual)))
+    converged: Reference | None = None
+    for subject in sorted(SUBJECTS, key=lambda subject: subject.method.name != DEFAULT):
+        tick(subject.method.name)
+        path = follow(subject.method, codec, chunk.image, round(subject.part * steps), long)
+        if converged is None:
+            limit = converge(codec, chunk.image, path.closest, long)
+            converged = Reference(limit.closest, limit.closest_residual, floor * size)
+        last = Reference(path.last, path.last_residual, floor * size)
+        for name, reference in ((LAST, last), (CONVERGED, converged), (TRUTH, known)):
+            yield name, subject.method.name, ratios(path, reference, known.point, size)
