@@ -33,7 +33,7 @@ def invert(
     update: UpdateFactory | str | Path = Anderson,
     max_iters: int = 50,
     rtol: float = 1e-5,
-    patience: int | None = 10,
+    patience: int | None = 15,
     last_iterate: bool = False,
     batch_size: int = 8,
     problem: Callable[[Codec, Tensor], Problem] = DecoderProblem,

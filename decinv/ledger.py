@@ -11,8 +11,14 @@ from decinv.stopping import Stopping
 BLOW_UP = 10.0
 """A residual this many times the first one counts as diverged, unless the pixel error fell."""
 
-START = 2.0
-"""The error of the start, which is the sum of two parts that are relative to theirs."""
+RESIDUAL_WEIGHT = 0.1
+"""What a squared residual counts beside a squared pixel error, each relative to its first."""
+
+START = 1.0 + RESIDUAL_WEIGHT
+"""The error of the start."""
+
+MARGIN = 0.001
+"""Part of its error that a sample must lose before another point is preferred to its start: less proves nothing."""
 
 PROGRESS = 0.99
 """A residual or pixel error must fall below this part of its last mark to count as progress."""
@@ -29,9 +35,9 @@ class Ledger:
     Attributes:
         rows: Indices of the running samples, ``(A,)``.
         residual: Relative residual of each sample's best point, ``(B,)``.
-        error: Its squared residual plus squared pixel error, each relative to its first, ``(B,)``.
+        error: Its weighted squared residual plus its squared pixel error, each relative to its first, ``(B,)``.
         first: First squared residual and pixel error, ``(2, B)``.
-        bar: Mean squared pixel error below which a point is preferred to the start, ``(B,)``.
+        bar: Squared residual and pixel error, relative to the first, below which a point is preferred to the start, ``(2, B)``.
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
         iterations: Iterations so far, ``(B,)``.
@@ -48,7 +54,7 @@ class Ledger:
         self.residual = np.full(count, np.inf)
         self.error = np.full(count, np.inf)
         self.first = np.full((2, count), np.inf)
-        self.bar = np.full(count, np.inf)
+        self.bar = np.full((2, count), np.inf)
         self.mark = np.full((2, count), np.inf)
         self.marked: Indices = np.zeros(count, np.int64)
         self.iterations: Indices = np.zeros(count, np.int64)
@@ -85,10 +91,10 @@ class Ledger:
         if iteration == 1:
             self.first = np.maximum(squares, TINY)
         relative = squares / self.first[:, rows]
-        error = relative.sum(0)
+        error = RESIDUAL_WEIGHT * relative[0] + relative[1]
         finite = np.isfinite(error)
         converged = merit <= stopping.rtol
-        proven = (mismatch <= self.bar[rows]) | (iteration == 1)
+        proven = (relative <= self.bar[:, rows]).all(0) & (error < (1 - MARGIN) * START) | (iteration == 1)
         better = np.flatnonzero(finite & (converged | (proven & (error < self.error[rows]))))
         self.residual[self.rows[better]] = merit[better]
         self.error[self.rows[better]] = error[better]

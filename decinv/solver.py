@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decinv.ledger import TINY, Indices, Ledger
+from decinv.ledger import Indices, Ledger
 from decinv.problems.base import Evaluation, Problem, norms
 from decinv.result import Result
 from decinv.status import Status
@@ -156,7 +156,7 @@ class Solver:
         self.settled = False
         self.iteration += 1
         if self.iteration == 1:
-            self._ledger.bar = np.square(self.rule.proof(evaluation).double().cpu().numpy()) * np.maximum(mismatch, TINY)
+            self._ledger.bar = np.square(self.rule.proof(evaluation).double().cpu().numpy())
         with np.errstate(all="ignore"):
             better, status = self._ledger.judge(self.iteration, merit, mismatch)
         self._remember(rows, better, self.point.detach())

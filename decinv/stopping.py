@@ -17,7 +17,7 @@ class Stopping:
 
     max_iters: int = 50
     rtol: float = 1e-5
-    patience: int | None = 10
+    patience: int | None = 15
     last_iterate: bool = False
 
     def __post_init__(self) -> None:

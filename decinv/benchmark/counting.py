@@ -23,6 +23,7 @@ class CountingCodec(Codec):
         super().__init__()
         self.inner = inner
         self.stride, self.latent_channels, self.scaling = inner.stride, inner.latent_channels, inner.scaling
+        self.clamps = inner.clamps
         self.encodes = self.decodes = self.backwards = 0
         self.freeze()
 

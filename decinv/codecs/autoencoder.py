@@ -38,6 +38,7 @@ class AutoencoderCodec(Codec):
         tiling: bool = False,
         compile: bool = False,
         cuda_graphs: bool = False,
+        clamp: bool = True,
         allow_pickle: bool = False,
     ) -> None:
         """Load an autoencoder.
@@ -54,6 +55,9 @@ class AutoencoderCodec(Codec):
             compile: Whether to compile the repeated blocks of E and D with ``torch.compile``; the first step takes minutes.
             cuda_graphs: Whether to record the kernels of E and D as a CUDA graph for each shape of a batch, and to launch them
                 together from then on, which saves time where images are small; on CUDA only, and not for gradients.
+            clamp: Whether D(z) is clamped to [-1, 1] before it is compared with an image or encoded again. Images are
+                clamped, so without it the true latent of an image with saturated pixels solves nothing. Published codes do
+                without.
             allow_pickle: Whether to read weights from pickles too, which can run any code; else only safetensors are read.
 
         Raises:
@@ -63,6 +67,7 @@ class AutoencoderCodec(Codec):
         super().__init__()
         self._graphs = CudaGraphs()
         self.path = path
+        self.clamps = clamp
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
         self.freeze()

@@ -33,11 +33,13 @@ class Codec(nn.Module, ABC):
         stride: Pixels along one side of a latent cell; heights and widths of images are multiples of it.
         latent_channels: Channels of a latent.
         scaling: The affine map to the diffusion model's space.
+        clamps: Whether the images that come from latents are D(z) clamped to [-1, 1], as those of 8 bits are.
     """
 
     stride: int
     latent_channels: int
     scaling: Scaling = Scaling()
+    clamps: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -93,6 +95,21 @@ class Codec(nn.Module, ABC):
             height, width = (side * self.stride for side in latent.shape[-2:])
             return latent.new_zeros(0, 3, height, width, dtype=torch.float32)
         return self._decode(latent).float()
+
+    def picture(self, latent: Tensor) -> Tensor:
+        """Give the image that a latent stands for: D(z), clamped to [-1, 1] where the codec ``clamps``.
+
+        Args:
+            latent: Raw latents with shape ``(B, C, h, w)``.
+
+        Returns:
+            Images with shape ``(B, 3, h * stride, w * stride)``, float32.
+
+        Raises:
+            ValueError: If the shape is another one.
+        """
+        decoded = self.decode(latent)
+        return decoded.clamp(-1, 1) if self.clamps else decoded
 
     def freeze(self) -> Self:
         """Make the weights constants; subclasses call it at the end of their construction."""

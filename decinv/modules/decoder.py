@@ -20,7 +20,7 @@ class DecoderInversion(Inversion):
         update: OptimizerCallable = Anderson,
         max_iters: int = 50,
         rtol: float = 1e-5,
-        patience: int | None = 10,
+        patience: int | None = 15,
         last_iterate: bool = False,
     ) -> None:
         """Combine codec, update rule and stopping.

@@ -14,7 +14,7 @@ class GradientInversion(Inversion):
     """Minimise ``||D(z) - x||^2`` (sum over pixels) by backpropagation through the frozen decoder, started at z = E(x).
 
     Batches, autocast (``trainer.precision``) and per-sample stopping work as in the gradient-free method. Residuals are
-    relative pixel errors ``||D(z) - x|| / ||x||``, with D(z) not clamped.
+    relative pixel errors ``||D(z) - x|| / ||x||``; see ``decinv.problems.GradientProblem``.
     """
 
     def __init__(

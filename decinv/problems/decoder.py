@@ -11,7 +11,8 @@ class DecoderProblem(Problem):
     """``T(z) = E(D(z)) - E(x)``, started at ``z = E(x)`` (Hong et al., NeurIPS 2024, arXiv 2409.18442).
 
     E(x) is computed once. Any z with D(z) = x is a zero of T. The merit is the relative residual
-    ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents; the residual is in scaled latents.
+    ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents; the residual is in scaled latents. Where the codec ``clamps``, D(z) stands
+    for the clamped image: x was clamped too, so that is what makes the true latent of an image with saturated pixels a zero.
     """
 
     def __init__(self, codec: Codec, image: Tensor) -> None:
@@ -34,7 +35,7 @@ class DecoderProblem(Problem):
     @torch.no_grad()
     def evaluate(self, point: Tensor) -> Evaluation:
         """Run one decode and one encode."""
-        decoded = self.codec.decode(self.latent(point))
+        decoded = self.codec.picture(self.latent(point))
         residual = self.codec.encode(decoded) - self.target
         return Evaluation(residual * self.codec.scaling.factor, norms(residual) / self.size, decoded - self.image)
 

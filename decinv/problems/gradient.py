@@ -11,7 +11,8 @@ from decinv.problems.base import Evaluation, Problem, norms
 class GradientProblem(Problem):
     """``min_z ||D(z) - x||^2``, started at ``z = E(x)``; the residual is the gradient of the sum of squares.
 
-    The merit is the relative pixel error ``||D(z) - x|| / ||x||``. Only the latent gets a gradient: the codec is frozen.
+    The merit is the relative pixel error ``||D(z) - x|| / ||x||``. Only the latent gets a gradient: the codec is frozen. Where
+    the codec ``clamps``, D(z) beyond a saturated pixel of x is no error.
     """
 
     def __init__(self, codec: Codec, image: Tensor, checkpointing: bool = False) -> None:
@@ -40,10 +41,17 @@ class GradientProblem(Problem):
         decoded = (
             checkpoint(self.codec.decode, latent, use_reentrant=False) if self.checkpointing else self.codec.decode(latent)
         )
+        if self.codec.clamps:
+            decoded = decoded.clamp(*self._saturated())
         error = decoded - self.image
         (gradient,) = torch.autograd.grad(error.square().sum(), point)
         error = error.detach()
         return Evaluation(gradient.float(), norms(error) / self.size, error)
+
+    def _saturated(self) -> tuple[Tensor, Tensor]:
+        """Give the bounds that D(z) may exceed without an error: those at which x is saturated."""
+        low, high = self.image <= -1, self.image >= 1
+        return torch.where(low, -1.0, -torch.inf), torch.where(high, 1.0, torch.inf)
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""

@@ -17,8 +17,17 @@ TINY = float(np.finfo(np.float64).tiny)
 STEEP = 5.5
 """Relative residuals this many times the pixel error that they come from say little about the true latent."""
 
+STRANGE = 0.8
+"""A first relative residual above this says that E is no approximate inverse of D, so that first steps may go anywhere."""
+
+SOLVED = 0.05
+"""Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
+
 RISE = 0.01
 """A squared error that rises by more than this part of the first one halves a sample's step size."""
+
+GROWTH = 1.25
+"""What a sample's step size is multiplied by after a step that did not grow."""
 
 SLOWEST = 0.02
 """Least part of the step size that is taken."""
@@ -44,15 +53,16 @@ class Anderson(UpdateRule):
     than a hundredth of its first value is taken back and halves the rho of that sample; every other one doubles it up to
     ``lr``.
 
-    A small residual proves little where E magnifies pixel errors, as it does on blurred images: there the latent error may
-    grow while both residuals fall. So samples whose first relative residual is more than 5.5 times their first pixel error
-    (root mean square, pixels in [-1, 1]) keep their start until the pixel error fell below ``trust`` times its first.
+    A small latent residual proves little where E magnifies pixel errors, as it does on blurred images. So r is the pixel
+    residual alone for samples whose first relative residual is more than 5.5 times their first pixel error (root mean square,
+    pixels in [-1, 1]), and they keep their start until the pixel error fell below ``trust`` times its first. Where the first
+    relative residual is above 0.8, E does not undo D at all, and the start is kept until both fell below a twentieth.
     """
 
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        lr: float = 0.5,
+        lr: float = 1.0,
         history: int = 20,
         pull: float = 0.2,
         decay: float = 0.5,
@@ -66,7 +76,7 @@ class Anderson(UpdateRule):
 
         Args:
             params: The one parameter that holds the latents.
-            lr: Largest step size rho of a mixed forward step, above 0; below 1, since E(D(z)) overshoots on some images.
+            lr: Largest step size rho of a mixed forward step, above 0; E is nearly an inverse of D, so 1 is the natural size.
             history: Number of iterates to mix, at least 1; 1 is the forward step.
             pull: Weight of the prior around the best iterate, at least 0; 0 is plain Anderson acceleration.
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
@@ -143,8 +153,9 @@ class Anderson(UpdateRule):
             self._steep = _steep(evaluation).cpu().numpy()
 
     def proof(self, first: Evaluation) -> Tensor:
-        """Ask for proof where E is steep."""
-        return torch.where(_steep(first), self.trust, torch.inf)
+        """Ask for a smaller pixel error where E is steep, and for a much smaller residual too where E does not undo D."""
+        residual = torch.where(first.merit > STRANGE, SOLVED, torch.inf)
+        return torch.stack([residual, torch.where(_steep(first), self.trust, residual)])
 
     def update(self) -> None:
         """Compare with the best iterate, remember the differences, and mix."""
@@ -220,8 +231,8 @@ class Anderson(UpdateRule):
         size = pixel * books.pixel_unit + latent * books.latent_unit
         error = self._error(residual, history.ratio)
         torch.sub(error, history.errors[:, 0], out=history.errors[:, 1])
-        products = _numbers(torch.bmm(history.errors[:, 1:2], history.errors[:, : 2 + used].mT))[:, 0] * books.unit[:, None]
-        slope, own, others = products[:, 0], products[:, 1], products[:, 2:]
+        products = _numbers(torch.bmm(history.errors[:, :2], history.errors[:, : 2 + used].mT)) * books.unit[:, None, None]
+        slope, own, others = products[:, 0, 1], products[:, 1, 1], products[:, 1, 2:]
 
         weights = books.weights[:, :used]
         expected = np.matmul(books.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * others
@@ -230,6 +241,7 @@ class Anderson(UpdateRule):
         grew = size > books.size + RISE * books.first
         books.gram[:, slot, :used] = books.gram[:, :used, slot] = others
         books.gram[:, slot, slot] = own
+        books.slopes[:, :used] = products[:, 0, 2:]
         books.slopes[:, slot] = slope
         now = min(self._count, self._slots)
         books.slopes[:, :now] += np.where(better[:, None], books.gram[:, slot, :now], 0.0)
@@ -243,7 +255,7 @@ class Anderson(UpdateRule):
                 torch.where(chosen, new, kept, out=kept)
         return history, books._replace(
             size=np.minimum(size, books.size),
-            rate=np.clip(books.rate * np.where(grew, 0.5, 2.0), SLOWEST, 1.0),
+            rate=np.clip(books.rate * np.where(grew, 0.5, GROWTH), SLOWEST, 1.0),
             doubt=np.maximum(surprise, self.decay * books.doubt),
         )
 

@@ -79,11 +79,14 @@ class UpdateRule(Optimizer, ABC):
         """Look at the whole evaluation before the step; most rules need the residual only."""
 
     def proof(self, first: Evaluation) -> Tensor:
-        """Give the part of its first pixel error below which a sample's point is preferred to its start, ``(B,)``.
+        """Give the parts of its first residual and pixel error below which a sample's point is preferred to its start.
 
         The solver asks at the first evaluation. Small steps need no proof, so most rules give infinity.
+
+        Returns:
+            Parts ``(2, B)``: of the residual, and of the pixel error.
         """
-        return torch.full_like(first.merit, torch.inf)
+        return torch.full_like(first.merit, torch.inf).expand(2, -1)
 
     def solution(self) -> Tensor:
         """Give the iterate after the last step, which need not be the point to evaluate next."""

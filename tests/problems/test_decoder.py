@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from decinv.codecs import LinearCodec
-from decinv.problems import DecoderProblem
+from decinv.problems import DecoderProblem, GradientProblem
 
 
 @pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.18215, 0.0), (1.5305, 0.0609)])
@@ -67,3 +67,34 @@ def test_half_precision_codecs_leave_float32(images) -> None:
         problem = DecoderProblem(codec, images(2))
         result = problem.evaluate(problem.start())
     assert {part.dtype for part in (problem.start(), *result)} == {torch.float32}
+
+
+class Clamping(LinearCodec):
+    clamps = True
+
+
+def saturated_image(codec: LinearCodec) -> tuple[torch.Tensor, torch.Tensor]:
+    latent = 3 * torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    image = codec.decode(latent).clamp(-1, 1)
+    assert 0.05 < (image.abs() == 1).float().mean() < 0.95
+    return image, latent
+
+
+def test_the_true_latent_of_a_saturated_image_is_a_solution_where_the_codec_clamps() -> None:
+    for codec, solved in ((Clamping(), True), (LinearCodec(), False)):
+        image, latent = saturated_image(codec)
+        evaluation = DecoderProblem(codec, image).evaluate(codec.scaling.apply(latent))
+        for part in evaluation:
+            assert (float(part.abs().max()) < 1e-5) == solved
+
+
+def test_only_what_falls_short_of_a_saturated_pixel_is_an_error_of_the_gradient_method() -> None:
+    codec = Clamping()
+    image, latent = saturated_image(codec)
+    problem = GradientProblem(codec, image)
+    truth = problem.evaluate(codec.scaling.apply(latent))
+    assert float(truth.residual.abs().max()) < 1e-4
+    assert float(truth.mismatch.abs().max()) < 1e-5
+    inside = torch.zeros_like(image)
+    beyond = GradientProblem(codec, inside).evaluate(codec.scaling.apply(latent))
+    torch.testing.assert_close(beyond.mismatch, codec.decode(latent))

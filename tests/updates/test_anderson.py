@@ -11,7 +11,8 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import RISE, STEEP
+from decinv.updates.anderson import GROWTH, RISE, SOLVED, STEEP, STRANGE
+from decinv.updates.sketch import Sketch
 
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0}
@@ -43,7 +44,7 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
                 doubt = max(np.sum((stacked - best[2] + changes @ coefficients) ** 2), decay * doubt)
                 differences = [*differences, [new - old for new, old in zip(this, best, strict=True)]][-(history - 1) :]
                 rise = np.sum(stacked**2) - np.sum(best[2] ** 2)
-                rate = min(1.0, rate * (0.5 if rise > RISE * first else 2.0))
+                rate = min(1.0, rate * (0.5 if rise > RISE * first else GROWTH))
                 best = this if rise < 0 else best
             step = -lr * rate * best[1]
             if differences:
@@ -101,9 +102,40 @@ def test_a_step_that_overshoots_is_taken_back_and_halved(linear, mixing: dict[st
 def test_proof_is_asked_for_where_the_encoder_is_steep() -> None:
     """Whatever the scale of the latents."""
     for scale in (0.1, 1.0, 10.0):
-        merit = torch.tensor([0.98, 1.02]) * STEEP * 0.2
-        first = Evaluation(torch.full((2, 3), scale), merit, torch.full((2, 3, 1, 1), 0.2))
-        assert Anderson([nn.Parameter(torch.zeros(1))], trust=0.3).proof(first).tolist() == [torch.inf, pytest.approx(0.3)]
+        merit = torch.tensor([0.98, 1.02]) * STEEP * 0.1
+        first = Evaluation(torch.full((2, 3), scale), merit, torch.full((2, 3, 1, 1), 0.1))
+        residual, pixel = Anderson([nn.Parameter(torch.zeros(1))], trust=0.3).proof(first).tolist()
+        assert residual == [torch.inf, torch.inf]
+        assert pixel == [torch.inf, pytest.approx(0.3)]
+
+
+def test_both_proofs_are_asked_for_where_the_encoder_does_not_undo_the_decoder() -> None:
+    first = Evaluation(torch.ones(2, 3), torch.tensor([0.98, 1.02]) * STRANGE, torch.ones(2, 3, 1, 1))
+    residual, pixel = Anderson([nn.Parameter(torch.zeros(1))]).proof(first).tolist()
+    assert residual == pixel == [torch.inf, pytest.approx(SOLVED)]
+
+
+@pytest.mark.parametrize("longest", [1, 100, 768, 4096])
+def test_a_sketch_keeps_inner_products(longest: int) -> None:
+    rows = torch.randn(200, 3 * 16 * 16, generator=torch.Generator().manual_seed(1))
+    sketch = Sketch(rows.shape[1], longest, rows)
+    short = sketch(rows)
+    assert short.shape == (200, sketch.length)
+    assert sketch.length == {1: 3, 100: 96, 768: 768, 4096: 768}[longest]
+    exact, found = rows @ rows.T, short @ short.T
+    spread = (found - exact).div(rows.norm(dim=1)).div(rows.norm(dim=1)[:, None])
+    if longest >= 768:
+        assert torch.equal(short, rows)
+    else:
+        assert spread.std() < 1.3 * (2 / sketch.length) ** 0.5
+        assert spread.mean().abs() < 0.1 * (2 / sketch.length) ** 0.5
+
+
+def test_a_sketch_mixes_nearly_as_the_whole_does(images) -> None:
+    codec = LinearCodec((0.05, 0.3, 1.0, 1.5))
+    image = codec.decode(codec.fixed_point(images(3, 32, 32)))
+    iterations = [solve(codec, image, sketch=sketch).iterations.max().item() for sketch in (10_000, 200)]
+    assert iterations[1] <= iterations[0] + 3
 
 
 @MIXINGS
@@ -284,6 +316,7 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
         {"ridge": -1.0},
         {"ridge": 0.0},
         {"trust": 0.0},
+        {"sketch": 0},
         {"decay": 1.0},
         {"pixel_weight": -2.0},
         {"latent_weight": -2.0},
