@@ -1,21 +1,16 @@
 """The benchmark of decoder inversion: every method on the same generated images, whose latents are known."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from decinv.batch import Batch
 from decinv.benchmark.compare import compare, ticks
-from decinv.benchmark.environment import describe_environment
+from decinv.benchmark.conditions import Conditions, check_marks
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.methods import GRADIENT, METHODS
+from decinv.benchmark.progress import ticking
 from decinv.benchmark.report import write_report
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import load_codec
-from decinv.data.generated import generate
 
 MARKS = (1, 2, 3, 5, 10, 20, 50, 100)
 
@@ -58,53 +53,12 @@ def decoder(
     """
     options = {**locals(), "out": str(out), "marks": list(marks)}
     refuse_table(out)
-    if count < 2 or batch_size < 1 or repeats < 1 or (threads is not None and threads < 1):
-        raise ValueError(
-            "Expected `count` to be at least 2, `batch_size`, `repeats` and `threads` at least 1, "
-            f"but got {count}, {batch_size}, {repeats} and {threads}."
-        )
-    if not marks or marks[0] < 1 or list(marks) != sorted(set(marks)):
-        raise ValueError(f"Expected `marks` to be increasing and at least 1, but got {list(marks)}.")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = _place(device)
-    autoencoder = load_codec(codec, dtype, place)
-    chunks = split(generate(autoencoder, count, size, seed, perturbation), batch_size, place)
-    out.mkdir(parents=True, exist_ok=True)
-    environment = {"options": options, **describe_environment(place)}
-    (out / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=ticks(chunks, METHODS, repeats))
-
-        def tick(what: str) -> None:
-            progress.update(task, description=what, advance=1, refresh=True)
-
+    conditions = Conditions([codec], dtype, device, count, size, batch_size, seed, perturbation, threads)
+    check_marks(marks)
+    if repeats < 1:
+        raise ValueError(f"Expected `repeats` to be at least 1, but got {repeats}.")
+    ((_, autoencoder, chunks),) = conditions.prepare()
+    environment = write_environment(out, options, conditions.place())
+    with ticking(ticks(chunks, METHODS, repeats)) as tick:
         rows = compare(autoencoder, chunks, METHODS, marks, repeats, GRADIENT, tick)
-    conditions = (
-        f"{count} generated images of {size} px in batches of {batch_size}; codec {codec}, {dtype}; "
-        f"{environment['device_name']} ({place}), threads: {environment['threads']}"
-    )
-    write_report(rows, out, conditions)
-
-
-def _place(device: str | None) -> torch.device:
-    """Give the device to compute on, once something could be put there."""
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"Expected `device` to name a device of this machine, but got {name!r}: {reason}") from error
-
-
-def split(batch: Batch, batch_size: int, device: torch.device) -> list[Batch]:
-    """Cut generated images, with their latents, into chunks of at most ``batch_size`` on a device."""
-    assert batch.latent is not None
-    parts = zip(torch.split(batch.image, batch_size), torch.split(batch.latent, batch_size), strict=True)
-    starts = range(0, len(batch.image), batch_size)
-    return [
-        Batch(image.to(device), batch.names[i : i + batch_size], latent.to(device))
-        for i, (image, latent) in zip(starts, parts, strict=True)
-    ]
+    write_report(rows, out, conditions.phrase(environment["device_name"]))

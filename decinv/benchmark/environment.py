@@ -1,7 +1,10 @@
 """What a benchmark ran on, so that its numbers can be judged and repeated."""
 
 import importlib.metadata
+import json
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,3 +30,20 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "tf32_convolutions": cuda and torch.backends.cudnn.allow_tf32,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
+
+
+def write_environment(out: Path, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Write environment.json.
+
+    Args:
+        out: The directory to write into; made where there is none.
+        options: The benchmark's options, of types that JSON can hold.
+        device: Where the benchmark computes.
+
+    Returns:
+        What was written.
+    """
+    environment = {"options": dict(options), **describe_environment(device)}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    return environment
