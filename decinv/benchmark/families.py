@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
-from torch.optim import Adam
 
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import Method, paper_adam
 from decinv.problems.decoder import DecoderProblem
 from decinv.updates.anderson import Anderson
 from decinv.updates.base import UpdateFactory
 from decinv.updates.forward import ForwardStep
 from decinv.updates.inertial import InertialKM
-from decinv.updates.scheduled import Scheduled, WarmupCosine
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,7 @@ def _km(alpha: float, step: float, note: str = "") -> Rule:
 
 
 def _adam(lr: float, note: str = "") -> Rule:
-    schedule = partial(WarmupCosine, hold_from=0.8, longest=100)
-    return Rule("Adam", f"lr {lr:g}{note}", partial(Scheduled, rule=partial(Adam, lr=lr), schedule=schedule), scheduled=True)
+    return Rule("Adam", f"lr {lr:g}{note}", paper_adam(lr), scheduled=True)
 
 
 ENCODER = Rule("encoder", "", None)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from decinv.benchmark.figure import COLOURS, MARKERS
-from decinv.benchmark.methods import DEFAULT, Method
+from decinv.benchmark.methods import DEFAULT, PAPER, Method
 from decinv.benchmark.panels import Curve, Panel, draw_panels
 from decinv.benchmark.reaching import Level, needed
 from decinv.benchmark.table import Column, Table
@@ -13,9 +13,6 @@ from decinv.benchmark.trajectory import Trajectory
 
 Found = Mapping[str, Mapping[Method, Sequence[Trajectory]]]
 """What was measured, by the codec's name and the method."""
-
-PAPER = "paper Adam 0.01"
-"""The published gradient-free method: evaluations are given relative to it, and its end is a level of its own."""
 
 ENCODER = "encoder"
 

@@ -9,9 +9,8 @@ COSTS, QUALITIES = (1, 10, 100), (-10, -15, -20)
 
 def _panel(title):
     curves = [Curve("family", f"rate {i}", COSTS, QUALITIES, COLOURS[i], DASHES[2 * i], "o" * i) for i in range(2)]
-    return Panel(
-        title, [*curves, Curve("ours", "", COSTS, QUALITIES, "black", notes=("1", "2", "3"), emphasised=True)], (-9, "start")
-    )
+    ours = Curve("ours", "", COSTS, QUALITIES, "black", notes=("1", "2", "3"), emphasised=True)
+    return Panel(title, [*curves, ours], (-9, "start"))
 
 
 def _pixels(path):

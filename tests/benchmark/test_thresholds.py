@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.methods import DEFAULT
+from decinv.benchmark.methods import DEFAULT, PAPER
 from decinv.benchmark.thresholds import COMPARED, thresholds
-from decinv.benchmark.thresholds_report import PAPER, headlines, panels, threshold_rows
+from decinv.benchmark.thresholds_report import headlines, panels, threshold_rows
 from decinv.benchmark.trajectory import Trajectory
 
 
