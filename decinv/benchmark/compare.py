@@ -10,9 +10,9 @@ from torch import Tensor
 from decinv.batch import Batch
 from decinv.benchmark.measure import Quality, measure_memory, measure_quality, measure_seconds, true_latent
 from decinv.benchmark.methods import Method
+from decinv.benchmark.summary import summarise
 from decinv.codecs.base import Codec
 from decinv.metrics.latent import nmse_db
-from decinv.metrics.samples import Interval
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,13 @@ def _row(
 ) -> Row:
     """Reduce the measurements of all images to one row."""
     ratios = [own / other for own, other in zip(seconds, reference or [], strict=bool(reference))]
-    interval = Interval.of(found.nmse_db)
+    error = summarise(found.nmse_db)
     return Row(
         iterations=mark,
         method=name,
-        nmse_db=float(found.nmse_db.mean()),
-        nmse_db_half_width=float("nan") if interval.left_out else float(interval.half_width),
-        nmse_db_worst=float(found.nmse_db.max()),
+        nmse_db=error.mean,
+        nmse_db_half_width=error.half_width,
+        nmse_db_worst=error.worst,
         nmse_db_worst_change=float((found.nmse_db - start).max()),
         psnr_db=float(found.psnr_db.mean()),
         residual=float(found.residual.mean()),

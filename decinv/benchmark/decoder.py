@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from decinv.benchmark.compare import compare, ticks
-from decinv.benchmark.environment import choose_device, write_environment
-from decinv.benchmark.inputs import split
+from decinv.benchmark.conditions import Conditions, check_marks
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.methods import GRADIENT, METHODS
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.report import write_report
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import load_codec
-from decinv.data.generated import generate
 
 MARKS = (1, 2, 3, 5, 10, 20, 50, 100)
 
@@ -57,20 +53,12 @@ def decoder(
     """
     options = {**locals(), "out": str(out), "marks": list(marks)}
     refuse_table(out)
-    if count < 2 or batch_size < 1 or repeats < 1 or (threads is not None and threads < 1):
-        raise ValueError(
-            "Expected `count` to be at least 2, `batch_size`, `repeats` and `threads` at least 1, "
-            f"but got {count}, {batch_size}, {repeats} and {threads}."
-        )
-    if not marks or marks[0] < 1 or list(marks) != sorted(set(marks)):
-        raise ValueError(f"Expected `marks` to be increasing and at least 1, but got {list(marks)}.")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = choose_device(device)
-    autoencoder = load_codec(codec, dtype, place)
-    chunks = split(generate(autoencoder, count, size, seed, perturbation), batch_size, place)
-    machine = write_environment(out, options, place)
+    conditions = Conditions([codec], dtype, device, count, size, batch_size, seed, perturbation, threads)
+    check_marks(marks)
+    if repeats < 1:
+        raise ValueError(f"Expected `repeats` to be at least 1, but got {repeats}.")
+    ((_, autoencoder, chunks),) = conditions.prepare()
+    environment = write_environment(out, options, conditions.place())
     with ticking(ticks(chunks, METHODS, repeats)) as tick:
         rows = compare(autoencoder, chunks, METHODS, marks, repeats, GRADIENT, tick)
-    images = f"{count} generated images of {size} px in batches of {batch_size}"
-    write_report(rows, out, f"{images}; codec {codec}, {dtype}; {machine}")
+    write_report(rows, out, conditions.phrase(environment["device_name"]))

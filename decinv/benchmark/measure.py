@@ -170,15 +170,15 @@ def measure_seconds(
 
 def _timed(method: Method, codec: Codec, image: Tensor, run: Sequence[int], found: dict[int, float]) -> Iterator[None]:
     """Go one iteration further whenever resumed, and book the seconds spent in here at the run's marks."""
-    began = _now(image.device)
+    began = now(image.device)
     solver = begin(method, codec, image, run[-1])
-    spent = _now(image.device) - began
+    spent = now(image.device) - began
     for mark in run:
         while solver.iteration < mark and not solver.done:
             yield
-            began = _now(image.device)
+            began = now(image.device)
             solver.step()
-            spent += _now(image.device) - began
+            spent += now(image.device) - began
         found[mark] = spent
 
 
@@ -211,7 +211,7 @@ def _meter(method: Method, codec: Codec, image: Tensor, run: Sequence[int]) -> d
     return found
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     """Read the clock once the device has done its work, seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

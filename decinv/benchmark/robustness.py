@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 
 from decinv.batch import Batch
-from decinv.benchmark.environment import choose_device, write_environment
-from decinv.benchmark.inputs import load_codecs, split
+from decinv.benchmark.conditions import Conditions
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import reports, true_latent
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, Method
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.robustness_report import Row, write_report
+from decinv.benchmark.summary import summarise
 from decinv.benchmark.table import refuse_table
 from decinv.codecs.base import Codec
-from decinv.data.generated import generate
 from decinv.images.distortions import Distortion, brighten, compose, crop, frame, jpeg, noise, resize
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
-from decinv.metrics.samples import Interval
 
 
 @dataclass(frozen=True)
@@ -106,30 +105,27 @@ def robustness(
     """
     options = {**locals(), "out": str(out), "codecs": list(codecs)}
     refuse_table(out)
-    if count < 2 or batch_size < 1 or (threads is not None and threads < 1):
-        raise ValueError(
-            "Expected `count` to be at least 2, `batch_size` and `threads` at least 1, "
-            f"but got {count}, {batch_size} and {threads}."
-        )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = choose_device(device)
-    loaded = load_codecs(codecs, dtype, place, size)
-    machine = write_environment(out, options, place)
+    conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
+    subjects = conditions.prepare()
+    environment = write_environment(out, options, conditions.place())
     rows: list[Row] = []
-    with ticking(len(loaded) * len(ATTACKS) * len(RUNS)) as tick:
-        for name, codec in loaded.items():
-            batch = generate(codec, count, size, seed, perturbation)
-            clean = split(batch, batch_size, place)
+    with ticking(len(subjects) * len(ATTACKS) * len(RUNS)) as tick:
+        for name, codec, clean in subjects:
             for attack in ATTACKS:
-                distorted = split(batch._replace(image=attack.distort(batch.image)), batch_size, place)
+                distorted = distort(attack, clean)
                 for method, marks in RUNS:
                     tick(f"{attack.name}: {method}")
                     pairs = zip(distorted, clean, strict=True)
                     parts = [recover(BY_NAME[method], codec, chunk, whole.image, marks) for chunk, whole in pairs]
-                    rows += [summarise(name, attack.name, method, mark, [part[mark] for part in parts]) for mark in parts[0]]
-    images = f"{count} generated images of {size} px (seed {seed}), {dtype}"
-    write_report(rows, out, f"{images}; {machine}")
+                    rows += [join(name, attack.name, method, mark, [part[mark] for part in parts]) for mark in parts[0]]
+    write_report(rows, out, conditions.phrase(environment["device_name"]))
+
+
+def distort(attack: Attack, chunks: Sequence[Batch]) -> list[Batch]:
+    """Distort the images of all chunks at once, so that noise differs from chunk to chunk."""
+    images = attack.distort(torch.cat([chunk.image for chunk in chunks]))
+    parts = images.split([len(chunk.image) for chunk in chunks])
+    return [chunk._replace(image=image) for chunk, image in zip(chunks, parts, strict=True)]
 
 
 @torch.no_grad()
@@ -155,18 +151,18 @@ def recover(method: Method, codec: Codec, batch: Batch, clean: Tensor, marks: Se
     return found
 
 
-def summarise(codec: str, distortion: str, method: str, mark: int, parts: Sequence[Recovered]) -> Row:
+def join(codec: str, distortion: str, method: str, mark: int, parts: Sequence[Recovered]) -> Row:
     """Reduce the values of all chunks to one row."""
     found = Recovered(*(torch.cat(values) for values in zip(*parts, strict=True)))
-    interval = Interval.of(found.nmse_db)
+    error = summarise(found.nmse_db)
     return Row(
         distortion=distortion,
         codec=codec,
         method=method,
         iterations=mark,
-        nmse_db=float(found.nmse_db.mean()),
-        nmse_db_half_width=float("nan") if interval.left_out else float(interval.half_width),
-        nmse_db_worst=float(found.nmse_db.max()),
+        nmse_db=error.mean,
+        nmse_db_half_width=error.half_width,
+        nmse_db_worst=error.worst,
         psnr_distorted_db=float(found.psnr_distorted_db.mean()),
         psnr_clean_db=float(found.psnr_clean_db.mean()),
     )

@@ -122,7 +122,7 @@ def test_only_the_method_itself_is_timed(codec, batch, monkeypatch):
             return super()._decode(latent)
 
     ticking = Ticking()
-    monkeypatch.setattr(measure, "_now", lambda device: ticking.seconds)
+    monkeypatch.setattr(measure, "now", lambda device: ticking.seconds)
     chosen = [BY_NAME[name] for name in ("encoder", "forward step 1", GRADIENT)]
     assert measure_seconds(chosen, ticking, batch.image, MARKS) == {
         "encoder": {0: 3.0},
