@@ -1,22 +1,24 @@
-"""The figure of a benchmark: quality against cost, one line a method."""
+"""The figure of a benchmark: quality against costs, one line a method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Colours that people with any colour vision can tell apart (Okabe and Ito, 2008); markers tell the lines apart as well."""
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933", "#332288", "#44AA99")
+"""Colours that people with any colour vision can tell apart (Okabe and Ito, 2008; Tol, 2021); markers tell lines apart too."""
 
 MARKERS = ("s", "^", "D", "v", "P", "X", "p", "<", ">")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method in the figure; one point draws a level to compare with.
+    """One method in the figure.
 
     Attributes:
         label: Its name.
@@ -25,6 +27,7 @@ class Line:
         notes: What is written at each point; may be empty.
         emphasised: Whether it stands out: the method that the figure is about.
         dashed: Whether its line is dashed, to tell two kinds of methods apart.
+        lone: Whether a single point is a method like the others; else it draws a level to compare with.
     """
 
     label: str
@@ -33,65 +36,100 @@ class Line:
     notes: Sequence[str] = ()
     emphasised: bool = False
     dashed: bool = False
+    lone: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: quality, lower is better, against a cost on a logarithmic axis.
+
+    Attributes:
+        lines: The methods; those of one label look alike in all panels of a figure.
+        cost: Name and unit of the cost.
+        quality: Name and unit of the quality.
+        heading: What is written above it; may be empty.
+    """
+
+    lines: Sequence[Line]
+    cost: str
+    quality: str
+    heading: str = ""
 
 
 def draw_pareto(lines: Sequence[Line], cost: str, quality: str, title: str, caption: str, path: Path) -> None:
-    """Draw quality, lower is better, against cost on a logarithmic axis.
+    """Draw a figure of one panel; see ``Panel`` and ``draw_panels``."""
+    draw_panels([[Panel(lines, cost, quality)]], title, caption, path)
+
+
+def draw_panels(panels: Sequence[Sequence[Panel]], title: str, caption: str, path: Path) -> None:
+    """Draw panels that share one legend, ordered from the worst to the best of the first panel's methods.
 
     Args:
-        lines: The methods.
-        cost: Name and unit of the cost.
-        quality: Name and unit of the quality.
+        panels: The panels by rows, in each of which the quality has one scale; all rows have as many.
         title: One line that says what the figure shows.
-        caption: One line on the conditions.
+        caption: Lines on the conditions.
         path: The PNG file to write.
     """
-    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
-    axes = figure.add_subplot()
-    styles = zip(COLOURS * len(lines), MARKERS * len(lines), strict=False)
-    for line in lines:
-        if len(line.cost) == 1:
-            axes.axhline(line.quality[0], color="0.6", linewidth=1, linestyle=(0, (1, 2)), zorder=1)
-            axes.plot(line.cost, line.quality, "o", color="0.35", markersize=8, label=line.label, zorder=4)
-        elif line.emphasised:
-            _draw(axes, line, "black", "o")
-        else:
-            _draw(axes, line, *next(styles))
+    width, height = 5 + 4.6 * len(panels[0]), 1.2 + 4.2 * len(panels)
+    figure = Figure(figsize=(width, height))
+    top = 0.5 + 0.16 * (caption.count("\n") + 1)  # inches for the title and the caption
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - top / height)))
+    grid = figure.subplots(len(panels), len(panels[0]), sharey="row", squeeze=False)
+    labels = dict.fromkeys(line.label for row in panels for panel in row for line in panel.lines if _coloured(line))
+    styles = dict(zip(labels, zip(COLOURS * len(labels), MARKERS * len(labels), strict=False), strict=False))
+    handles: dict[str, Artist] = {}
+    for pairs, row in zip(grid, panels, strict=True):
+        for axes, panel in zip(pairs, row, strict=True):
+            for line in panel.lines:
+                _draw(axes, line, *styles.get(line.label, ("black", "o")))
+            _dress(axes, panel)
+            if axes is not pairs[0]:
+                axes.set_ylabel("")
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+    figure.text(0.1 / width, 1 - 0.1 / height, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.1 / width, 1 - 0.38 / height, caption, va="top", fontsize=9, color="0.35")
+    last = {line.label: line.quality[-1] for line in reversed([x for row in panels for panel in row for x in panel.lines])}
+    order = sorted(handles, key=lambda label: -last[label])
+    figure.legend(
+        [handles[label] for label in order], order, loc="outside right center", frameon=False, handlelength=3, labelspacing=0.9
+    )
+    figure.savefig(path, dpi=160)
+
+
+def _coloured(line: Line) -> bool:
+    """Whether a line takes one of the colours: neither black nor a level."""
+    return not line.emphasised and (line.lone or len(line.cost) > 1)
+
+
+def _dress(axes: Axes, panel: Panel) -> None:
+    """Scale and name the axes."""
     axes.set_xscale("log")
     axes.margins(y=0.08)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    axes.set_xlabel(f"{cost}, log scale")
-    axes.set_ylabel(f"{quality}, lower is better")
+    axes.set_xlabel(f"{panel.cost}, log scale")
+    axes.set_ylabel(f"{panel.quality}, lower is better")
+    axes.set_title(panel.heading, loc="left", fontsize=10)
     axes.grid(which="major", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=3, color="0.6")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    axes.set_title(caption, loc="left", fontsize=9, color="0.35", pad=12)
-    order = sorted(range(len(lines)), key=lambda i: -lines[i].quality[-1])
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        frameon=False,
-        handlelength=3,
-        labelspacing=0.9,
-    )
-    figure.savefig(path, dpi=160)
 
 
 def _draw(axes: Axes, line: Line, colour: str, marker: str) -> None:
-    """Draw one line with its notes."""
+    """Draw one line with its notes, or a level."""
+    if len(line.cost) == 1 and not line.lone:
+        axes.axhline(line.quality[0], color="0.6", linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+        axes.plot(line.cost, line.quality, "o", color="0.35", markersize=8, label=line.label, zorder=4)
+        return
     axes.plot(
         line.cost,
         line.quality,
         color=colour,
         marker=marker,
-        markersize=8.5 if line.emphasised else 7,
+        markersize=8.5 if line.emphasised or line.lone else 7,
         markeredgecolor="white",
         markeredgewidth=0.6,
         linewidth=2.8 if line.emphasised else 1.6,
