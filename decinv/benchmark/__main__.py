@@ -9,10 +9,19 @@ from jsonargparse import auto_cli
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
 from decinv.benchmark.index import index
+from decinv.benchmark.rules import rules
 from decinv.benchmark.soak import soak
+from decinv.benchmark.thresholds import thresholds
 from decinv.errors import own_sentence
 
-BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec, "index": index, "soak": soak}
+BENCHMARKS: dict[str, Any] = {
+    "decoder": decoder,
+    "rules": rules,
+    "thresholds": thresholds,
+    "codec": codec,
+    "index": index,
+    "soak": soak,
+}
 """All benchmarks: functions whose parameters are the command's options."""
 
 

@@ -11,9 +11,9 @@ from decinv.batch import Batch
 from decinv.benchmark.measure import Quality, true_latent
 from decinv.benchmark.metering import Memory, measure_memory
 from decinv.benchmark.race import Entry, Findings, race, warm_up
+from decinv.benchmark.summary import summarise
 from decinv.codecs.base import Codec
 from decinv.metrics.latent import nmse_db
-from decinv.metrics.samples import Interval
 
 
 @dataclass(frozen=True)
@@ -151,16 +151,16 @@ def _row(
     """Reduce the measurements of all images to one row; ``key`` are its codec, iterations, method and number format."""
     name, mark, method, dtype = key
     ratios = [own / other for own, other in zip(seconds, reference or [], strict=bool(reference))]
-    interval = Interval.of(found.nmse_db)
+    error = summarise(found.nmse_db)
     return Row(
         codec=name,
         iterations=mark,
         method=method,
         dtype=dtype,
-        nmse_db=float(found.nmse_db.mean()),
-        nmse_db_half_width=float("nan") if interval.left_out else float(interval.half_width),
+        nmse_db=error.mean,
+        nmse_db_half_width=error.half_width,
         nmse_db_to_float32=None,
-        nmse_db_worst=float(found.nmse_db.max()),
+        nmse_db_worst=error.worst,
         nmse_db_worst_change=float((found.nmse_db - start).max()),
         psnr_db=float(found.psnr_db.mean()),
         residual=float(found.residual.mean()),
