@@ -116,14 +116,18 @@ class Conditions:
         )
 
 
-def check_marks(marks: Sequence[int]) -> None:
+def check_marks(marks: Sequence[int], option: str = "marks") -> None:
     """Check numbers of iterations after which to report.
+
+    Args:
+        marks: The numbers.
+        option: Where they come from.
 
     Raises:
         ValueError: If there is none, or they are not increasing and at least 1.
     """
     if not marks or marks[0] < 1 or list(marks) != sorted(set(marks)):
-        raise ValueError(f"Expected `marks` to be increasing and at least 1, but got {list(marks)}.")
+        raise ValueError(f"Expected `{option}` to be increasing and at least 1, but got {list(marks)}.")
 
 
 def split(batch: Batch, batch_size: int, device: torch.device) -> list[Batch]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from decinv.benchmark.curves import DASHES, Curve, Panel, draw_curves
 from decinv.benchmark.families import DEFAULT_RULE, ENCODER, Rule
 from decinv.benchmark.figure import COLOURS
-from decinv.benchmark.panels import DASHES, Curve, Panel, draw_panels
 from decinv.benchmark.summary import summarise
 from decinv.benchmark.table import Column, Table, Value
 from decinv.benchmark.trajectory import Trajectory
@@ -140,7 +140,7 @@ def write_rules(found: Found, marks: Sequence[int], out: Path, conditions: str) 
         f"{PUBLISHED}\n## All figures\n\nThe best of each codec and number of evaluations is in bold.\n\n{table.markdown()}"
     )
     (out / "table.md").write_text(text, encoding="utf-8")
-    draw_panels(
+    draw_curves(
         panels(found),
         cost="evaluations",
         quality="mean NMSE of the latent, dB",

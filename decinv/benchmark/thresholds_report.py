@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from decinv.benchmark.curves import Curve, Panel, draw_curves
 from decinv.benchmark.figure import COLOURS, MARKERS
 from decinv.benchmark.methods import DEFAULT, PAPER, Method
-from decinv.benchmark.panels import Curve, Panel, draw_panels
 from decinv.benchmark.reaching import Level, needed
 from decinv.benchmark.table import Column, Table
 from decinv.benchmark.trajectory import Trajectory
@@ -151,7 +151,7 @@ def write_thresholds(found: Found, levels: Sequence[float], out: Path, condition
     text = f"{conditions}. The best of each codec and level is in bold.\n\n{table.markdown()}"
     heading = "# Evaluations needed\n\n" + "".join(f"{sentence}\n\n" for sentence in sentences)
     (out / "table.md").write_text(heading + text, encoding="utf-8")
-    draw_panels(
+    draw_curves(
         panels(found, rows),
         cost="evaluations needed",
         quality="mean NMSE to reach, dB",

@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from decinv.benchmark.figure import dress, head
 
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (3, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.3)))
 """Line styles, from solid to dotted."""
@@ -58,7 +59,7 @@ class Panel:
     level: tuple[float, str] | None = None
 
 
-def draw_panels(panels: Sequence[Panel], cost: str, quality: str, title: str, caption: str, path: Path) -> None:
+def draw_curves(panels: Sequence[Panel], cost: str, quality: str, title: str, caption: str, path: Path) -> None:
     """Draw quality, lower is better, against cost on a logarithmic axis, the panels side by side.
 
     Args:
@@ -72,19 +73,16 @@ def draw_panels(panels: Sequence[Panel], cost: str, quality: str, title: str, ca
     figure = Figure(figsize=(3.6 + 6.4 * len(panels), 6.2), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw(axes, panel)
-        axes.set_xlabel(f"{cost}, log scale")
-        axes.set_ylabel(f"{quality}, lower is better")
+        dress(axes, cost, quality)
         if len(panels) > 1:
             axes.set_title(panel.title, fontsize=11)
-    figure.suptitle(f"{title}\n\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
-    figure.text(0.0105, 0.955, caption, ha="left", va="top", fontsize=9, color="0.35")
+    head(figure, title, caption)
     _add_legend(figure, panels[0].curves)
     figure.savefig(path, dpi=160)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
     """Draw the lines of one panel."""
-    axes.set_xscale("log")
     for curve in panel.curves:
         axes.plot(curve.cost, curve.quality, **_style(curve))
         for x, y, note in zip(curve.cost, curve.quality, curve.notes, strict=False):
@@ -94,14 +92,6 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.axhline(value, color="0.5", linewidth=1, linestyle=(0, (1, 2)), zorder=1)
         place = ("axes fraction", "data")
         axes.annotate(name, (0.01, value), (0, 3), xycoords=place, **POINTS, fontsize=9, color="0.35")
-    axes.margins(y=0.06)
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(which="major", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=3, color="0.6")
 
 
 def _style(curve: Curve) -> dict[str, Any]:

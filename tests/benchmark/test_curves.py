@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image, ImageColor
 
+from decinv.benchmark.curves import DASHES, Curve, Panel, draw_curves
 from decinv.benchmark.figure import COLOURS
-from decinv.benchmark.panels import DASHES, Curve, Panel, draw_panels
 
 COSTS, QUALITIES = (1, 10, 100), (-10, -15, -20)
 
@@ -24,7 +24,7 @@ def _count(pixels, colour):
 
 def test_every_line_is_drawn_in_its_colour_and_style(tmp_path):
     curves = [Curve("family", str(i), COSTS, [q - 3 * i for q in QUALITIES], COLOURS[i], DASHES[2 * i]) for i in range(2)]
-    draw_panels([Panel("codec", curves)], "evaluations", "dB", "title", "caption", tmp_path / "one.png")
+    draw_curves([Panel("codec", curves)], "evaluations", "dB", "title", "caption", tmp_path / "one.png")
     pixels = _pixels(tmp_path / "one.png")
     solid, dashed = (_count(pixels, colour) for colour in COLOURS[:2])
     assert solid > 1.2 * dashed > 500
@@ -34,7 +34,7 @@ def test_every_line_is_drawn_in_its_colour_and_style(tmp_path):
 def test_nothing_is_cut_off_and_every_codec_has_its_panel(tmp_path):
     for count in (1, 2):
         panels = [_panel(f"codec {i}") for i in range(count)]
-        draw_panels(panels, "evaluations", "dB", "title", "caption\nof two lines", tmp_path / f"{count}.png")
+        draw_curves(panels, "evaluations", "dB", "title", "caption\nof two lines", tmp_path / f"{count}.png")
     one, two = (_pixels(tmp_path / f"{count}.png") for count in (1, 2))
     assert two.shape[1] > 1.5 * one.shape[1]
     for pixels in (one, two):
