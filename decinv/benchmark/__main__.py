@@ -10,9 +10,10 @@ from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
 from decinv.benchmark.index import index
 from decinv.benchmark.soak import soak
+from decinv.benchmark.stress import stress
 from decinv.errors import own_sentence
 
-BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec, "index": index, "soak": soak}
+BENCHMARKS: dict[str, Any] = {"decoder": decoder, "codec": codec, "index": index, "soak": soak, "stress": stress}
 """All benchmarks: functions whose parameters are the command's options."""
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from decinv.batch import Batch
 from decinv.benchmark.compare import compare, ticks
-from decinv.benchmark.environment import describe_environment
+from decinv.benchmark.environment import choose_device, describe_environment
 from decinv.benchmark.methods import GRADIENT, METHODS
 from decinv.benchmark.report import write_report
 from decinv.benchmark.table import refuse_table
@@ -67,7 +67,7 @@ def decoder(
         raise ValueError(f"Expected `marks` to be increasing and at least 1, but got {list(marks)}.")
     if threads is not None:
         torch.set_num_threads(threads)
-    place = _place(device)
+    place = choose_device(device)
     autoencoder = load_codec(codec, dtype, place)
     chunks = split(generate(autoencoder, count, size, seed, perturbation), batch_size, place)
     out.mkdir(parents=True, exist_ok=True)
@@ -87,16 +87,6 @@ def decoder(
         f"{environment['device_name']} ({place}), threads: {environment['threads']}"
     )
     write_report(rows, out, conditions)
-
-
-def _place(device: str | None) -> torch.device:
-    """Give the device to compute on, once something could be put there."""
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"Expected `device` to name a device of this machine, but got {name!r}: {reason}") from error
 
 
 def split(batch: Batch, batch_size: int, device: torch.device) -> list[Batch]:

@@ -1,0 +1,135 @@
+import csv
+import inspect
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from decinv.batch import Batch
+from decinv.benchmark.__main__ import main
+from decinv.benchmark.impaired import ChannelMap, ImpairedCodec
+from decinv.benchmark.measure import measure_start
+from decinv.benchmark.stress import METHODS, run_case, stress
+from decinv.benchmark.stress_cases import Case, cases_of, fixed_cases
+from decinv.benchmark.stress_measure import WatchedProblem, largest_rise, measure_stress
+from decinv.codecs import LinearCodec
+
+FORWARD, _, DEFAULT = METHODS
+
+
+def _linear(factor=1.0, eigenvalues=(1.0,) * 4):
+    """A linear codec with an encoder scaled by a factor, and exact images of known latents."""
+    inner = LinearCodec(eigenvalues)
+    latent = 0.3 * torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+    codec = ImpairedCodec(inner, ChannelMap(factor * torch.eye(4)))
+    return codec, Batch(codec.decode(latent), ("a", "b"), latent)
+
+
+def _measure(codec, batch, method, marks):
+    return measure_stress("codec", codec, batch, method, measure_start(codec, batch), marks)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, saved):
+    """One small run on one codec: its directory and its arguments."""
+    out = tmp_path_factory.mktemp("run") / "new"
+    threads = torch.get_num_threads()
+    args = ["stress", f"--out={out}", f"--codecs=[{saved('kl')}]", "--device=cpu", "--count=1", "--size=16", "--marks=[1,2]"]
+    assert main([*args, "--threads=1"]) == 0
+    torch.set_num_threads(threads)
+    return out, args
+
+
+def test_every_codec_has_a_row_for_every_method(run):
+    with (run[0] / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cases = [*cases_of("bundled"), *fixed_cases()]
+    assert [(row["codec"], row["method"]) for row in rows] == [(c.name, m.name) for c in cases for m in METHODS]
+    assert len({case.name for case in cases}) == len(cases)
+    constant = next(row for row in rows if row["codec"] == "constant")
+    assert constant["cocoercivity"] == "inf"
+    assert float(constant["residual_end"]) == 0
+
+
+def test_the_files_are_there(run):
+    environment = json.loads((run[0] / "environment.json").read_text())
+    assert set(environment["options"]) == set(inspect.signature(stress).parameters)
+    assert "rotated by 90°" in (run[0] / "table.md").read_text(encoding="utf-8")
+    with Image.open(run[0] / "stress.png") as image:
+        assert image.format == "PNG"
+
+
+def test_a_second_run_is_refused(run, capsys):
+    assert main(run[1]) == 2
+    assert "holds a table.csv already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--count=0", "`count`"), ("--marks=[5,5]", "`marks`"), ("--marks=[101]", "`marks`"), ("--codecs=[]", "Expected a codec")],
+)
+def test_bad_options_are_named(tmp_path, capsys, option, message):
+    assert main(["stress", f"--out={tmp_path / 'out'}", option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_forward_step_follows_its_closed_form():
+    codec, batch = _linear(1.5)
+    row = _measure(codec, batch, FORWARD, (1, 3))
+    # E(D(z)) = 1.5 z, so that e_0 = 0.5 z*, and the point after k - 1 steps has the error (1 - 1.5)^(k - 1) e_0.
+    db = {mark: 20 * torch.log10(torch.tensor(0.5**mark)).item() for mark in (1, 3)}
+    assert row.start_db == pytest.approx(db[1], abs=1e-3)
+    assert row.nmse_db == pytest.approx(db, abs=1e-3)
+    assert row.worst_db == pytest.approx(db, abs=1e-3)
+    assert row.worst_change == pytest.approx(0, abs=1e-3)
+    assert row.drift == 0
+    assert row.outcomes == "2 CONVERGED"
+    assert row.residual_start == pytest.approx(0.5)
+    assert row.residual_end < 1e-5
+    assert row.cocoercivity == pytest.approx(1 / 1.5)
+    assert row.psnr_end > 90 > row.psnr_start
+
+
+def test_a_forward_step_that_diverges_reports_the_encoder_and_the_default_converges():
+    codec, batch = _linear(3.0)
+    forward, default = (_measure(codec, batch, method, (5, 20)) for method in (FORWARD, DEFAULT))
+    assert forward.outcomes == "2 DIVERGED"
+    assert forward.stopped_change == pytest.approx(0, abs=1e-3)
+    assert default.outcomes == "2 CONVERGED"
+    assert default.stopped_change < -60
+
+
+def test_cocoercivity_is_noted_for_the_samples_that_still_run_until_the_residual_is_small():
+    codec, batch = _linear(1.0, (0.5,) * 4)
+    problem = WatchedProblem(codec, batch)
+    truth = codec.scaling.apply(batch.latent)
+    assert problem.smallest == torch.inf
+    problem.evaluate(truth + 1)
+    assert problem.smallest == pytest.approx(2.0)
+    problem.select(torch.tensor([1]))
+    problem.target = problem.target + 0.01
+    problem.evaluate(truth[1:] + 0.01)  # the residual is below a tenth of the first
+    assert problem.smallest == pytest.approx(2.0)
+    problem.evaluate(truth[1:] - 1)
+    assert problem.smallest == pytest.approx(0.51 / 0.51**2, rel=1e-3)
+
+
+def test_largest_rise():
+    assert largest_rise([]) == largest_rise([3.0]) == largest_rise([3.0, 2.0, -1.0]) == 0
+    assert largest_rise([0.0, -3.0, -1.0, -2.0]) == 2.0
+
+
+def test_codecs_that_differ_in_their_encoders_see_the_same_images():
+    seen = []
+
+    class Logged(LinearCodec):
+        def _encode(self, image):
+            seen.append(image)
+            return super()._encode(image)
+
+    for factor in (1.0, 3.0):
+        case = Case("a", lambda f=factor: ImpairedCodec(Logged(), ChannelMap(f * torch.eye(4))), LinearCodec)
+        run_case("a", case, torch.device("cpu"), 1, 8, 0, 0.1, (1,))
+    assert torch.equal(seen[0], seen[len(seen) // 2])
