@@ -1,21 +1,23 @@
 import csv
 import inspect
 import json
+import shutil
 
 import pytest
 import torch
 from PIL import Image
 
+import decinv.benchmark.stress as stress_module
 from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.impaired import ChannelMap, ImpairedCodec
-from decinv.benchmark.measure import measure_start
 from decinv.benchmark.stress import METHODS, run_case, stress
 from decinv.benchmark.stress_cases import Case, cases_of, fixed_cases
-from decinv.benchmark.stress_measure import WatchedProblem, largest_rise, measure_stress
+from decinv.benchmark.stress_measure import WatchedProblem, largest_rise, measure_start, measure_stress
 from decinv.codecs import LinearCodec
 
 FORWARD, _, DEFAULT = METHODS
+CHOSEN = ("rotated by 90°", "constant")
 
 
 def _linear(factor=1.0, eigenvalues=(1.0,) * 4):
@@ -32,11 +34,16 @@ def _measure(codec, batch, method, marks):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, saved):
-    """One small run on one codec: its directory and its arguments."""
+    """One small run on two codecs and few of the cases: its directory and its arguments."""
     out = tmp_path_factory.mktemp("run") / "new"
+    copy = tmp_path_factory.mktemp("other") / "copy"
+    shutil.copytree(saved("kl"), copy)
     threads = torch.get_num_threads()
-    args = ["stress", f"--out={out}", f"--codecs=[{saved('kl')}]", "--device=cpu", "--count=1", "--size=16", "--marks=[1,2]"]
-    assert main([*args, "--threads=1"]) == 0
+    args = ["stress", f"--out={out}", f"--codecs=[{saved('kl')},{copy}]", "--device=cpu", "--count=1", "--size=16"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stress_module, "cases_of", lambda path: [case for case in cases_of(path) if case.name in CHOSEN])
+        patch.setattr(stress_module, "fixed_cases", lambda: fixed_cases()[-1:])
+        assert main([*args, "--marks=[1,2]", "--threads=1"]) == 0
     torch.set_num_threads(threads)
     return out, args
 
@@ -44,12 +51,22 @@ def run(tmp_path_factory, saved):
 def test_every_codec_has_a_row_for_every_method(run):
     with (run[0] / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    cases = [*cases_of("bundled"), *fixed_cases()]
-    assert [(row["codec"], row["method"]) for row in rows] == [(c.name, m.name) for c in cases for m in METHODS]
-    assert len({case.name for case in cases}) == len(cases)
-    constant = next(row for row in rows if row["codec"] == "constant")
+    names = [f"{codec}, {name}" for codec in ("kl", "copy") for name in CHOSEN] + [fixed_cases()[-1].name]
+    assert [(row["codec"], row["method"]) for row in rows] == [(name, method.name) for name in names for method in METHODS]
+    constant = next(row for row in rows if row["codec"] == "kl, constant")
     assert constant["cocoercivity"] == "inf"
     assert float(constant["residual_end"]) == 0
+
+
+def test_every_case_makes_a_codec(saved, images):
+    cases = [*cases_of(str(saved("kl"))), *fixed_cases()]
+    assert len({case.name for case in cases}) == len(cases)
+    for case in cases:
+        codec = case.codec()
+        latent = codec.encode(images(1, 16, 16))
+        assert latent.isfinite().all(), case.name
+        if case.source is not None:
+            assert torch.equal(codec.decode(latent), case.source().decode(latent)), case.name
 
 
 def test_the_files_are_there(run):
@@ -122,14 +139,17 @@ def test_largest_rise():
 
 
 def test_codecs_that_differ_in_their_encoders_see_the_same_images():
-    seen = []
-
     class Logged(LinearCodec):
+        seen = []
+
         def _encode(self, image):
-            seen.append(image)
+            self.seen.append(image)
             return super()._encode(image)
 
+    targets = []
     for factor in (1.0, 3.0):
+        Logged.seen = []
         case = Case("a", lambda f=factor: ImpairedCodec(Logged(), ChannelMap(f * torch.eye(4))), LinearCodec)
         run_case("a", case, torch.device("cpu"), 1, 8, 0, 0.1, (1,))
-    assert torch.equal(seen[0], seen[len(seen) // 2])
+        targets.append(Logged.seen[0])
+    assert torch.equal(*targets)
