@@ -21,13 +21,13 @@ class Panel:
         title: Name and unit of the quantity.
         dots: Its values.
         ticks: A value for each codec to compare with, drawn as a line across the codec's row; may be empty.
-        lines: Values to compare all codecs with, drawn as lines across the panel.
+        bad: Value beyond which the panel is shaded; ``None`` for no shade.
     """
 
     title: str
     dots: Dots
     ticks: Sequence[float] = ()
-    lines: Sequence[float] = ()
+    bad: float | None = None
 
 
 def draw_dots(rows: Sequence[str], panels: Sequence[Panel], emphasised: str, title: str, caption: str, path: Path) -> None:
@@ -58,8 +58,6 @@ def draw_dots(rows: Sequence[str], panels: Sequence[Panel], emphasised: str, tit
 
 def _draw(axes: Axes, panel: Panel, emphasised: str) -> None:
     """Draw one panel."""
-    for value in panel.lines:
-        axes.axvline(value, color="0.6", linewidth=1, linestyle="-" if value == 0 else (0, (2, 2)), zorder=1)
     if panel.ticks:
         rows = range(len(panel.ticks))
         axes.plot(panel.ticks, rows, "|", color="0.35", markersize=17, markeredgewidth=1.8, label="encoder", zorder=2)
@@ -71,8 +69,12 @@ def _draw(axes: Axes, panel: Panel, emphasised: str) -> None:
         axes.scatter(
             values, heights, s=50, color=colour, marker=marker, edgecolors="white", linewidths=0.6, label=name, zorder=3
         )
+    if panel.bad is not None:
+        low, high = axes.get_xlim()
+        axes.axvspan(panel.bad, max(high, panel.bad + 1), color="#D55E00", alpha=0.12, linewidth=0, zorder=0)
+        axes.set_xlim(low, max(high, panel.bad + 1))
     axes.set_xlabel(panel.title)
     axes.grid(axis="x", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)

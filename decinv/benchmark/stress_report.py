@@ -43,8 +43,8 @@ def columns(marks: Sequence[int]) -> tuple[Column, ...]:
         Column("drift", "drift", "largest rise of the mean or largest NMSE from one of these to a later one, dB", ".1f"),
         Column("outcomes", "stops as", "how many images end with which status under the default stopping rule"),
         Column("iterations", "after", "mean number of iterations then", ".0f"),
-        Column("stopped_db", "dB", f"mean NMSE of {STOPPED}", ".1f", "lowest"),
-        Column("stopped_change", "harm", "largest change of an image's NMSE from the encoder's then, dB", "+.1f"),
+        Column("stopped_db", "end dB", f"mean NMSE of {STOPPED}", ".1f", "lowest"),
+        Column("stopped_change", "end harm", f"that change of {STOPPED}, dB", "+.1f"),
         Column("residual_start", "T(z0)", "mean relative residual at the start", ".0e"),
         Column("residual_end", "T(z)", f"mean relative residual of {STOPPED}", ".0e"),
         Column(
@@ -76,9 +76,9 @@ def draw(rows: Sequence[StressRow], path: Path, conditions: str) -> None:
             ticks=[row.start_db for row in next(iter(by_method.values()))],
         ),
         Panel(
-            f"the worst image's change from the encoder, dB, above {HARM} is harm",
+            f"the worst image's change from the encoder, dB; shaded: worse by {HARM}",
             {name: [row.stopped_change for row in own] for name, own in by_method.items()},
-            lines=(0, HARM),
+            bad=HARM,
         ),
     ]
     draw_dots(
