@@ -43,7 +43,7 @@ def stress(
     out: Path,
     codecs: Sequence[str] = ("bundled",),
     device: str | None = None,
-    count: int = 4,
+    count: int = 2,
     size: int = 32,
     seed: int = 1000,
     perturbation: float = 0.1,
