@@ -12,6 +12,9 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import generate
 
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Number formats of a codec's arithmetic."""
+
 
 class Subject(NamedTuple):
     """A codec, with the images that it generated.
@@ -44,7 +47,7 @@ class Conditions:
     """
 
     codecs: Sequence[str]
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Dtype
     device: str | None
     count: int
     size: int
@@ -98,20 +101,29 @@ class Conditions:
         subjects = []
         for name, path in zip(self.names, self.codecs, strict=True):
             codec = load_codec(path, self.dtype, place)
-            batch = generate(codec, self.count, self.size, self.seed, self.perturbation)
-            subjects.append(Subject(name, codec, split(batch, self.batch_size, place)))
+            subjects.append(Subject(name, codec, self.images(codec)))
         return subjects
 
-    def phrase(self, device_name: str) -> str:
+    def images(self, codec: Codec) -> list[Batch]:
+        """Generate a codec's images, in batches on its device.
+
+        Raises:
+            ValueError: If an option of the images is out of range.
+        """
+        return split(generate(codec, self.count, self.size, self.seed, self.perturbation), self.batch_size, codec.device)
+
+    def phrase(self, device_name: str, dtypes: Sequence[str] = ()) -> str:
         """Say what was measured and where.
 
         Args:
             device_name: The model of the device.
+            dtypes: Number formats that were compared; by default the one of these conditions.
         """
         plural = "s" if len(self.codecs) > 1 else ""
+        formats = ", ".join(dtypes or [self.dtype])
         return (
-            f"{self.count} generated images of {self.size} px in batches of {self.batch_size}; "
-            f"codec{plural} {', '.join(self.names)}, {self.dtype}; "
+            f"{self.count} generated images of {self.size} px (seed {self.seed}) in batches of {self.batch_size}; "
+            f"codec{plural} {', '.join(self.names)}; {formats}; "
             f"{device_name} ({self.place()}), threads: {torch.get_num_threads()}"
         )
 

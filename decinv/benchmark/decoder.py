@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from decinv.benchmark.compare import against_float32, compare, ticks
-from decinv.benchmark.conditions import Conditions, check_marks
+from decinv.benchmark.conditions import Conditions, Dtype, check_marks
 from decinv.benchmark.decoder_report import write_report
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.methods import GRADIENT, METHODS
@@ -14,8 +13,6 @@ from decinv.benchmark.published import PUBLISHED
 from decinv.benchmark.race import Entry
 from decinv.benchmark.table import refuse_table
 from decinv.codecs.autoencoder import load_codec
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def decoder(
@@ -85,7 +82,7 @@ def decoder(
                 codec = exact if dtype == "float32" else load_codec(path, dtype, place)
                 found += compare(name, dtype, codec, chunks, entries[dtype], repeats, GRADIENT, tick)
             rows += sorted(found, key=lambda row: row.iterations)
-    write_report(against_float32(rows), out, conditions.phrase(environment["device_name"]))
+    write_report(against_float32(rows), out, conditions.phrase(environment["device_name"], formats))
 
 
 def enter(dtype: Dtype, marks: Sequence[int], early: Sequence[int], published: Sequence[int]) -> list[Entry]:

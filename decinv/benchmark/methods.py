@@ -41,9 +41,15 @@ class Method:
         return [(mark,) for mark in marks] if self.scheduled else [tuple(marks)]
 
 
-def paper_adam(lr: float) -> UpdateFactory:
-    """Give the practical method of arXiv 2409.18442: Adam on the residual under the schedule of its released code."""
-    return partial(Scheduled, rule=partial(Adam, lr=lr), schedule=partial(WarmupCosine, hold_from=0.8, longest=100))
+def paper_adam(lr: float, steps: int | None = None) -> UpdateFactory:
+    """Give the practical method of arXiv 2409.18442: Adam on the residual under the schedule of its released code.
+
+    Args:
+        lr: The rate before the schedule.
+        steps: Steps that the schedule spans; by default those of the run, at most 100.
+    """
+    schedule = partial(WarmupCosine, steps=steps, hold_from=0.8, longest=100)
+    return partial(Scheduled, rule=partial(Adam, lr=lr), schedule=schedule)
 
 
 GRADIENT = "gradient Adam 0.1 cosine"

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from decinv.benchmark.conditions import Conditions, check_marks
+from decinv.benchmark.conditions import Conditions, Dtype, check_marks
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.families import RULES
 from decinv.benchmark.progress import ticking
@@ -19,9 +18,9 @@ MARKS = (5, 20, 30, 50, 100)
 def rules(
     out: Path,
     codecs: Sequence[str] = ("bundled",),
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Dtype = "float32",
     device: str | None = None,
-    count: int = 32,
+    count: int = 8,
     size: int = 64,
     batch_size: int = 16,
     seed: int = 1000,
@@ -30,6 +29,9 @@ def rules(
     threads: int | None = None,
 ) -> None:
     """Compare update rules and learning rates of gradient-free decoder inversion on the same generated images.
+
+    At the default marks each image takes about 1715 evaluations of E(D(z)). The paper took 100 images of Stable Diffusion 2.1
+    at 512 px.
 
     Writes table.csv, table.md, rules.png and environment.json, and prints a table of the mean NMSE.
 
