@@ -69,7 +69,7 @@ def cocoercivity(
     ``steps`` (half of that for Adam, as published), against ``||z_K - z_inf||``, with three points for z_inf: the method's own
     iterate number ``long``, as published, which is no fixed point; a converged point, the one of smallest residual that the
     default method and then Anderson acceleration on T alone evaluated in ``long`` iterations each; and the true latent. Each
-    image takes ``6 (long + 1) + 1`` evaluations, a decode and an encode each. The paper took 100 images of 512 px, 100 steps and
+    image takes ``6 (long + 1) + 1`` evaluations, a decode and an encode each. The paper took 100 images of 512 px and
     iterate number 300: ``--count=100 --long=300``.
 
     Writes table.csv, table.md, images.csv, cocoercivity.png and environment.json, and prints the table.

@@ -49,7 +49,7 @@ ATTACKS = (
 """All distortions, in the order of the table."""
 
 RUNS = (("encoder", (0,)), (PAPER, (100,)), (GRADIENT, (50,)), (DEFAULT, (5, 20, 50)))
-"""The methods by name, and the numbers of iterations after which each reports; 50 backward passes take as long as 100 encodes."""
+"""The methods by name, and the numbers of iterations after which each reports; a backward pass costs about two encodes."""
 
 
 class Recovered(NamedTuple):
@@ -124,7 +124,7 @@ def robustness(
 def distort(attack: Attack, chunks: Sequence[Batch]) -> list[Batch]:
     """Distort the images of all chunks at once, so that noise differs from chunk to chunk."""
     images = attack.distort(torch.cat([chunk.image for chunk in chunks]))
-    parts = images.split([len(chunk.image) for chunk in chunks])
+    parts = torch.split(images, [len(chunk.image) for chunk in chunks])
     return [chunk._replace(image=image) for chunk, image in zip(chunks, parts, strict=True)]
 
 

@@ -35,8 +35,8 @@ def thresholds(
 ) -> None:
     """Count the evaluations that each method of decoder inversion needs to reach levels of the mean NMSE.
 
-    At the default marks each image takes about 480 evaluations of E(D(z)), and 280 of D(z) with a backward pass. The paper has no
-    such table; its others are of 100 images of 512 px.
+    At the default marks each image takes about 480 evaluations of E(D(z)), and 280 of D(z) with a backward pass. The paper
+    has no such table; its others are of 100 images of 512 px.
 
     Writes table.csv, table.md, thresholds.png and environment.json, and prints the table.
 
