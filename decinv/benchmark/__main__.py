@@ -11,13 +11,19 @@ from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
 from decinv.benchmark.index import index
 from decinv.benchmark.robustness import robustness
+from decinv.benchmark.rules import rules
 from decinv.benchmark.soak import soak
+from decinv.benchmark.stress import stress
+from decinv.benchmark.thresholds import thresholds
 from decinv.errors import own_sentence
 
 BENCHMARKS: dict[str, Any] = {
     "decoder": decoder,
+    "rules": rules,
+    "thresholds": thresholds,
     "cocoercivity": cocoercivity,
     "robustness": robustness,
+    "stress": stress,
     "codec": codec,
     "index": index,
     "soak": soak,

@@ -3,29 +3,27 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from decinv.batch import Batch
 from decinv.benchmark.cocoercivity_report import CONVERGED, LAST, TRUTH, Key, write_report
+from decinv.benchmark.conditions import Conditions, Dtype
 from decinv.benchmark.converged import converge
-from decinv.benchmark.environment import choose_device, write_environment
-from decinv.benchmark.inputs import load_codecs, split
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import true_latent
 from decinv.benchmark.methods import BY_NAME, DEFAULT, Method
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.ratios import Ratios, Reference, ratios
 from decinv.benchmark.table import refuse_table
-from decinv.benchmark.trajectory import follow
+from decinv.benchmark.visited import visit
 from decinv.codecs.base import Codec
-from decinv.data.generated import generate
 from decinv.problems.base import norms
 from decinv.problems.decoder import DecoderProblem
 
 
 @dataclass(frozen=True)
-class Subject:
+class Followed:
     """A method whose path is looked at.
 
     Attributes:
@@ -40,12 +38,12 @@ class Subject:
     bound: float | None = None
 
 
-SUBJECTS = (
-    Subject(BY_NAME["forward step 0.001"], bound=0.0005),
-    Subject(BY_NAME["inertial KM 0.9, 0.001"], bound=0.086),
-    Subject(BY_NAME["paper Adam 0.01"], part=0.5),
-    Subject(BY_NAME["forward step 1"], bound=0.5),
-    Subject(BY_NAME[DEFAULT]),
+FOLLOWED = (
+    Followed(BY_NAME["forward step 0.001"], bound=0.0005),
+    Followed(BY_NAME["inertial KM 0.9, 0.001"], bound=0.086),
+    Followed(BY_NAME["paper Adam 0.01"], part=0.5),
+    Followed(BY_NAME["forward step 1"], bound=0.5),
+    Followed(BY_NAME[DEFAULT]),
 )
 """The paper's three methods at its settings, then the two of this package, in the order of the table."""
 
@@ -53,15 +51,15 @@ SUBJECTS = (
 def cocoercivity(
     out: Path,
     codecs: Sequence[str] = ("bundled",),
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Dtype = "float32",
     device: str | None = None,
-    count: int = 100,
+    count: int = 16,
     size: int = 64,
     batch_size: int = 16,
     seed: int = 1000,
     perturbation: float = 0.1,
     steps: int = 100,
-    long: int = 300,
+    long: int = 200,
     floor: float = 1e-3,
     threads: int | None = None,
 ) -> None:
@@ -71,7 +69,8 @@ def cocoercivity(
     ``steps`` (half of that for Adam, as published), against ``||z_K - z_inf||``, with three points for z_inf: the method's own
     iterate number ``long``, as published, which is no fixed point; a converged point, the one of smallest residual that the
     default method and then Anderson acceleration on T alone evaluated in ``long`` iterations each; and the true latent. Each
-    image takes ``6 (long + 1) + 1`` evaluations, a decode and an encode each.
+    image takes ``6 (long + 1) + 1`` evaluations, a decode and an encode each. The paper took 100 images of 512 px and
+    iterate number 300: ``--count=100 --long=300``.
 
     Writes table.csv, table.md, images.csv, cocoercivity.png and environment.json, and prints the table.
 
@@ -98,36 +97,29 @@ def cocoercivity(
     """
     options = {**locals(), "out": str(out), "codecs": list(codecs)}
     refuse_table(out)
-    if count < 2 or batch_size < 1 or (threads is not None and threads < 1):
-        raise ValueError(
-            "Expected `count` to be at least 2, `batch_size` and `threads` at least 1, "
-            f"but got {count}, {batch_size} and {threads}."
-        )
+    conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
     if steps < 2 or long <= steps or not floor > 0:
         raise ValueError(
             "Expected `steps` to be at least 2, `long` more than `steps` and `floor` above 0, "
             f"but got {steps}, {long} and {floor}."
         )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = choose_device(device)
-    loaded = load_codecs(codecs, dtype, place, size)
-    machine = write_environment(out, options, place)
+    subjects = conditions.prepare()
+    environment = write_environment(out, options, conditions.place())
     found: dict[Key, Ratios] = {}
-    with ticking(len(loaded) * len(SUBJECTS) * -(-count // batch_size)) as tick:
-        for name, codec in loaded.items():
+    with ticking(len(FOLLOWED) * sum(len(chunks) for _, _, chunks in subjects)) as tick:
+        for name, codec, chunks in subjects:
             parts: dict[tuple[str, str], list[Ratios]] = {}
-            for chunk in split(generate(codec, count, size, seed, perturbation), batch_size, place):
+            for chunk in chunks:
                 for reference, method, part in measure(codec, chunk, steps, long, floor, tick):
                     parts.setdefault((reference, method), []).append(part)
             for reference in (LAST, CONVERGED, TRUTH):
-                for subject in SUBJECTS:
-                    joined = zip(*parts[reference, subject.method.name], strict=True)
-                    found[Key(reference, name, subject.method.name, round(subject.part * steps), subject.bound)] = Ratios(
+                for one in FOLLOWED:
+                    joined = zip(*parts[reference, one.method.name], strict=True)
+                    found[Key(reference, name, one.method.name, round(one.part * steps), one.bound)] = Ratios(
                         *(torch.cat(values) for values in joined)
                     )
-    images = f"{count} generated images of {size} px (seed {seed}), {dtype}, floor {floor:g}"
-    write_report(found, out, f"{images}; z_inf as published: iterate {long}; {machine}")
+    phrase = conditions.phrase(environment["device_name"])
+    write_report(found, out, f"{phrase}\nfloor {floor:g}; z_inf as published: iterate {long}")
 
 
 @torch.no_grad()
@@ -153,12 +145,12 @@ def measure(
     known = Reference(truth.cpu(), problem.evaluate(truth).residual.cpu(), floor * size)
     known = known._replace(floor=torch.maximum(known.floor, 2 * norms(known.residual)))
     converged: Reference | None = None
-    for subject in sorted(SUBJECTS, key=lambda subject: subject.method.name != DEFAULT):
-        tick(subject.method.name)
-        path = follow(subject.method, codec, chunk.image, round(subject.part * steps), long)
+    for one in sorted(FOLLOWED, key=lambda one: one.method.name != DEFAULT):
+        tick(one.method.name)
+        path = visit(one.method, codec, chunk.image, round(one.part * steps), long)
         if converged is None:
             limit = converge(codec, chunk.image, path.closest, long)
             converged = Reference(limit.closest, limit.closest_residual, floor * size)
         last = Reference(path.last, path.last_residual, floor * size)
         for name, reference in ((LAST, last), (CONVERGED, converged), (TRUTH, known)):
-            yield name, subject.method.name, ratios(path, reference, known.point, size)
+            yield name, one.method.name, ratios(path, reference, known.point, size)

@@ -1,18 +1,19 @@
 """Run all methods on the same images, and put what was measured into one row for each method and number of iterations."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
 from torch import Tensor
 
 from decinv.batch import Batch
-from decinv.benchmark.measure import Quality, measure_memory, measure_quality, measure_seconds, true_latent
-from decinv.benchmark.methods import Method
+from decinv.benchmark.measure import Quality, true_latent
+from decinv.benchmark.metering import Memory, measure_memory
+from decinv.benchmark.race import Entry, Findings, race, warm_up
+from decinv.benchmark.summary import summarise
 from decinv.codecs.base import Codec
 from decinv.metrics.latent import nmse_db
-from decinv.metrics.samples import Interval
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,13 @@ class Row:
     """One method after one number of iterations, over all images.
 
     Attributes:
+        codec: The codec's name.
         iterations: Evaluations that the method was given; 0 is the start.
         method: The method's name.
+        dtype: Number format of the codec's arithmetic.
         nmse_db: Mean NMSE of the scaled latents against the truth, dB.
         nmse_db_half_width: Half-width of the normal 95 % interval of that mean, dB; nan if a value is not finite.
+        nmse_db_to_float32: That mean minus the one with the codec in float32, dB; ``None`` where that was not measured.
         nmse_db_worst: Largest NMSE of an image, dB.
         nmse_db_worst_change: Largest change of an image's NMSE from the encoder's, dB; above 0 where one was made worse.
         psnr_db: Mean PSNR of D(z), clamped, against the 8-bit image, dB.
@@ -34,13 +38,17 @@ class Row:
         seconds: Seconds for each image, from the image to the latent; median over the repeats.
         relative_seconds: Those over the reference method's for as many iterations; median over the repeats, ``None`` where
             the reference has no such run.
-        peak_mib: Peak memory of one chunk beyond codec and images, MiB.
+        peak_mib: Peak memory of the method beyond codec and images, MiB for each of the images that it inverts at once.
+        peak_passes: That peak over that of one encode and decode of as many images.
     """
 
+    codec: str
     iterations: int
     method: str
+    dtype: str
     nmse_db: float
     nmse_db_half_width: float
+    nmse_db_to_float32: float | None
     nmse_db_worst: float
     nmse_db_worst_change: float
     psnr_db: float
@@ -51,80 +59,78 @@ class Row:
     seconds: float
     relative_seconds: float | None
     peak_mib: float
-
-
-Times = dict[str, dict[int, list[float]]]
-"""Seconds for each image by method and number of iterations, one value a repeat."""
+    peak_passes: float
 
 
 def compare(
+    name: str,
+    dtype: str,
     codec: Codec,
     chunks: Sequence[Batch],
-    methods: Sequence[Method],
-    marks: Sequence[int],
+    entries: Sequence[Entry],
     repeats: int,
     reference: str,
     tick: Callable[[str], None],
 ) -> list[Row]:
-    """Measure the quality and the memory of every method, and then, all kernels being warm, the time of all of them.
+    """Meter the memory of every method, then race them on every chunk, once a repeat.
 
     Args:
+        name: What tables call the codec.
+        dtype: What tables call its number format.
         codec: The codec whose decoder is inverted.
         chunks: Images with their true latents, on the codec's device, inverted one chunk at a time.
-        methods: The methods.
-        marks: Increasing numbers of iterations after which to report.
-        repeats: How often each method is timed on each chunk, at least 1.
+        entries: The methods, each with the numbers of iterations after which it reports.
+        repeats: How often the methods race on each chunk, at least 1.
         reference: Name of the method that times are given relative to.
         tick: Called with a word on what comes next, ``ticks(...)`` times.
 
     Returns:
         The rows, by number of iterations and then in the order of the methods.
     """
-    quality: dict[str, dict[int, Quality]] = {}
-    memory: dict[str, dict[int, float]] = {}
-    for method in methods:
-        tick(f"quality of {method.name}")
-        parts = [measure_quality(method, codec, chunk, marks) for chunk in chunks]
-        quality[method.name] = {
-            mark: Quality(*(torch.cat(part) for part in zip(*(p[mark] for p in parts), strict=True))) for mark in parts[0]
-        }
-        tick(f"memory of {method.name}")
-        memory[method.name] = measure_memory(method, codec, chunks[0].image, marks)
-    times = _take_times(codec, chunks, methods, marks, repeats, tick)
+    memory: dict[str, Memory] = {}
+    for method, marks in entries:
+        tick(f"{name}, {dtype}: memory of {method.name}")
+        memory[method.name] = measure_memory(method, codec, chunks[0].image, method.runs(marks)[-1][-1])
+    for image in {chunk.image.shape: chunk.image for chunk in chunks}.values():
+        warm_up(entries, codec, image)
+    races = []
+    for repeat in range(repeats):
+        findings = []
+        for chunk in chunks:
+            tick(f"{name}, {dtype}: race {repeat + 1} of {repeats}")
+            findings.append(race(entries, codec, chunk))
+        races.append(findings)
+    count = sum(len(chunk.image) for chunk in chunks)
     start = torch.cat([_encoder_nmse_db(codec, chunk) for chunk in chunks])
-    rows = [
-        _row(mark, name, found, start, times[name][mark], times[reference].get(mark), memory[name][mark])
-        for name in quality
-        for mark, found in quality[name].items()
-    ]
+    rows = []
+    for label, peak in memory.items():
+        for mark in races[0][0][label]:
+            own = _seconds(races, label, mark, count)
+            other = _seconds(races, reference, mark, count) if mark in races[0][0].get(reference, {}) else None
+            qualities = [findings[label][mark].quality for findings in races[0]]
+            found = Quality(*(torch.cat(part) for part in zip(*qualities, strict=True)))
+            rows.append(_row((name, mark, label, dtype), found, start, own, other, peak))
     return sorted(rows, key=lambda row: row.iterations)
 
 
-def ticks(chunks: Sequence[Batch], methods: Sequence[Method], repeats: int) -> int:
-    """Give how often ``compare`` calls ``tick``."""
-    return 2 * len(methods) + repeats * len(chunks)
+def ticks(chunks: int, entries: Sequence[Entry], repeats: int) -> int:
+    """Give how often ``compare`` calls ``tick`` for as many chunks."""
+    return len(entries) + repeats * chunks
 
 
-def _take_times(
-    codec: Codec,
-    chunks: Sequence[Batch],
-    methods: Sequence[Method],
-    marks: Sequence[int],
-    repeats: int,
-    tick: Callable[[str], None],
-) -> Times:
-    """Time all methods on all chunks, once a repeat."""
-    count = sum(len(chunk.image) for chunk in chunks)
-    times: Times = {method.name: {} for method in methods}
-    for repeat in range(repeats):
-        parts = []
-        for chunk in chunks:
-            tick(f"time, repeat {repeat + 1} of {repeats}")
-            parts.append(measure_seconds(methods, codec, chunk.image, marks))
-        for name, by_mark in times.items():
-            for mark in parts[0][name]:
-                by_mark.setdefault(mark, []).append(sum(part[name][mark] for part in parts) / count)
-    return times
+def against_float32(rows: Sequence[Row]) -> list[Row]:
+    """Fill in how far each row's mean NMSE is from that of the same codec and method in float32, where there is one."""
+    exact = {(row.codec, row.iterations, row.method): row.nmse_db for row in rows if row.dtype == "float32"}
+    keys = [(row.codec, row.iterations, row.method) for row in rows]
+    return [
+        replace(row, nmse_db_to_float32=row.nmse_db - exact[key] if key in exact else None)
+        for key, row in zip(keys, rows, strict=True)
+    ]
+
+
+def _seconds(races: Sequence[Sequence[Findings]], method: str, mark: int, count: int) -> list[float]:
+    """Give a method's seconds for each of ``count`` images in all chunks, one value a repeat."""
+    return [sum(findings[method][mark].seconds for findings in chunks) / count for chunks in races]
 
 
 @torch.no_grad()
@@ -135,17 +141,26 @@ def _encoder_nmse_db(codec: Codec, chunk: Batch) -> Tensor:
 
 
 def _row(
-    mark: int, name: str, found: Quality, start: Tensor, seconds: list[float], reference: list[float] | None, mib: float
+    key: tuple[str, int, str, str],
+    found: Quality,
+    start: Tensor,
+    seconds: list[float],
+    reference: list[float] | None,
+    memory: Memory,
 ) -> Row:
-    """Reduce the measurements of all images to one row."""
+    """Reduce the measurements of all images to one row; ``key`` are its codec, iterations, method and number format."""
+    name, mark, method, dtype = key
     ratios = [own / other for own, other in zip(seconds, reference or [], strict=bool(reference))]
-    interval = Interval.of(found.nmse_db)
+    error = summarise(found.nmse_db)
     return Row(
+        codec=name,
         iterations=mark,
-        method=name,
-        nmse_db=float(found.nmse_db.mean()),
-        nmse_db_half_width=float("nan") if interval.left_out else float(interval.half_width),
-        nmse_db_worst=float(found.nmse_db.max()),
+        method=method,
+        dtype=dtype,
+        nmse_db=error.mean,
+        nmse_db_half_width=error.half_width,
+        nmse_db_to_float32=None,
+        nmse_db_worst=error.worst,
         nmse_db_worst_change=float((found.nmse_db - start).max()),
         psnr_db=float(found.psnr_db.mean()),
         residual=float(found.residual.mean()),
@@ -154,5 +169,6 @@ def _row(
         backwards=float(found.backwards.mean()),
         seconds=median(seconds),
         relative_seconds=median(ratios) if ratios else None,
-        peak_mib=mib,
+        peak_mib=memory.mib,
+        peak_passes=memory.passes,
     )

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from decinv.benchmark.methods import Method
-from decinv.benchmark.trajectory import Trajectory, follow
+from decinv.benchmark.visited import Visited, visit
 from decinv.codecs.base import Codec
 from decinv.problems.decoder import DecoderProblem
 from decinv.updates.anderson import Anderson
@@ -30,7 +30,7 @@ class StartedAt(DecoderProblem):
         return self.first
 
 
-def converge(codec: Codec, image: Tensor, first: Tensor, steps: int) -> Trajectory:
+def converge(codec: Codec, image: Tensor, first: Tensor, steps: int) -> Visited:
     """Go on from good points by Anderson acceleration that minimises T alone; the ``closest`` of its path is what to take.
 
     The default rule also weighs the pixel error, which cannot vanish for an image of 8 bits, so it does not bring T to zero.
@@ -43,4 +43,4 @@ def converge(codec: Codec, image: Tensor, first: Tensor, steps: int) -> Trajecto
     """
     rule = partial(Anderson, pixel_weight=0.0, pull=0.0)
     method = Method("converge", partial(StartedAt, first=first.to(image.device)), rule)
-    return follow(method, codec, image, 0, steps)
+    return visit(method, codec, image, 0, steps)

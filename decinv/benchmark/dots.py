@@ -1,4 +1,4 @@
-"""A figure of dots with intervals: one quantity at several places, side by side for several methods."""
+"""A figure of dots with intervals in columns: one quantity at several places, side by side for several methods."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Measure methods of decoder inversion on the same images: quality, work, time and memory, each in a pass of its own."""
+"""Run methods of decoder inversion, and measure how good the latents are that they report."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,6 @@ from decinv.batch import Batch
 from decinv.benchmark.counting import CountingCodec
 from decinv.benchmark.methods import Method
 from decinv.codecs.base import Codec
-from decinv.memory import PeakMemory
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 from decinv.problems.base import norms
@@ -131,87 +130,34 @@ def measure_quality(method: Method, codec: Codec, batch: Batch, marks: Sequence[
         The quality by number of iterations.
     """
     target = codec.encode(batch.image)
-    truth = codec.scaling.apply(true_latent(batch))
     found: dict[int, Quality] = {}
     for mark, latent, *work in reports(method, codec, batch.image, marks):
-        decoded = codec.decode(latent)
-        found[mark] = Quality(
-            nmse_db(codec.scaling.apply(latent), truth).cpu(),
-            psnr_db(decoded.clamp(-1, 1), batch.image).cpu(),
-            (norms(codec.encode(decoded) - target) / norms(target)).cpu(),
-            *(torch.full((len(latent),), images / len(latent)) for images in work),
-        )
+        found[mark] = judge(codec, batch, target, latent, work)
     return found
 
 
-def measure_seconds(
-    methods: Sequence[Method], codec: Codec, image: Tensor, marks: Sequence[int]
-) -> dict[str, dict[int, float]]:
-    """Time methods on one chunk, from the images to each number of iterations, with nothing else on the clock.
-
-    The methods take turns, one iteration each, so that a machine that slows down for a while slows them alike.
+@torch.no_grad()
+def judge(codec: Codec, batch: Batch, target: Tensor, latent: Tensor, work: Sequence[int]) -> Quality:
+    """Compare latents with the true ones, and their images with the chunk's.
 
     Args:
-        methods: The methods.
         codec: The codec whose decoder is inverted.
-        image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
-        marks: Increasing numbers of iterations.
-
-    Returns:
-        Seconds by name of the method and number of iterations; the update after the last evaluation counts, but for a run's
-        last.
+        batch: Images with their true latents, on the codec's device.
+        target: E(x), raw, ``(B, C, h, w)``.
+        latent: The raw latents to judge, ``(B, C, h, w)``.
+        work: How many images were decoded, encoded and differentiated to find them.
     """
-    found: dict[str, dict[int, float]] = {method.name: {} for method in methods}
-    running = [_timed(method, codec, image, run, found[method.name]) for method in methods for run in method.runs(marks)]
-    while running:
-        running = [timed for timed in running if next(timed, False) is None]
-    return found
+    scaled = codec.scaling.apply
+    decoded = codec.decode(latent)
+    return Quality(
+        nmse_db(scaled(latent), scaled(true_latent(batch))).cpu(),
+        psnr_db(decoded.clamp(-1, 1), batch.image).cpu(),
+        (norms(codec.encode(decoded) - target) / norms(target)).cpu(),
+        *(torch.full((len(latent),), images / len(latent)) for images in work),
+    )
 
 
-def _timed(method: Method, codec: Codec, image: Tensor, run: Sequence[int], found: dict[int, float]) -> Iterator[None]:
-    """Go one iteration further whenever resumed, and book the seconds spent in here at the run's marks."""
-    began = _now(image.device)
-    solver = begin(method, codec, image, run[-1])
-    spent = _now(image.device) - began
-    for mark in run:
-        while solver.iteration < mark and not solver.done:
-            yield
-            began = _now(image.device)
-            solver.step()
-            spent += _now(image.device) - began
-        found[mark] = spent
-
-
-def measure_memory(method: Method, codec: Codec, image: Tensor, marks: Sequence[int]) -> dict[int, float]:
-    """Meter a method on one chunk.
-
-    Args:
-        method: The method.
-        codec: The codec whose decoder is inverted.
-        image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
-        marks: Increasing numbers of iterations.
-
-    Returns:
-        Peak memory in MiB, from the start of the run that reports there, by number of iterations.
-    """
-    found: dict[int, float] = {}
-    for run in method.runs(marks):
-        found |= _meter(method, codec, image, run)
-    return found
-
-
-def _meter(method: Method, codec: Codec, image: Tensor, run: Sequence[int]) -> dict[int, float]:
-    """Meter one run, which is freed before the next one begins."""
-    found: dict[int, float] = {}
-    with PeakMemory(image.device) as peak:
-        solver = begin(method, codec, image, run[-1])
-        for mark in run:
-            advance(solver, mark)
-            found[mark] = peak.mib
-    return found
-
-
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     """Read the clock once the device has done its work, seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

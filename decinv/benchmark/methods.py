@@ -41,8 +41,22 @@ class Method:
         return [(mark,) for mark in marks] if self.scheduled else [tuple(marks)]
 
 
+def paper_adam(lr: float, steps: int | None = None) -> UpdateFactory:
+    """Give the practical method of arXiv 2409.18442: Adam on the residual under the schedule of its released code.
+
+    Args:
+        lr: The rate before the schedule.
+        steps: Steps that the schedule spans; by default those of the run, at most 100.
+    """
+    schedule = partial(WarmupCosine, steps=steps, hold_from=0.8, longest=100)
+    return partial(Scheduled, rule=partial(Adam, lr=lr), schedule=schedule)
+
+
 GRADIENT = "gradient Adam 0.1 cosine"
 """The strongest gradient-based method: times are given relative to it."""
+
+PAPER = "paper Adam 0.01"
+"""The published gradient-free method: evaluations are given relative to it."""
 
 DEFAULT = "Anderson"
 """The gradient-free method that the package uses by default."""
@@ -51,12 +65,7 @@ METHODS = (
     Method("encoder", DecoderProblem, None),
     Method(GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True),
     Method("gradient Adam 0.01", GradientProblem, partial(Adam, lr=0.01)),
-    Method(
-        "paper Adam 0.01",
-        DecoderProblem,
-        partial(Scheduled, rule=partial(Adam, lr=0.01), schedule=partial(WarmupCosine, hold_from=0.8, longest=100)),
-        scheduled=True,
-    ),
+    Method(PAPER, DecoderProblem, paper_adam(0.01), scheduled=True),
     Method("forward step 0.001", DecoderProblem, partial(ForwardStep, lr=0.001)),
     Method("forward step 1", DecoderProblem, partial(ForwardStep, lr=1.0)),
     Method("inertial KM 0.9, 0.001", DecoderProblem, partial(InertialKM, lr=0.001, momentum=0.9)),

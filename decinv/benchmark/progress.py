@@ -8,10 +8,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def ticking(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar of ``total`` ticks while the context lasts.
+    """Show a progress bar that goes when it is done.
+
+    Args:
+        total: How often it will move.
 
     Yields:
-        What to call at each tick, with a word on what comes next.
+        What moves it by one, given a word on what comes next.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, auto_refresh=False, transient=True) as progress:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decinv.benchmark.trajectory import Trajectory
+from decinv.benchmark.visited import Visited
 from decinv.metrics.cocoercivity import cocoercivity
 from decinv.metrics.latent import nmse_db
 from decinv.problems.base import norms
@@ -43,7 +43,7 @@ class Ratios(NamedTuple):
     reference_residual: Tensor
 
 
-def ratios(path: Trajectory, reference: Reference, truth: Tensor, size: Tensor) -> Ratios:
+def ratios(path: Visited, reference: Reference, truth: Tensor, size: Tensor) -> Ratios:
     """Give ``c_k = <T(z_k) - T(z_inf), z_k - z_inf> / ||T(z_k) - T(z_inf)||^2`` of each image where it is smallest.
 
     T is the paper's E(D(.)) up to a constant, so c_k is the quantity of its Figures 2 and 4. Points at which the denominator's

@@ -36,6 +36,7 @@ class Column:
         meaning: What it is, for the legend; a phrase.
         format: How a value is written for readers, as a format specification.
         best: Which value is the best of a group; ``None`` to mark none.
+        missing: What readers see where there is no value.
     """
 
     key: str
@@ -43,25 +44,28 @@ class Column:
     meaning: str
     format: str = ""
     best: Literal["lowest", "highest"] | None = None
+    missing: str = ""
 
     def text(self, value: Value) -> str:
         """Write one value."""
-        return "" if value is None else format(value, self.format)
+        return self.missing if value is None else format(value, self.format)
 
 
 class Table:
-    """Rows of values under columns; neighbouring rows with the same first value are a group."""
+    """Rows of values under columns; neighbouring rows with the same first values are a group."""
 
-    def __init__(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Value]]) -> None:
+    def __init__(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Value]], leading: int = 1) -> None:
         """Write all cells, and find the best of each group.
 
         Args:
-            columns: The columns; the first one tells the groups.
+            columns: The columns.
             rows: The rows, each with one value for the key of every column.
+            leading: How many columns, from the first on, tell the groups, at least 1.
         """
         self.columns = columns
         self.rows = rows
-        self.groups = [list(group) for _, group in groupby(rows, key=lambda row: row[columns[0].key])]
+        keys = [column.key for column in columns[:leading]]
+        self.groups = [list(group) for _, group in groupby(rows, key=lambda row: [row[key] for key in keys])]
 
     def write_csv(self, path: Path) -> None:
         """Write every value at full precision, under the columns' keys."""

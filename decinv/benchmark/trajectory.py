@@ -1,101 +1,97 @@
-"""The path of a method: the points that it evaluates, one after the other, with their residuals."""
+"""What a method reports after every evaluation of a run: the error of its latent, and the time until then."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from decinv.benchmark.measure import advance, begin
+from decinv.batch import Batch
+from decinv.benchmark.measure import begin, now, reported, true_latent
 from decinv.benchmark.methods import Method
 from decinv.codecs.base import Codec
-from decinv.problems.base import Evaluation, Problem
+from decinv.metrics.latent import nmse_db
+from decinv.metrics.pixel import psnr_db
 
 
 class Trajectory(NamedTuple):
-    """What a method did on ``B`` images, on the CPU; nan where a sample had ended, as it does once its residual blows up.
+    """One run of K evaluations of a method on ``B`` images; after none or one evaluation the start is reported.
 
     Attributes:
-        points: z_0 to z_K in scaled latents, ``(K + 1, B, ...)``.
-        residuals: T(z_0) to T(z_K) of the same shape.
-        last: The last point of the run, which may be much longer than K, ``(B, ...)``.
-        last_residual: T there.
-        closest: The evaluated point with the smallest relative residual of the run, ``(B, ...)``.
-        closest_residual: T there.
+        nmse_db: NMSE ``(K + 1, B)`` of the scaled latents that are reported after 0, 1, ..., K evaluations, dB.
+        seconds: Seconds ``(K + 1,)`` for all images together until then, float64; measuring is not on the clock.
+        psnr_db: PSNR ``(B,)`` of D(z), clamped, against the image, dB, by number of evaluations, for the run's marks.
     """
 
-    points: Tensor
-    residuals: Tensor
-    last: Tensor
-    last_residual: Tensor
-    closest: Tensor
-    closest_residual: Tensor
+    nmse_db: Tensor
+    seconds: Tensor
+    psnr_db: dict[int, Tensor]
+
+    @property
+    def means_db(self) -> list[float]:
+        """Mean NMSE over the images after 0, 1, ..., K evaluations, dB."""
+        means: list[float] = self.nmse_db.double().mean(1).tolist()
+        return means
 
 
-class TrajectoryProblem(Problem):
-    """Another problem, whose evaluations are noted."""
-
-    def __init__(self, inner: Problem, window: int, steps: int) -> None:
-        """Make room.
-
-        Args:
-            inner: The problem that does the work.
-            window: Number K of the last point that is kept.
-            steps: Number of the run's last point.
-        """
-        self.inner = inner
-        self.steps = steps
-        self.count = 0
-        start = inner.start().cpu()
-        self.rows = torch.arange(len(start))
-        self.merit = start.new_full((len(start),), torch.inf)
-        kept, one = start.new_full((window + 1, *start.shape), torch.nan), torch.full_like(start, torch.nan)
-        self.path = Trajectory(kept, kept.clone(), one, one.clone(), one.clone(), one.clone())
-
-    def start(self) -> Tensor:
-        """Give the inner problem's start."""
-        return self.inner.start()
-
-    def evaluate(self, point: Tensor) -> Evaluation:
-        """Evaluate the inner problem, and note what came out."""
-        evaluation = self.inner.evaluate(point)
-        at, residual, merit = point.cpu(), evaluation.residual.cpu(), evaluation.merit.cpu()
-        path, rows = self.path, self.rows
-        if self.count < len(path.points):
-            path.points[self.count, rows], path.residuals[self.count, rows] = at, residual
-        if self.count == self.steps:
-            path.last[rows], path.last_residual[rows] = at, residual
-        closer = merit < self.merit[rows]
-        chosen = rows[closer]
-        path.closest[chosen], path.closest_residual[chosen] = at[closer], residual[closer]
-        self.merit[chosen] = merit[closer]
-        self.count += 1
-        return evaluation
-
-    def select(self, keep: Tensor) -> None:
-        """Drop the samples that are not in ``keep``."""
-        self.rows = self.rows[keep.cpu()]
-        self.inner.select(keep)
-
-    def latent(self, point: Tensor) -> Tensor:
-        """Map points as the inner problem does."""
-        return self.inner.latent(point)
-
-
-def follow(method: Method, codec: Codec, image: Tensor, window: int, steps: int) -> Trajectory:
-    """Run a method and note its path; it evaluates ``steps + 1`` points.
+@torch.no_grad()
+def follow(method: Method, codec: Codec, batch: Batch, run: Sequence[int]) -> Trajectory:
+    """Run a method once on one chunk and look at what it reports after every evaluation.
 
     Args:
-        method: The method. Of the inertial one, the points are the y_k at which Theorem 2 looks.
+        method: The method.
         codec: The codec whose decoder is inverted.
-        image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
-        window: Number K of the last point that is kept, at most ``steps``.
-        steps: Number of the run's last point.
+        batch: Images with their true latents, on the codec's device.
+        run: Increasing numbers of evaluations at which to take the PSNR; the last one is the length of the run.
 
     Returns:
-        The path.
+        The trajectory.
     """
-    problem = TrajectoryProblem(method.problem(codec, image), window, steps)
-    solver = begin(replace(method, problem=lambda codec, image: problem), codec, image, steps + 1)
-    advance(solver, steps + 1)
-    return problem.path
+    truth = codec.scaling.apply(true_latent(batch))
+    errors, seconds, psnr = [], [], {}
+    began = now(batch.image.device)
+    solver = begin(method, codec, batch.image, run[-1])
+    spent = now(batch.image.device) - began
+    for iteration in range(run[-1] + 1):
+        if iteration and not solver.done:
+            began = now(batch.image.device)
+            solver.step()
+            spent += now(batch.image.device) - began
+        latent = reported(solver)
+        errors.append(nmse_db(codec.scaling.apply(latent), truth).cpu())
+        seconds.append(spent)
+        if iteration in run:
+            psnr[iteration] = psnr_db(codec.decode(latent).clamp(-1, 1), batch.image).cpu()
+    return Trajectory(torch.stack(errors), torch.tensor(seconds, dtype=torch.float64), psnr)
+
+
+def follow_all(
+    method: Method, codec: Codec, chunks: Sequence[Batch], marks: Sequence[int], tick: Callable[[str], None]
+) -> list[Trajectory]:
+    """Follow a method on all chunks, in all the runs that it takes to report at the marks.
+
+    Args:
+        method: The method.
+        codec: The codec whose decoder is inverted.
+        chunks: Images with their true latents, on the codec's device, inverted one chunk at a time.
+        marks: Increasing numbers of evaluations.
+        tick: Called with a word on what comes next, once a run and chunk.
+
+    Returns:
+        One trajectory a run, over the images of all chunks; the runs' PSNR together has all marks.
+    """
+    found = []
+    for run in method.runs(marks):
+        parts = []
+        for chunk in chunks:
+            tick(f"{method.name}, {run[-1]} evaluations")
+            parts.append(follow(method, codec, chunk, run))
+        errors, seconds = torch.cat([part.nmse_db for part in parts], 1), torch.stack([part.seconds for part in parts])
+        psnr = {mark: torch.cat([part.psnr_db[mark] for part in parts]) for mark in run}
+        found.append(Trajectory(errors, seconds.sum(0), psnr))
+    return found
+
+
+def follow_ticks(methods: Sequence[Method], chunks: Sequence[Batch], marks: Sequence[int]) -> int:
+    """Give how often ``follow_all`` calls ``tick`` for all methods."""
+    return sum(len(method.runs(marks)) for method in methods) * len(chunks)

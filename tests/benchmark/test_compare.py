@@ -6,12 +6,14 @@ import torch
 import decinv.benchmark.compare as compare_module
 from decinv.batch import Batch
 from decinv.benchmark.compare import compare, ticks
+from decinv.benchmark.measure import measure_quality
 from decinv.benchmark.methods import METHODS
+from decinv.benchmark.race import Entry, Finding
 from decinv.codecs import LinearCodec
 
 REFERENCE = "gradient Adam 0.01"
 NAMES = ("encoder", REFERENCE, "forward step 1")
-CHOSEN = [method for method in METHODS if method.name in NAMES]
+ENTRIES = [Entry(method, (1, 4)) for method in METHODS if method.name in NAMES]
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def chunks():
 def test_rows(chunks):
     codec = LinearCodec()
     words = []
-    rows = compare(codec, chunks, CHOSEN, (1, 4), 2, REFERENCE, words.append)
+    rows = compare("linear", "float32", codec, chunks, ENTRIES, 2, REFERENCE, words.append)
+    assert {(row.codec, row.dtype) for row in rows} == {("linear", "float32")}
     assert [(row.iterations, row.method) for row in rows] == [
         (0, "encoder"),
         (1, REFERENCE),
@@ -33,7 +36,7 @@ def test_rows(chunks):
         (4, REFERENCE),
         (4, "forward step 1"),
     ]
-    assert len(words) == ticks(chunks, CHOSEN, 2)
+    assert len(words) == ticks(len(chunks), ENTRIES, 2)
 
     image, truth = (torch.cat([getattr(chunk, part) for chunk in chunks]).double() for part in ("image", "latent"))
     start = codec.encode(image.float()).double()
@@ -61,19 +64,18 @@ def test_times_are_medians_and_ratios_are_of_the_same_repeat(chunks, monkeypatch
     # The machine is 1, 100 and 10 times slower in the three repeats; the forward step takes twice the reference's time.
     speeds = iter([1, 1, 100, 100, 10, 10])  # two chunks a repeat
 
-    def fake(methods, codec, image, marks):
+    def fake(entries, codec, batch):
         speed = next(speeds)
         return {
             method.name: {
-                mark: speed * (2.0 if method.name == "forward step 1" else 1.0) * mark * len(image)
-                for run in method.runs(marks)
-                for mark in run
+                mark: Finding(quality, speed * (2.0 if method.name == "forward step 1" else 1.0) * mark * len(batch.image))
+                for mark, quality in measure_quality(method, codec, batch, marks).items()
             }
-            for method in methods
+            for method, marks in entries
         }
 
-    monkeypatch.setattr(compare_module, "measure_seconds", fake)
-    rows = compare(LinearCodec(), chunks, CHOSEN, (1, 4), 3, REFERENCE, lambda word: None)
+    monkeypatch.setattr(compare_module, "race", fake)
+    rows = compare("linear", "float32", LinearCodec(), chunks, ENTRIES, 3, REFERENCE, lambda word: None)
     found = {(row.iterations, row.method): (row.seconds, row.relative_seconds) for row in rows}
     assert found == {
         (0, "encoder"): (0, None),
@@ -88,5 +90,6 @@ def test_latents_that_are_not_finite_show(chunks):
     codec = LinearCodec()
     spoilt = chunks[0].image.clone()
     spoilt[1, 0, 0, 0] = torch.nan
-    rows = compare(codec, [chunks[0]._replace(image=spoilt), chunks[1]], CHOSEN, (2,), 1, REFERENCE, lambda word: None)
+    spoilt_chunks = [chunks[0]._replace(image=spoilt), chunks[1]]
+    rows = compare("linear", "float32", codec, spoilt_chunks, ENTRIES, 1, REFERENCE, lambda word: None)
     assert all(row.nmse_db != row.nmse_db and row.nmse_db_half_width != row.nmse_db_half_width for row in rows)

@@ -1,6 +1,7 @@
 import csv
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from PIL import Image
 
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.decoder import decoder
-from decinv.benchmark.methods import METHODS
+from decinv.benchmark.methods import DEFAULT, METHODS
+from decinv.benchmark.published import PUBLISHED
 from decinv.codecs import load_codec
 from decinv.data.generated import generate
 from decinv.metrics import nmse_db
@@ -25,11 +27,21 @@ def codec_path(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, codec_path):
+def run(tmp_path_factory, codec_path, saved):
     """One small run: its directory and its arguments."""
     out = tmp_path_factory.mktemp("run") / "new" / "directory"
     threads = torch.get_num_threads()
-    small = {"codec": codec_path, "count": 4, "size": 16, "batch_size": 3, "marks": "[1,3]", "repeats": 1, "threads": 1}
+    small = {
+        "codecs": f"[{saved('kl')},{codec_path}]",
+        "dtypes": "[float32,bfloat16]",
+        "count": 3,
+        "size": 16,
+        "batch_size": 2,
+        "marks": "[3]",
+        "early": "[1]",
+        "published": "[3]",
+        "threads": 1,
+    }
     args = ["decoder", f"--out={out}", "--device=cpu", *(f"--{name}={value}" for name, value in small.items())]
     assert main(args) == 0
     torch.set_num_threads(threads)
@@ -41,47 +53,71 @@ def _rows(out):
         return list(csv.DictReader(file))
 
 
-def test_every_method_has_its_rows(run):
+def test_every_method_has_its_rows(run, codec_path):
     rows = _rows(run[0])
-    names = [method.name for method in METHODS]
-    expected = [("0", "encoder"), *((k, name) for k in ("1", "3") for name in names[1:])]
-    assert [(row["iterations"], row["method"]) for row in rows] == expected
-    for row in rows[1:]:
-        k, gradient = int(row["iterations"]), row["method"].startswith("gradient")
+    free = [method.name for method in METHODS if method.rule and not method.scheduled]
+    own = [method.name for method in METHODS if method.rule]
+    loops = [method.name for method in PUBLISHED]
+    expected = [("0", "encoder", "float32"), ("0", "encoder", "bfloat16")]
+    expected += [("1", name, dtype) for dtype in ("float32", "bfloat16") for name in free]
+    expected += [("3", name, "float32") for name in own + loops] + [("3", name, "bfloat16") for name in own + loops[:1]]
+    names = ["kl", Path(codec_path).name]
+    assert [(row["codec"], row["iterations"], row["method"], row["dtype"]) for row in rows] == [
+        (name, *key) for name in names for key in expected
+    ]
+    for row in rows:
+        k, gradient = int(row["iterations"]), "gradient" in row["method"]
         work = [float(row[key]) for key in ("decodes", "encodes", "backwards")]
         assert work == ([k, 1, k] if gradient else [k, k + 1, 0])
-        assert float(row["seconds"]) > 0
-        assert float(row["peak_mib"]) > 0
-        assert float(row["relative_seconds"]) > 0
+        assert all(float(row[key]) > 0 for key in ("seconds", "peak_mib", "peak_passes"))
+        assert bool(row["relative_seconds"]) == (k == 3)
 
 
-def test_encoder_row_is_the_direct_computation(run, codec_path):
-    codec = load_codec(codec_path)
-    batch = generate(codec, 4, 16)
-    scaled = codec.scaling.apply
-    expected = nmse_db(scaled(codec.encode(batch.image)), scaled(batch.latent))
-    row = _rows(run[0])[0]
-    assert float(row["nmse_db"]) == pytest.approx(float(expected.mean()), abs=1e-3)
-    assert float(row["nmse_db_worst"]) == pytest.approx(float(expected.max()), abs=1e-3)
+def test_encoder_rows_are_the_direct_computation_on_the_same_images(run, codec_path):
+    exact, short = load_codec(codec_path), load_codec(codec_path, "bfloat16")
+    batch = generate(exact, 3, 16)
+    scaled = exact.scaling.apply
+    rows = [row for row in _rows(run[0]) if row["codec"] != "kl" and row["method"] == "encoder"]
+    means = [float(nmse_db(scaled(codec.encode(batch.image)), scaled(batch.latent)).mean()) for codec in (exact, short)]
+    assert [float(row["nmse_db"]) for row in rows] == pytest.approx(means, abs=1e-3)
+    assert [float(row["nmse_db_to_float32"]) for row in rows] == pytest.approx([0, means[1] - means[0]], abs=1e-3)
+    assert means[0] != means[1]
 
 
 def test_gradients_take_more_memory(run):
-    peak = {(row["iterations"], row["method"]): float(row["peak_mib"]) for row in _rows(run[0])}
-    assert peak["3", "gradient Adam 0.01"] > 1.5 * peak["3", "forward step 1"]
+    peak = {row["method"]: float(row["peak_passes"]) for row in _rows(run[0]) if row["dtype"] == "float32"}
+    assert peak["gradient Adam 0.01"] > 1.5 * peak["forward step 1"]
+    assert peak["published loop, gradient Adam 0.1 cosine"] > peak["gradient Adam 0.1 cosine"]
 
 
 def test_markdown_shows_the_csv(run):
-    lines = [line for line in (run[0] / "table.md").read_text().splitlines() if line.startswith("|")][2:]
+    text = (run[0] / "table.md").read_text().split("## ")
+    assert [part.split("\n")[0] for part in text[1:]] == ["Time at the same NMSE", "As published"]
+    lines = [line for line in text[0].splitlines() if line.startswith("|")][2:]
     shown = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
     rows = _rows(run[0])
-    assert [cells[:2] for cells in shown] == [[row["iterations"], row["method"]] for row in rows]
-    assert [float(cells[2]) for cells in shown] == pytest.approx([float(row["nmse_db"]) for row in rows], abs=0.0051)
+    assert [cells[:4] for cells in shown] == [[row[key] for key in ("codec", "iterations", "method", "dtype")] for row in rows]
+    assert [float(cells[4]) for cells in shown] == pytest.approx([float(row["nmse_db"]) for row in rows], abs=0.0051)
+
+
+def test_time_at_the_same_error_is_written(run):
+    with (run[0] / "matched.csv").open(newline="") as file:
+        found = {(row["codec"], row["method"], row["dtype"]): row for row in csv.DictReader(file)}
+    rows = {(row["codec"], row["method"], row["dtype"], row["iterations"]): row for row in _rows(run[0])}
+    assert {method for _, method, _ in found} == {name for _, name, _, _ in rows} - {"encoder", DEFAULT}
+    reached = {key: match for key, match in found.items() if match["ratio"]}
+    assert reached
+    for key, match in reached.items():
+        own, ours = rows[*key, "3"], rows[key[0], DEFAULT, key[2], match["default_iterations"]]
+        assert float(ours["nmse_db"]) <= float(own["nmse_db"])
+        assert float(match["ratio"]) == pytest.approx(float(own["seconds"]) / float(ours["seconds"]))
 
 
 def test_environment_is_recorded(run):
     environment = json.loads((run[0] / "environment.json").read_text())
-    assert environment["options"]["count"] == 4
-    assert environment["options"]["marks"] == [1, 3]
+    assert environment["options"]["count"] == 3
+    assert environment["options"]["marks"] == [3]
+    assert environment["options"]["dtypes"] == ["float32", "bfloat16"]
     assert set(environment["options"]) == set(inspect.signature(decoder).parameters)
     assert environment["threads"] == 1
     assert environment["versions"]["torch"] == torch.__version__
@@ -107,13 +143,18 @@ def test_a_second_run_is_refused(run, capsys):
         ("--repeats=0", "`repeats`"),
         ("--marks=[3,1]", "`marks` to be increasing"),
         ("--marks=[0,1]", "`marks` to be increasing"),
+        ("--early=[2,2]", "`early` to be increasing"),
+        ("--published=[0]", "`published` to be increasing"),
+        ("--dtypes=[float32,float32]", "`dtypes` to differ"),
+        ("--dtypes=[float8]", "`dtypes`"),
+        ("--codecs=[bundled,bundled]", "each of another name"),
         ("--device=toaster", "`device`"),
         ("--size=17", "multiple"),
-        ("--codec=/does/not/exist", "Expected"),
+        ("--codecs=[/does/not/exist]", "Expected"),
     ],
 )
 def test_bad_options_are_named(codec_path, tmp_path, capsys, option, message):
-    assert main(["decoder", f"--out={tmp_path / 'out'}", f"--codec={codec_path}", "--size=16", option]) == 2
+    assert main(["decoder", f"--out={tmp_path / 'out'}", f"--codecs=[{codec_path}]", "--size=16", option]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

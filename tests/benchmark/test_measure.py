@@ -3,10 +3,9 @@ import math
 import pytest
 import torch
 
-import decinv.benchmark.measure as measure
 from decinv.api import invert
 from decinv.batch import Batch
-from decinv.benchmark.measure import begin, measure_memory, measure_quality, measure_seconds
+from decinv.benchmark.measure import begin, measure_quality
 from decinv.benchmark.methods import DEFAULT, GRADIENT, METHODS, Method
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, GradientProblem
@@ -105,56 +104,6 @@ def test_a_sample_that_ends_early_keeps_its_best_and_costs_nothing_more(codec, b
 def test_unknown_latents_are_refused(codec, batch):
     with pytest.raises(ValueError, match="known latents"):
         measure_quality(BY_NAME["encoder"], codec, batch._replace(latent=None), MARKS)
-
-
-def test_only_the_method_itself_is_timed(codec, batch, monkeypatch):
-    class Ticking(LinearCodec):
-        """Its clock moves a second for each image decoded or encoded."""
-
-        seconds = 0.0
-
-        def _encode(self, image):
-            self.seconds += len(image)
-            return super()._encode(image)
-
-        def _decode(self, latent):
-            self.seconds += len(latent)
-            return super()._decode(latent)
-
-    ticking = Ticking()
-    monkeypatch.setattr(measure, "_now", lambda device: ticking.seconds)
-    chosen = [BY_NAME[name] for name in ("encoder", "forward step 1", GRADIENT)]
-    assert measure_seconds(chosen, ticking, batch.image, MARKS) == {
-        "encoder": {0: 3.0},
-        "forward step 1": {k: 3.0 * (2 * k + 1) for k in MARKS},
-        GRADIENT: {k: 3.0 * (k + 1) for k in MARKS},
-    }
-
-
-def test_timed_methods_take_turns(codec, batch):
-    steps = []
-
-    def method(name):
-        class Logged(ForwardStep):
-            def update(self):
-                steps.append(name)
-                super().update()
-
-        return Method(name, DecoderProblem, Logged)
-
-    measure_seconds([method("a"), method("b")], codec, batch.image, (2, 4))
-    assert steps == ["a", "b"] * 3  # the last of the four evaluations needs no update
-
-
-def test_memory_is_that_of_live_tensors(codec, batch):
-    encoder = measure_memory(BY_NAME["encoder"], codec, batch.image, MARKS)
-    assert encoder[0] * 2**20 >= 3 * 4 * 4 * 4 * 4  # at least E(x) in float32
-    anderson = measure_memory(BY_NAME[DEFAULT], codec, batch.image, MARKS)
-    forward = measure_memory(BY_NAME["forward step 1"], codec, batch.image, MARKS)
-    assert anderson[5] == max(anderson.values())
-    # Anderson keeps a change of the image and of the latent for each of 5 iterations but the first, and the last residual.
-    assert anderson[5] - forward[5] >= 5 * (batch.image.nbytes + batch.latent.nbytes) / 2**20
-    assert measure_memory(BY_NAME[DEFAULT], codec, batch.image, MARKS) == anderson
 
 
 def test_runs():

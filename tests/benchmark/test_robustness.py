@@ -11,12 +11,12 @@ import decinv.benchmark.robustness as robustness_module
 from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.dots import Series, draw_dots
-from decinv.benchmark.methods import BY_NAME, DEFAULT
-from decinv.benchmark.robustness import ATTACKS, RUNS, Attack, Recovered, recover, summarise
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT
+from decinv.benchmark.robustness import ATTACKS, RUNS, Attack, Recovered, distort, join, recover
 from decinv.benchmark.robustness_report import Row, series
 from decinv.codecs import LinearCodec, load_codec
 from decinv.data.generated import generate
-from decinv.images.distortions import brighten, compose
+from decinv.images.distortions import brighten, compose, noise
 from decinv.metrics import nmse_db, psnr_db
 
 
@@ -40,7 +40,7 @@ def test_summary_of_known_values():
         Recovered(torch.tensor(values), torch.tensor(values) + 40, torch.tensor(values) + 50)
         for values in ([-10.0, -20.0], [-30.0])
     ]
-    row = summarise("c", "d", "m", 5, parts)
+    row = join("c", "d", "m", 5, parts)
     assert (row.nmse_db, row.nmse_db_worst, row.psnr_distorted_db, row.psnr_clean_db) == (-20, -10, 20, 30)
     assert row.nmse_db_half_width == pytest.approx(1.96 * 10 / 3**0.5, rel=1e-3)
 
@@ -49,17 +49,17 @@ def test_the_command_writes_everything(tmp_path, saved, capsys, monkeypatch):
     attacks = (Attack("none", compose()), Attack("bright", partial(brighten, shift=0.2)))
     monkeypatch.setattr(robustness_module, "ATTACKS", attacks)
     monkeypatch.setattr(robustness_module, "RUNS", (("encoder", (0,)), (DEFAULT, (1, 2))))
-    out, names = tmp_path / "out", [str(saved("kl")), str(saved("tiny"))]
-    options = [f"--codecs=[{','.join(names)}]", "--count=3", "--size=16", "--batch_size=2", "--device=cpu"]
+    out, codecs = tmp_path / "out", [str(saved("kl")), str(saved("tiny"))]
+    options = [f"--codecs=[{','.join(codecs)}]", "--count=3", "--size=16", "--batch_size=2", "--device=cpu"]
     assert main(["robustness", f"--out={out}", *options]) == 0
     assert "PSNR clean" in capsys.readouterr().out
     with (out / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     runs = [("encoder", "0"), (DEFAULT, "1"), (DEFAULT, "2")]
     found = [(row["codec"], row["distortion"], row["method"], row["iterations"]) for row in rows]
-    assert found == [(name, attack.name, *run) for name in names for attack in attacks for run in runs]
+    assert found == [(saved(name).name, attack.name, *run) for name in ("kl", "tiny") for attack in attacks for run in runs]
 
-    codec, scaled = load_codec(names[0]), load_codec(names[0]).scaling.apply
+    codec, scaled = load_codec(codecs[0]), load_codec(codecs[0]).scaling.apply
     batch = generate(codec, 3, 16)
     for row, attack in zip(rows[::3], attacks, strict=False):
         latent = codec.encode(attack.distort(batch.image))
@@ -69,10 +69,19 @@ def test_the_command_writes_everything(tmp_path, saved, capsys, monkeypatch):
         expected = psnr_db(decoded, attack.distort(batch.image)).mean()
         assert float(row["psnr_distorted_db"]) == pytest.approx(float(expected), abs=1e-3)
     assert rows[0]["psnr_distorted_db"] == rows[0]["psnr_clean_db"]
-    assert json.loads((out / "environment.json").read_text())["options"]["codecs"] == names
+    assert json.loads((out / "environment.json").read_text())["options"]["codecs"] == codecs
     with Image.open(out / "robustness.png") as image:
         assert min(image.size) > 500
     assert main(["robustness", f"--out={out}", *options]) == 2
+
+
+def test_noise_differs_from_chunk_to_chunk():
+    chunks = [Batch(torch.zeros(count, 3, 8, 8), tuple("abc"[:count]), torch.zeros(count, 4, 1, 1)) for count in (2, 1)]
+    found = distort(Attack("noise", partial(noise, std=0.1)), chunks)
+    assert [(len(chunk.image), chunk.names) for chunk in found] == [(2, ("a", "b")), (1, ("a",))]
+    together = torch.cat([chunk.image for chunk in found])
+    torch.testing.assert_close(together, noise(torch.zeros(3, 3, 8, 8), 0.1))
+    assert (together[0] != together[2]).any()
 
 
 def test_bad_options_are_named(tmp_path, capsys):
@@ -85,7 +94,7 @@ def test_bad_options_are_named(tmp_path, capsys):
 def test_distortions_have_names_of_their_own_and_the_methods_exist():
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) == 10
     assert all(name in BY_NAME for name, _ in RUNS)
-    assert sum(marks[-1] for _, marks in RUNS) == 250  # what the command's help says
+    assert sum(marks[-1] for name, marks in RUNS if name != GRADIENT) == 150  # as the help says
 
 
 def test_series_are_methods_and_numbers_of_iterations():

@@ -54,3 +54,11 @@ def test_terminal_shows_the_same_cells(capsys):
     words = capsys.readouterr().out
     for row in _cells(table.markdown())[1][2:]:
         assert all(cell.strip("*") in words for cell in row)
+
+
+def test_several_columns_can_tell_the_groups_and_what_is_missing_has_a_word():
+    columns = (*COLUMNS[:2], Column("seconds", "s", "how long", "g", "lowest", missing="never"))
+    rows = [{"k": k, "name": name, "seconds": s} for k, name, s in ((1, "a", 2), (1, "a", None), (1, "b", 3), (1, "b", 4))]
+    table = Table(columns, rows, leading=2)
+    assert [len(group) for group in table.groups] == [2, 2]
+    assert [cells[2] for cells in _cells(table.markdown())[1][2:]] == ["**2**", "never", "**3**", "4"]

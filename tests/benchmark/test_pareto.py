@@ -1,7 +1,8 @@
 import numpy as np
 from PIL import Image, ImageColor
 
-from decinv.benchmark.figure import COLOURS, Line, draw_pareto
+from decinv.benchmark.figure import COLOURS
+from decinv.benchmark.pareto import Line, Panel, draw_pareto
 
 
 def _count(path, colour):
@@ -15,7 +16,7 @@ def test_every_line_is_drawn_in_its_colour(tmp_path):
         Line("ours", [1, 10, 100], [-12, -22, -30], ["1", "2", "3"], emphasised=True),
     ]
     path = tmp_path / "pareto.png"
-    draw_pareto(lines, "seconds", "dB", "title", "caption", path)
+    draw_pareto([[Panel(lines, "seconds", "dB")]], "title", "caption", path)
     drawn = [_count(path, colour) for colour in COLOURS[:3]]
     assert all(count > 500 for count in drawn)
     assert drawn[0] < drawn[1]  # dashed
@@ -25,7 +26,9 @@ def test_every_line_is_drawn_in_its_colour(tmp_path):
 
 def test_the_legend_is_not_cut_off(tmp_path):
     path = tmp_path / "pareto.png"
-    draw_pareto([Line("a rather long name of a method", [1, 2], [-1, -2])] * 9, "seconds", "dB", "title", "caption", path)
+    draw_pareto(
+        [[Panel([Line("a rather long name of a method", [1, 2], [-1, -2])] * 9, "seconds", "dB")]], "title", "caption", path
+    )
     pixels = np.asarray(Image.open(path).convert("L"))
     border = np.concatenate([pixels[:, :4].ravel(), pixels[:, -4:].ravel(), pixels[:4].ravel(), pixels[-4:].ravel()])
     assert (border == 255).all()
