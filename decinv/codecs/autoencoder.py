@@ -10,7 +10,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from decinv.codecs.base import Codec, Scaling
-from decinv.codecs.loading import load_autoencoder, reason
+from decinv.codecs.loading import load_autoencoder, reason, without_weights
 
 PROBE_SIZES = (64, 128, 256, 512)
 """Image sizes in pixels that are tried, in order, to learn an autoencoder's stride."""
@@ -21,6 +21,8 @@ class AutoencoderCodec(Codec):
 
     E is the mode of the posterior, or the latent itself where the encoder has no posterior; D is the decoder alone.
     ``scaling`` comes from the autoencoder's own ``scaling_factor`` and ``shift_factor``.
+
+    Within ``with torch.device("meta")`` it is made from its config alone, for shapes and memory: without weights, not compiled.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class AutoencoderCodec(Codec):
             _switch_on(self.model, "slicing")
         if tiling:
             _switch_on(self.model, "tiling")
-        if compile:
+        if compile and not without_weights():
             self._encode = torch.compile(self._encode, dynamic=True)  # type: ignore[method-assign]
             self._decode = torch.compile(self._decode, dynamic=True)  # type: ignore[method-assign]
 
@@ -114,7 +116,7 @@ class AutoencoderCodec(Codec):
                 problem = reason(error)
                 continue
             if latent.ndim == 4 and decoded.shape == image.shape and latent.shape[-1] and size % latent.shape[-1] == 0:
-                if not torch.equal(torch.nan_to_num(decoded), torch.nan_to_num(again)):
+                if not decoded.is_meta and not torch.equal(torch.nan_to_num(decoded), torch.nan_to_num(again)):
                     raise ValueError(f"Expected a deterministic decoder, but {kind} decodes one latent to different images.")
                 return size // latent.shape[-1], latent.shape[1]
             problem = f"it gives {tuple(decoded.shape)} for an image with shape {tuple(image.shape)}"

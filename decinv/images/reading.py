@@ -3,7 +3,7 @@
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from decinv.images.deep import is_deep, open_low_bytes
@@ -55,6 +55,30 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
         raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
 
 
+def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read from the header alone which height and width ``read_image`` would give.
+
+    Args:
+        path: The file.
+        max_pixels: Largest number of pixels that would be decoded, at least 1.
+
+    Returns:
+        Height and width in pixels, with the EXIF orientation applied.
+
+    Raises:
+        UnreadableImageError: If there is no such file, or it is no image, or it is too large; what is wrong behind the header
+            is not found.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # as in ``read_image``
+            _check_pixels(image, max_pixels)
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception as error:  # as in ``read_image``
+        raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
+
+
 def from_pil(image: Image.Image) -> Tensor:
     """Convert a Pillow image by the rules of ``read_image``.
 
@@ -77,14 +101,18 @@ def from_pil(image: Image.Image) -> Tensor:
 
 def _read(file: Path, max_pixels: int) -> Tensor:
     with Image.open(file) as image:
-        if image.width * image.height > max_pixels:
-            raise Image.DecompressionBombError(
-                f"it has {image.width} x {image.height} pixels, more than the {max_pixels} that are allowed; raise `max_pixels`"
-            )
+        _check_pixels(image, max_pixels)
         if not is_deep(image):
             return to_tensor(ImageOps.exif_transpose(image))
         with open_low_bytes(file) as low_bytes:
             return to_tensor(ImageOps.exif_transpose(image), ImageOps.exif_transpose(low_bytes))
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise Image.DecompressionBombError(
+            f"it has {image.width} x {image.height} pixels, more than the {max_pixels} that are allowed; raise `max_pixels`"
+        )
 
 
 def _reason(error: Exception) -> str:
