@@ -97,7 +97,8 @@ def plan(
 
     @cache
     def try_out(rows: int, point: int, image: int) -> _SolverNeed:
-        return _try_out(inversion, rows, point, image)
+        ends = [_try_out(inversion, rows, point, image, leaving) for leaving in range(min(rows, 2))]
+        return _SolverNeed(max(end.evaluating for end in ends), max(end.peak for end in ends))
 
     @cache
     def peak(rows: int) -> int:
@@ -185,8 +186,8 @@ def _solver_need(try_out: Callable[[int, int, int], _SolverNeed], need: _Problem
     return _SolverNeed(*(round(scale * (new + further * (new - old))) for new, old in zip(last, before, strict=True)))
 
 
-def _try_out(inversion: Inversion, rows: int, point: int, image: int) -> _SolverNeed:
-    """Meter solver and rule until they need no more; then one sample leaves, and at last the iterations are spent."""
+def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: int) -> _SolverNeed:
+    """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
     stopping = replace(inversion.solver.stopping, rtol=0.0, patience=None)
     with torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
         parameter = nn.Parameter(torch.empty(0))
@@ -194,16 +195,13 @@ def _try_out(inversion: Inversion, rows: int, point: int, image: int) -> _Solver
         problem = _Blank(rows, point, image, meter)
         solver.start(problem)
         peak, since = meter.bytes, 0
-        while solver.iteration < stopping.max_iters - 2 and since < STEADY:
+        while solver.iteration < stopping.max_iters - 1 and since < STEADY:
             solver.step()
             peak, since = meter.bytes, since + 1 if meter.bytes == peak else 0
-        if rows > 1 and 0 < solver.iteration < stopping.max_iters - 1:
-            problem.leaving = 1
-            solver.step()
-            problem.leaving = 0
-        solver.stopping = replace(stopping, max_iters=solver.iteration + 1)
-        if not solver.done:
-            solver.step()
+        problem.leaving = leaving
+        if not leaving:
+            solver.stopping = replace(stopping, max_iters=solver.iteration + 1)
+        solver.step()
     return _SolverNeed(problem.kept, meter.bytes)
 
 

@@ -31,8 +31,8 @@ def gradient(codec):
 
 
 @cache
-def bundled(dtype="float32"):
-    return AutoencoderCodec(dtype=dtype)
+def bundled():
+    return AutoencoderCodec()
 
 
 @cache
@@ -53,24 +53,26 @@ def metered(inversion, image):
 
 
 @pytest.mark.parametrize(
-    ("make", "dtype", "rows", "size"),
-    [
-        (default, "float32", 1, 64),
-        (default, "float32", 4, 64),
-        (default, "bfloat16", 1, 128),
-        (paper_adam, "float32", 1, 128),
-        (paper_adam, "bfloat16", 4, 64),
-        (gradient, "float32", 4, 64),
-        (gradient, "bfloat16", 1, 64),
-        (EncoderInversion, "float32", 2, 64),
-    ],
+    ("make", "rows", "size"),
+    [(default, 1, 64), (default, 4, 64), (default, 1, 128), (paper_adam, 4, 64), (gradient, 4, 64), (EncoderInversion, 2, 64)],
 )
-def test_the_bundled_codec_needs_what_was_planned(images, make, dtype, rows, size):
-    planned = plan(make(empty(dtype=dtype)), size, size, rows)
-    measured = metered(make(bundled(dtype)), images(rows, size, size))
-    assert planned.peak == pytest.approx(measured, rel=0.02)
-    assert planned.weights == sum(weight.nbytes for weight in bundled(dtype).parameters())
+def test_the_bundled_codec_needs_what_was_planned(images, make, rows, size):
+    planned = plan(make(empty()), size, size, rows)
+    assert planned.peak == pytest.approx(metered(make(bundled()), images(rows, size, size)), rel=0.02)
+    assert planned.weights == sum(weight.nbytes for weight in bundled().parameters())
     assert planned.total == planned.weights + rows * 3 * size * size * 4 + planned.peak
+
+
+@pytest.mark.parametrize(("make", "rows", "size"), [(default, 4, 64), (paper_adam, 1, 128), (gradient, 1, 64)])
+def test_a_codec_in_16_bits_needs_what_was_planned(saved, images, make, rows, size):
+    """A small one, since few processors are fast at this."""
+    path = str(saved("kl"))
+    planned = plan(make(empty(path=path, dtype="bfloat16")), size, size, rows)
+    assert planned.peak == pytest.approx(
+        metered(make(AutoencoderCodec(path, dtype="bfloat16")), images(rows, size, size)), rel=0.05
+    )
+    assert planned.peak < 0.9 * plan(make(empty(path=path)), size, size, rows).peak
+    assert planned.weights == empty(path=path).model.num_parameters() * 2
 
 
 def test_a_long_history_of_many_samples_is_planned(images):
@@ -81,13 +83,14 @@ def test_a_long_history_of_many_samples_is_planned(images):
     assert metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64)) <= 1.02 * planned
 
 
-@pytest.mark.parametrize("make", [default, gradient])
-def test_mixed_precision_is_planned(images, make):
+@pytest.mark.parametrize("make", [paper_adam, gradient])
+def test_mixed_precision_is_planned(saved, images, make):
+    path = str(saved("kl"))
     with torch.autocast("cpu", torch.bfloat16):
-        measured = metered(make(bundled()), images(2, 64, 64))
-    planned = plan(make(empty()), 64, 64, 2, "bf16-mixed").peak
-    assert planned == pytest.approx(measured, rel=0.02)
-    assert planned < 0.8 * plan(make(empty()), 64, 64, 2).peak
+        measured = metered(make(AutoencoderCodec(path)), images(2, 64, 64))
+    planned = plan(make(empty(path=path)), 64, 64, 2, "bf16-mixed").peak
+    assert planned == pytest.approx(measured, rel=0.05)
+    assert planned < 0.9 * plan(make(empty(path=path)), 64, 64, 2).peak
 
 
 def test_slicing_is_planned(images):

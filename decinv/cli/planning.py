@@ -18,6 +18,10 @@ MOST_LOOKS = 2000
 """Inputs whose size is looked up at most; of longer lists, every n-th one."""
 
 
+SHORT = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""What the trainer takes these precisions for."""
+
+
 def show_plan(
     model: LightningModule, data: LightningDataModule | None, precision: str | int, budget_gib: float | None = None
 ) -> None:
@@ -45,7 +49,7 @@ def show_plan(
     budget = _free() if budget_gib is None else round(budget_gib * GIB)
     largest = max(sizes, key=lambda size: size[0] * size[1])
     common = sizes.most_common(1)[0][0]
-    precision = {32: "32-true", "32": "32-true"}.get(precision, str(precision))
+    precision = SHORT.get(str(precision), str(precision))
     plans = [plan(model, *size, data.batch_size, precision, budget) for size in dict.fromkeys((largest, common))]
     console = get_console()
     console.print(_table(plans, sizes, budget))

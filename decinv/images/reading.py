@@ -43,11 +43,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     """
     try:
         file = Path(path)
-        size = file.stat().st_size
-        if not file.is_file():
-            raise ValueError("it is a directory" if file.is_dir() else "it is no regular file")
-        if not size:
-            raise ValueError("it is empty")
+        _check_file(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and of sizes, which are checked here
             return _read(file, max_pixels)
@@ -70,11 +66,13 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             is not found.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        _check_file(Path(path))
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in ``read_image``
-            _check_pixels(image, max_pixels)
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
+            with Image.open(path) as image:
+                _check_pixels(image, max_pixels)
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+                return (image.width, image.height) if turned else (image.height, image.width)
     except Exception as error:  # as in ``read_image``
         raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
 
@@ -106,6 +104,14 @@ def _read(file: Path, max_pixels: int) -> Tensor:
             return to_tensor(ImageOps.exif_transpose(image))
         with open_low_bytes(file) as low_bytes:
             return to_tensor(ImageOps.exif_transpose(image), ImageOps.exif_transpose(low_bytes))
+
+
+def _check_file(file: Path) -> None:
+    size = file.stat().st_size
+    if not file.is_file():
+        raise ValueError("it is a directory" if file.is_dir() else "it is no regular file")
+    if not size:
+        raise ValueError("it is empty")
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
