@@ -86,6 +86,13 @@ class PeakMemory:
         """The same in MiB."""
         return self.bytes / MIB
 
+    @property
+    def live(self) -> int:
+        """Bytes that are alive now of those that the peak counts."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_allocated(self.device) - self._baseline
+        return self._storages.live
+
     def __enter__(self) -> Self:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)

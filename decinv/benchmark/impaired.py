@@ -31,6 +31,7 @@ class ImpairedCodec(Codec):
         self.inner = inner
         self.change = change
         self.stride, self.latent_channels, self.scaling = inner.stride, inner.latent_channels, inner.scaling
+        self.clamps = inner.clamps
         self.freeze()
 
     def _encode(self, image: Tensor) -> Tensor:

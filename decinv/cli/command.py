@@ -4,14 +4,16 @@ import os
 import signal
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import torch
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from decinv.cli.outcome import Outcomes, advice
+from decinv.cli.planning import show_plan
 from decinv.cli.processes import cluster_environment, follows
 from decinv.cli.yaml_files import check_files
 from decinv.data.indexed import IndexedData
@@ -29,7 +31,7 @@ class DecinvCLI(LightningCLI):
     """A LightningCLI with a run directory, and with only the subcommand that makes sense here."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--out`` and ``--fresh``."""
+        """Add ``--out``, ``--fresh``, ``--plan`` and ``--plan_budget``."""
         parser.add_argument(
             "--out",
             type=str | None,
@@ -39,6 +41,20 @@ class DecinvCLI(LightningCLI):
         )
         parser.add_argument(
             "--fresh", type=bool, default=False, help="Whether to delete the run that --out holds, rather than to continue it."
+        )
+        parser.add_argument(
+            "--plan",
+            type=bool,
+            default=False,
+            help="Whether to predict the memory that the run would need, and to run and write nothing. The codec's weights are "
+            "not read, and no GPU is needed.",
+        )
+        parser.add_argument(
+            "--plan_budget",
+            type=float | None,
+            default=None,
+            help="Memory in GiB for which --plan finds the largest batch; by default what is free on this machine's CUDA "
+            "device, if it has one.",
         )
 
     @staticmethod
@@ -58,6 +74,8 @@ class DecinvCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Let the run directory hold everything that the run writes."""
         config: Any = self.config[self.subcommand]
+        if config.plan:
+            return
         config.out = os.environ.get(RUN_DIRECTORY) or config.out  # what the first of several local processes chose
         environment = cluster_environment()
         if config.out is None:
@@ -111,17 +129,29 @@ class DecinvCLI(LightningCLI):
             raise OSError(f"Expected --out to name a directory that can be written, but got: {error}; change it.") from error
 
     def instantiate_classes(self) -> None:
-        """Make every object of the configuration.
+        """Make every object of the configuration; for a plan only model and data, whose memory is shown.
 
         Raises:
             ValueError: If one of them, ours or not, refuses its options.
+            SystemExit: After a plan.
         """
         try:
+            if self.config[self.subcommand].plan:
+                self._plan()
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             if own_sentence(error) is not None:
                 raise
             raise ValueError(f"Expected usable options, but: {innermost(error)}") from error
+
+    def _plan(self) -> NoReturn:
+        """Show the plan and leave, without a trainer, which may be one for another machine."""
+        config: Any = self.config[self.subcommand]
+        config.trainer.callbacks, config.trainer.logger = None, False
+        with torch.device("meta"):
+            made = self.parser.instantiate_classes(self.config)
+        show_plan(self._get(made, "model"), self._get(made, "data"), config.trainer.precision or "32-true", config.plan_budget)
+        raise SystemExit(0)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer.

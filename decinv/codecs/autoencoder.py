@@ -15,7 +15,7 @@ from decinv.codecs.base import Codec, Scaling
 from decinv.codecs.blocks import compile_blocks
 from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.graphs import CudaGraphs
-from decinv.codecs.loading import load_autoencoder, reason
+from decinv.codecs.loading import load_autoencoder, reason, without_weights
 
 PROBE_SIZES = (64, 128, 256, 512)
 """Image sizes in pixels that are tried, in order, to learn an autoencoder's stride."""
@@ -26,6 +26,8 @@ class AutoencoderCodec(Codec):
 
     E is the mode of the posterior, or the latent itself where the encoder has no posterior; D is the decoder alone.
     ``scaling`` comes from the autoencoder's own ``scaling_factor`` and ``shift_factor``.
+
+    Within ``with torch.device("meta")`` it is made from its config alone, for shapes and memory: without weights, not compiled.
     """
 
     def __init__(
@@ -90,9 +92,9 @@ class AutoencoderCodec(Codec):
             self.model.to(memory_format=torch.channels_last)
         if tiling:
             _enable_tiling(self.model)
-        if compile:
+        if compile and not without_weights():
             compile_blocks(self.model)
-        if cuda_graphs:
+        if cuda_graphs and not without_weights():
             self._run_by(self._graphs.run)
         if memory_mib is not None:
             self._run_by(MemoryBudget(memory_mib).run)
@@ -141,7 +143,7 @@ class AutoencoderCodec(Codec):
                 problem = reason(error)
                 continue
             if latent.ndim == 4 and decoded.shape == image.shape and latent.shape[-1] and size % latent.shape[-1] == 0:
-                if not torch.equal(torch.nan_to_num(decoded), torch.nan_to_num(again)):
+                if not decoded.is_meta and not torch.equal(torch.nan_to_num(decoded), torch.nan_to_num(again)):
                     raise ValueError(f"Expected a deterministic decoder, but {kind} decodes one latent to different images.")
                 return size // latent.shape[-1], latent.shape[1]
             problem = f"it gives {tuple(decoded.shape)} for an image with shape {tuple(image.shape)}"

@@ -25,7 +25,7 @@ PICKLES = ("diffusion_pytorch_model*.bin", "diffusion_pytorch_model.bin.index.js
 
 
 def load_autoencoder(path: str, subfolder: str | None, dtype: torch.dtype, allow_pickle: bool) -> diffusers.ModelMixin:
-    """Load an autoencoder with all its weights.
+    """Load an autoencoder with all its weights; within ``with torch.device("meta")`` from its config alone, without weights.
 
     Args:
         path: ``bundled``, a directory saved by diffusers (an autoencoder or a pipeline), or a hub id.
@@ -34,7 +34,7 @@ def load_autoencoder(path: str, subfolder: str | None, dtype: torch.dtype, allow
         allow_pickle: Whether to read weights from pickles where there are no safetensors.
 
     Returns:
-        The autoencoder, on the CPU.
+        The autoencoder, on the CPU, or on the meta device where that is the default device.
 
     Raises:
         FileNotFoundError: If there is no autoencoder at ``path``, or it has no weights.
@@ -49,6 +49,11 @@ def load_autoencoder(path: str, subfolder: str | None, dtype: torch.dtype, allow
             f"Expected `path` to be 'bundled', a directory or a hub id like 'owner/name', but got {path!r}."
         )
     return _load(_download(path, folders, allow_pickle), dtype, allow_pickle)
+
+
+def without_weights() -> bool:
+    """Whether autoencoders are made without weights, on the meta device, since that is the default device."""
+    return torch.get_default_device().type == "meta"
 
 
 def reason(error: Exception) -> str:
@@ -70,7 +75,10 @@ def _download(path: str, folders: tuple[str, ...], allow_pickle: bool) -> Path:
     weights = (CONFIG, *WEIGHTS, *(PICKLES if allow_pickle else ()))
     try:
         configs = [str(PurePosixPath(folder, CONFIG)) for folder in folders]
-        folder = _find(Path(snapshot_download(path, allow_patterns=configs)), folders)
+        root = Path(snapshot_download(path, allow_patterns=configs))
+        folder = _find(root, folders)
+        if without_weights():
+            return root / folder
         wanted = [str(PurePosixPath(folder, name)) for name in weights]
         return Path(snapshot_download(path, allow_patterns=wanted)) / folder
     except (OSError, ValueError) as error:
@@ -81,6 +89,8 @@ def _download(path: str, folders: tuple[str, ...], allow_pickle: bool) -> Path:
 
 def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.ModelMixin:
     kind = _class(directory / CONFIG)
+    if without_weights():
+        return _skeleton(kind, directory, dtype)
     safe = sorted(directory.glob("*.safetensors"))
     if not safe and not allow_pickle:
         raise FileNotFoundError(
@@ -105,6 +115,15 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
         raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
     _check(model, info, directory, dtype)
     return model
+
+
+def _skeleton(kind: Any, directory: Path, dtype: torch.dtype) -> diffusers.ModelMixin:
+    """Make the autoencoder that a config describes, with the shapes of its weights only."""
+    try:
+        with _quiet():
+            return kind.from_config(kind.load_config(str(directory), local_files_only=True)).to(dtype)
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"Expected a config of {kind.__name__} in {directory}, but got: {reason(error)}.") from error
 
 
 def _class(config: Path) -> Any:

@@ -10,7 +10,7 @@ from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample, gather
 from decinv.data.indexed import IndexedData
-from decinv.data.latents import list_latents, load_latent
+from decinv.data.latents import latent_size, list_latents, load_latent
 from decinv.data.procedural import procedural_image
 from decinv.images.eight_bit import round_to_8_bits
 from decinv.runs import Input
@@ -149,6 +149,12 @@ class GeneratedData(IndexedData):
         if self.latents is not None:
             return list_latents(self.latents)
         return tuple(Input(index, _name(index)) for index in range(self.count))
+
+    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+        """Give the configured size, or that of the file's latent; it is unknown where the file cannot be read."""
+        if not item.path:
+            return self.size, self.size
+        return None if (cells := latent_size(item)) is None else (cells[0] * stride, cells[1] * stride)
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Draw or read a latent, and decode it."""

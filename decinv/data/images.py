@@ -8,7 +8,7 @@ from decinv.data.buckets import Sample
 from decinv.data.indexed import IndexedData
 from decinv.data.listing import list_images
 from decinv.images.padding import crop_to_multiple, pad_to_multiple
-from decinv.images.reading import MAX_PIXELS, UnreadableImageError, read_image
+from decinv.images.reading import MAX_PIXELS, UnreadableImageError, read_image, read_size
 from decinv.runs import Input
 
 
@@ -64,6 +64,16 @@ class ImageData(IndexedData):
             ValueError: If names are not unique, or a manifest cannot be read.
         """
         return list_images(self.root)[: self.limit]
+
+    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+        """Read the size from the file's header; it is unknown where there is none, or the image is too small to crop."""
+        try:
+            height, width = read_size(item.path, self.max_pixels)
+        except UnreadableImageError:
+            return None
+        if not self.crop:
+            return height + -height % stride, width + -width % stride
+        return (height - height % stride, width - width % stride) if min(height, width) >= stride else None
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Read an image, and pad or crop it."""

@@ -56,6 +56,13 @@ class IndexedData(ChunkData):
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Load one input."""
 
+    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+        """Give height and width of the image that ``load`` would give, for a codec's stride, without loading it.
+
+        Where it is ``None``, as here, it is not known.
+        """
+        return None
+
     def setup(self, stage: str) -> None:
         """List the inputs, so that a wrong source ends a run before it begins, and look up which are done."""
         if self.run is None:

@@ -75,6 +75,16 @@ def load_latent(item: Input, channels: int) -> Tensor:
     return latent.float()
 
 
+def latent_size(item: Input) -> tuple[int, int] | None:
+    """Give height and width in cells of a listed latent from its file's header alone; ``None`` where that has none."""
+    try:
+        with safe_open(item.path, "pt") as file:
+            height, width = file.get_slice(item.part if isinstance(item.part, str) else KEY).get_shape()[-2:]
+    except Exception:  # as in ``load_latent``, which says what is wrong
+        return None
+    return height, width
+
+
 def _parts(path: Path, stem: Path) -> Iterator[tuple[str, int | str | None]]:
     """Give the names of a file's latents, each with the row or the key that holds it."""
     name = stem.as_posix()

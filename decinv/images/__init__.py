@@ -1,6 +1,6 @@
 """Images as tensors: read from files, and fitted to a codec's stride."""
 
 from decinv.images.padding import crop_to_multiple, pad_to_multiple
-from decinv.images.reading import UnreadableImageError, from_pil, read_image
+from decinv.images.reading import UnreadableImageError, from_pil, read_image, read_size
 
-__all__ = ["UnreadableImageError", "crop_to_multiple", "from_pil", "pad_to_multiple", "read_image"]
+__all__ = ["UnreadableImageError", "crop_to_multiple", "from_pil", "pad_to_multiple", "read_image", "read_size"]

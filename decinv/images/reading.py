@@ -3,7 +3,7 @@
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from decinv.images.deep import is_deep, open_low_bytes
@@ -43,15 +43,37 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     """
     try:
         file = Path(path)
-        size = file.stat().st_size
-        if not file.is_file():
-            raise ValueError("it is a directory" if file.is_dir() else "it is no regular file")
-        if not size:
-            raise ValueError("it is empty")
+        _check_file(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and of sizes, which are checked here
             return _read(file, max_pixels)
     except Exception as error:  # decoders raise errors of any class when they meet broken files
+        raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
+
+
+def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read from the header alone which height and width ``read_image`` would give.
+
+    Args:
+        path: The file.
+        max_pixels: Largest number of pixels that would be decoded, at least 1.
+
+    Returns:
+        Height and width in pixels, with the EXIF orientation applied.
+
+    Raises:
+        UnreadableImageError: If there is no such file, or it is no image, or it is too large; what is wrong behind the header
+            is not found.
+    """
+    try:
+        _check_file(Path(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in ``read_image``
+            with Image.open(path) as image:
+                _check_pixels(image, max_pixels)
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+                return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception as error:  # as in ``read_image``
         raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
 
 
@@ -77,14 +99,26 @@ def from_pil(image: Image.Image) -> Tensor:
 
 def _read(file: Path, max_pixels: int) -> Tensor:
     with Image.open(file) as image:
-        if image.width * image.height > max_pixels:
-            raise Image.DecompressionBombError(
-                f"it has {image.width} x {image.height} pixels, more than the {max_pixels} that are allowed; raise `max_pixels`"
-            )
+        _check_pixels(image, max_pixels)
         if not is_deep(image):
             return to_tensor(ImageOps.exif_transpose(image))
         with open_low_bytes(file) as low_bytes:
             return to_tensor(ImageOps.exif_transpose(image), ImageOps.exif_transpose(low_bytes))
+
+
+def _check_file(file: Path) -> None:
+    size = file.stat().st_size
+    if not file.is_file():
+        raise ValueError("it is a directory" if file.is_dir() else "it is no regular file")
+    if not size:
+        raise ValueError("it is empty")
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise Image.DecompressionBombError(
+            f"it has {image.width} x {image.height} pixels, more than the {max_pixels} that are allowed; raise `max_pixels`"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,8 @@ FREE = (
     "data.init_args.workers",
     "fresh",
     "out",
+    "plan",
+    "plan_budget",
     "trainer.devices",
     "trainer.logger",
     "trainer.default_root_dir",

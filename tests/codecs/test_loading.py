@@ -157,3 +157,27 @@ def test_a_hub_id_in_the_cache_is_read_offline(saved: Callable[[str], Path], off
 def test_a_directory_wins_over_a_hub_id(directory: Path, offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(directory.parents[1])
     assert load_codec(f"{directory.parent.name}/codec").stride == 8
+
+
+def test_on_the_meta_device_the_config_is_enough(directory: Path) -> None:
+    (directory / WEIGHTS).unlink()
+    with torch.device("meta"):
+        codec = AutoencoderCodec(str(directory), dtype="bfloat16", slicing=True, compile=True)
+    assert {(weight.device.type, weight.dtype) for weight in codec.parameters()} == {("meta", torch.bfloat16)}
+    assert (codec.stride, codec.latent_channels, codec.scaling.factor) == (8, 4, 0.18215)
+    assert codec.decode(codec.encode(torch.empty(2, 3, 32, 32, device="meta"))).shape == (2, 3, 32, 32)
+    edit_config(directory, norm_num_groups=3)
+    with torch.device("meta"), pytest.raises(ValueError, match=r"a config of AutoencoderKL in .*groups"):
+        load_codec(directory)
+
+
+def test_on_the_meta_device_a_cached_config_of_the_hub_is_enough(saved: Callable[[str], Path], offline: Path) -> None:
+    repository = offline / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "snapshots" / ("0" * 40) / "vae").mkdir(parents=True)
+    shutil.copy(saved("kl") / "config.json", repository / "snapshots" / ("0" * 40) / "vae")
+    with torch.device("meta"):
+        assert AutoencoderCodec("owner/name").stride == 8
+        with pytest.raises(FileNotFoundError, match=r"hub id 'owner/other', of which there is no directory here"):
+            AutoencoderCodec("owner/other")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from decinv.data.latents import list_latents, load_latent
+from decinv.data.latents import latent_size, list_latents, load_latent
 from decinv.runs import Input
 
 
@@ -65,6 +65,13 @@ def test_latents_that_do_not_fit(tmp_path):
     for item in (nan, integer):
         with pytest.raises(ValueError, match="finite floating-point"):
             load_latent(item, 4)
+
+
+def test_sizes_come_from_headers(tmp_path):
+    save(tmp_path / "a.safetensors", torch.zeros(2, 4, 3, 5))
+    save_file({"x": torch.zeros(4, 2, 7)}, tmp_path / "b.safetensors")
+    (tmp_path / "c.safetensors").write_bytes(b"broken")
+    assert [latent_size(item) for item in list_latents(tmp_path)] == [(3, 5), (3, 5), (2, 7), None]
 
 
 def test_one_name_twice(tmp_path):

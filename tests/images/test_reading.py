@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from decinv.images import UnreadableImageError, from_pil, read_image
+from decinv.images import UnreadableImageError, from_pil, read_image, read_size
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 GREY16 = np.random.default_rng(1).integers(0, 65536, (5, 7), dtype=np.uint16)
@@ -342,6 +342,23 @@ def test_the_largest_number_of_pixels_is_read(tmp_path):
     assert read_image(tmp_path / "a.png", max_pixels=1200).shape == (3, 30, 40)
     with pytest.raises(UnreadableImageError, match="1199"):
         read_image(tmp_path / "a.png", max_pixels=1199)
+
+
+def test_the_size_comes_from_the_header_alone(tmp_path):
+    for orientation in range(10):  # 0 and 9 are none
+        exif = Image.Exif()
+        exif[274] = orientation
+        file = tmp_path / f"{orientation}.jpg"
+        Image.new("RGB", (40, 30)).save(file, exif=exif)
+        assert read_size(file) == tuple(read_image(file).shape[1:]) == ((40, 30) if 5 <= orientation <= 8 else (30, 40))
+    file.write_bytes(file.read_bytes()[:-20])
+    assert read_size(file) == (30, 40)
+    with pytest.raises(UnreadableImageError, match="40 x 30 pixels"):
+        read_size(file, max_pixels=1199)
+    file.write_bytes(b"")
+    for path, why in ((file, "it is empty"), (tmp_path / "none.jpg", "no such file"), (tmp_path, "it is a directory")):
+        with pytest.raises(UnreadableImageError, match=why):
+            read_size(path)
 
 
 def test_nothing_leaks(tmp_path, monkeypatch):

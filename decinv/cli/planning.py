@@ -1,0 +1,98 @@
+"""The plan of a run's memory, as the terminal shows it."""
+
+from collections import Counter
+
+import torch
+from lightning import LightningDataModule, LightningModule
+from rich import box, get_console
+from rich.table import Table
+
+from decinv.data.indexed import IndexedData
+from decinv.memory import MIB
+from decinv.modules.base import Inversion
+from decinv.plan import Plan, plan
+
+GIB = 2**30
+
+MOST_LOOKS = 2000
+"""Inputs whose size is looked up at most; of longer lists, every n-th one."""
+
+
+SHORT = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""What the trainer takes these precisions for."""
+
+
+def show_plan(
+    model: LightningModule, data: LightningDataModule | None, precision: str | int, budget_gib: float | None = None
+) -> None:
+    """Predict and print the memory of the largest and of the most common images of a run.
+
+    Args:
+        model: The inversion, made on the meta device.
+        data: Its images.
+        precision: The trainer's precision.
+        budget_gib: Memory in GiB for which the largest batch is found, above 0; by default the free memory of the CUDA device.
+
+    Raises:
+        TypeError: If the model is no inversion, or the data is no list of inputs.
+        ValueError: If no size is known, or an argument is out of range.
+    """
+    if not isinstance(model, Inversion):
+        raise TypeError(f"Expected an inversion to plan, but got {type(model).__name__}; leave --plan away.")
+    if not isinstance(data, IndexedData):
+        raise TypeError(f"Expected data that lists its inputs, an `IndexedData`, but got {type(data).__name__}.")
+    if budget_gib is not None and not budget_gib > 0:
+        raise ValueError(f"Expected --plan_budget to be above 0 GiB, but got {budget_gib:g}.")
+    looked, sizes = _sizes(data, model.codec.stride)
+    if not sizes:
+        raise ValueError(f"Expected images to plan for, but none of {looked} inputs has a size that can be read.")
+    budget = _free() if budget_gib is None else round(budget_gib * GIB)
+    largest = max(sizes, key=lambda size: size[0] * size[1])
+    common = sizes.most_common(1)[0][0]
+    precision = SHORT.get(str(precision), str(precision))
+    plans = [plan(model, *size, data.batch_size, precision, budget) for size in dict.fromkeys((largest, common))]
+    console = get_console()
+    console.print(_table(plans, sizes, budget))
+    console.print(_legend(looked, len(data.inputs), budget, precision), soft_wrap=True, highlight=False)
+
+
+def _sizes(data: IndexedData, stride: int) -> tuple[int, Counter[tuple[int, int]]]:
+    """Look up the sizes of the inputs, or of some spread over the list; give how many were looked at, too."""
+    every = -(-len(data.inputs) // MOST_LOOKS) or 1
+    chosen = [item for place, item in enumerate(data.inputs) if place % every == 0]
+    found = (data.image_size(item, stride) for item in chosen)
+    return len(chosen), Counter(size for size in found if size is not None)
+
+
+def _free() -> int | None:
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+
+
+def _table(plans: list[Plan], sizes: Counter[tuple[int, int]], budget: int | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="Memory in MiB", title_justify="left")
+    batch = plans[0].batch_size
+    for title in ("images", "number", "weights", "peak of 1", f"peak of {batch}", f"all of {batch}"):
+        table.add_column(title, justify="right")
+    if budget is not None:
+        table.add_column(f"batch in {budget / GIB:.3g} GiB", justify="right")
+    for one in plans:
+        cells = [f"{amount / MIB:,.1f}" for amount in (one.weights, one.single, one.peak, one.total)]
+        size = (one.height, one.width)
+        last = [] if one.largest is None else [str(one.largest)]
+        table.add_row(f"{one.height} x {one.width}", f"{sizes[size]:,}", *cells, *last)
+    return table
+
+
+def _legend(looked: int, count: int, budget: int | None, precision: str) -> str:
+    """Say what the figures are, and what they are not."""
+    lines = [
+        "Peak is `peak_mib` of results.csv: activations of the codec, latents, solver state and history. All is with weights "
+        "and images. Not counted are workspaces of kernels, the CUDA context, what an allocator keeps, and what callbacks do."
+    ]
+    if looked < count:
+        lines.append(f"Sizes are those of {looked:,} of {count:,} inputs; the largest and the most common one are shown.")
+    if budget is None:
+        lines.append("For the largest batch give the memory in GiB, as in --plan_budget 24.")
+    if precision != "32-true":
+        lines.append("Mixed precision is planned by the CPU's rules; on CUDA normalisations stay in float32 and take more.")
+    return "\n".join(lines)

@@ -1,0 +1,259 @@
+"""A memory plan: what an inversion needs at its peak, known before it runs, without weights, computing or a GPU."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from decinv.codecs.base import Codec
+from decinv.memory import PeakMemory
+from decinv.modules.base import PRECISIONS, Inversion
+from decinv.problems.base import Evaluation, Problem
+from decinv.solver import Solver
+from decinv.updates.stock import as_rule
+
+MOST_VALUES = 2**16
+"""Values of the image with which solver and update rule are tried out; what they need grows in proportion."""
+
+MOST_ROWS = 3
+"""Samples with which solver and update rule are tried out at most; with each further one their need grows alike."""
+
+STEADY = 3
+"""Iterations without a new peak after which solver and update rule count as known."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Memory of an inversion of images of one size, in bytes.
+
+    Attributes:
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        batch_size: Images that are inverted together.
+        weights: The codec's weights.
+        single: Peak of one image alone, above weights and image, as ``PeakMemory`` counts it and ``results.csv`` reports it.
+        peak: The same of the whole batch.
+        total: Weights, images and peak of the whole batch.
+        largest: The largest batch whose total is within the budget, 0 if not even one image is; ``None`` without a budget.
+    """
+
+    height: int
+    width: int
+    batch_size: int
+    weights: int
+    single: int
+    peak: int
+    total: int
+    largest: int | None
+
+
+def plan(
+    inversion: Inversion,
+    height: int,
+    width: int,
+    batch_size: int = 8,
+    precision: str = "32-true",
+    budget: int | None = None,
+) -> Plan:
+    """Predict the memory of a chunk, from its first encode to its last step.
+
+    The inversion's own problem is evaluated on tensors without content, which tells the memory of the codec, and of its graph
+    where there is a gradient; its solver and update rule run for some iterations on a small problem without a codec, which
+    tells the memory of latents, books and history. Not counted is what a kernel uses for itself (such as a convolution's
+    workspace), what an allocator keeps, and what ``torch.compile`` saves. Mixed precision is that of the CPU; CUDA keeps
+    normalisations in float32 in addition.
+
+    Args:
+        inversion: The inversion, on any device; made within ``with torch.device("meta")`` its codec needs no weights.
+        height: Height of the images in pixels, a multiple of the codec's stride.
+        width: Width of the images in pixels, a multiple of the codec's stride.
+        batch_size: Images that are inverted together, at least 1.
+        precision: The trainer's precision, one of ``PRECISIONS``.
+        budget: Bytes that weights, images and peak may take, above 0; ``None`` for no question.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+    if budget is not None and not budget > 0:
+        raise ValueError(f"Expected `budget` to be above 0 bytes, but got {budget}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"Expected `precision` to be one of {', '.join(PRECISIONS)}, but got {precision!r}.")
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with fake:
+        codec = _without_content(inversion.codec)
+    weights = sum(tensor.nbytes for tensor in (*codec.parameters(), *codec.buffers()))
+    image = 3 * height * width * torch.float32.itemsize
+
+    @cache
+    def try_out(rows: int, point: int, image: int) -> _SolverNeed:
+        ends = [_try_out(inversion, rows, point, image, leaving) for leaving in range(min(rows, 2))]
+        return _SolverNeed(max(end.evaluating for end in ends), max(end.peak for end in ends))
+
+    @cache
+    def peak(rows: int) -> int:
+        with torch.device("cpu"), fake, _replaced_codec(inversion, codec):
+            need = _problem_need(inversion, rows, (height, width), precision)
+        return need.peak(_solver_need(try_out, need))
+
+    def total(rows: int) -> int:
+        return weights + rows * image + peak(rows)
+
+    largest = None if budget is None else _largest(total, max(batch_size, 2), budget)
+    return Plan(height, width, batch_size, weights, peak(1), peak(batch_size), total(batch_size), largest)
+
+
+def _largest(total: Callable[[int], int], rows: int, budget: int) -> int:
+    """Find the largest batch within the budget, from the totals of one image and of ``rows``; between them a line is above."""
+    if total(1) > budget:
+        return 0
+    for _ in range(2):
+        guess = 1 + (budget - total(1)) * (rows - 1) // (total(rows) - total(1))
+        if total(guess) <= budget:
+            break
+        rows = guess
+    return guess
+
+
+class _ProblemNeed(NamedTuple):
+    """What a problem needs on a chunk, in bytes.
+
+    Attributes:
+        rows: Samples of the chunk.
+        point: Values of one sample's point.
+        image: Values of one sample's image.
+        begin: Peak from the images to the first point.
+        held: What it keeps from then on.
+        evaluate: Peak of one evaluation, above what it keeps.
+    """
+
+    rows: int
+    point: int
+    image: int
+    begin: int
+    held: int
+    evaluate: int
+
+    def peak(self, solver: "_SolverNeed") -> int:
+        """Give the peak of the whole chunk."""
+        return max(self.begin, self.held + solver.evaluating + self.evaluate, self.held + solver.peak)
+
+
+class _SolverNeed(NamedTuple):
+    """What solver and update rule need, in bytes.
+
+    Attributes:
+        evaluating: What they keep, at most, while the problem is evaluated.
+        peak: Their peak outside of evaluations.
+    """
+
+    evaluating: int
+    peak: int
+
+
+def _problem_need(inversion: Inversion, rows: int, size: tuple[int, int], precision: str) -> _ProblemNeed:
+    """Evaluate the inversion's problem once, on tensors without content."""
+    image = torch.empty(rows, 3, *size)
+    with _autocast(precision):
+        with PeakMemory("cpu") as begin:
+            problem = inversion.problem(image)
+            first = problem.start()
+            point = torch.empty_like(first)
+            del first
+            held = begin.live - point.nbytes
+        with torch.no_grad(), PeakMemory("cpu") as evaluate:
+            problem.evaluate(point)
+    return _ProblemNeed(rows, point[0].numel(), image[0].numel(), begin.bytes, held, evaluate.bytes)
+
+
+def _solver_need(try_out: Callable[[int, int, int], _SolverNeed], need: _ProblemNeed) -> _SolverNeed:
+    """Try solver and rule out on a few small samples, and scale what they need to the number and size of the chunk's."""
+    scale = max(1.0, need.image / MOST_VALUES)
+    point, image = round(need.point / scale), round(need.image / scale)
+    needs = [try_out(rows, point, image) for rows in range(1, min(need.rows, MOST_ROWS) + 1)]
+    further = need.rows - len(needs)
+    last, before = needs[-1], needs[-2] if further else needs[-1]
+    return _SolverNeed(*(round(scale * (new + further * (new - old))) for new, old in zip(last, before, strict=True)))
+
+
+def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: int) -> _SolverNeed:
+    """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
+    stopping = replace(inversion.solver.stopping, rtol=0.0, patience=None)
+    with torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
+        parameter = nn.Parameter(torch.empty(0))
+        solver = Solver(parameter, as_rule(inversion.update([parameter])), stopping)
+        problem = _Blank(rows, point, image, meter)
+        solver.start(problem)
+        peak, since = meter.bytes, 0
+        while solver.iteration < stopping.max_iters - 1 and since < STEADY:
+            solver.step()
+            peak, since = meter.bytes, since + 1 if meter.bytes == peak else 0
+        problem.leaving = leaving
+        if not leaving:
+            solver.stopping = replace(stopping, max_iters=solver.iteration + 1)
+        solver.step()
+    return _SolverNeed(problem.kept, meter.bytes)
+
+
+class _Blank(Problem):
+    """A problem of given sizes without content, which looks at what is alive whenever it is evaluated.
+
+    Attributes:
+        kept: The most that was alive then, in bytes.
+        leaving: Samples that its next evaluation declares solved.
+    """
+
+    def __init__(self, rows: int, point: int, image: int, meter: PeakMemory) -> None:
+        self.rows, self.values, self.image, self.meter = rows, point, image, meter
+        self.kept = self.leaving = 0
+
+    def start(self) -> Tensor:
+        return torch.zeros(self.rows, self.values, 1, 1)
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        self.kept = max(self.kept, self.meter.live)
+        merit = torch.ones(len(point))
+        merit[: self.leaving] = 0
+        return Evaluation(torch.rand_like(point), merit, torch.rand(len(point), self.image, 1, 1))
+
+    def select(self, keep: Tensor) -> None:
+        """Have nothing to select."""
+
+    def latent(self, point: Tensor) -> Tensor:
+        return point
+
+
+def _without_content(codec: Codec) -> Codec:
+    """Copy a codec, but for what its tensors hold; within a fake mode, that takes no memory."""
+    copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="cpu") for buffer in codec.buffers()}
+    for weight in codec.parameters():
+        copies[id(weight)] = nn.Parameter(torch.empty_like(weight, device="cpu"), requires_grad=False)
+    return copy.deepcopy(codec, copies)
+
+
+@contextmanager
+def _replaced_codec(inversion: Inversion, codec: Codec) -> Iterator[None]:
+    """Let the inversion state its problems with another codec for a while."""
+    own = inversion.codec
+    inversion.codec = codec
+    try:
+        yield
+    finally:
+        inversion.codec = own
+
+
+def _autocast(precision: str) -> AbstractContextManager[object]:
+    """Compute as the trainer's precision says."""
+    if precision == "32-true":
+        return nullcontext()
+    return torch.autocast("cpu", torch.bfloat16 if precision == "bf16-mixed" else torch.float16)

@@ -1,0 +1,90 @@
+"""``--plan`` shows what a run would need, and leaves no trace."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from decinv.cli import main
+from decinv.cli.planning import MOST_LOOKS, show_plan
+from decinv.codecs import LinearCodec
+from decinv.data import GeneratedData
+from decinv.modules import DecoderInversion
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+JOB = ["fit", "-c", str(CONFIGS / "decoder_inversion.yaml"), "--model.codec=LinearCodec", "--model.codec.stride=8"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number, size in enumerate([(64, 64), (64, 61), (65, 80), (16, 16)]):
+        Image.new("RGB", size).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    return tmp_path / "photos"
+
+
+def planned(*options):
+    """Plan; give the exit status."""
+    with pytest.raises(SystemExit) as end:
+        main([*options, "--plan=true"])
+    return end.value.code
+
+
+def test_a_plan_of_a_run_on_another_machine_writes_nothing(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    there = ["--trainer.accelerator=gpu", "--trainer.devices=8", "--plan_budget=0.5", f"--data.root={folder}", "--out=run"]
+    assert planned(*JOB, *there) == 0
+    shown = capsys.readouterr().out
+    rows = re.findall(r"^ *(\d+) x (\d+) +(\d+) +([\d.,]+) +([\d.,]+) +([\d.,]+) +([\d.,]+) +(\d+) *$", shown, re.MULTILINE)
+    assert [row[:3] for row in rows] == [("80", "72", "1"), ("64", "64", "2")]  # as padded; the largest, the most common
+    assert float(rows[0][4]) < float(rows[0][5]) < float(rows[0][6]) < 512 < float(rows[0][6]) / 8 * (int(rows[0][7]) + 9)
+    assert "Not counted" in shown
+    assert "--plan_budget" not in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_plan_leaves_a_run_that_is_there_alone(folder, tmp_path):
+    run = tmp_path / "run"
+    assert main([*JOB, "--trainer.accelerator=cpu", "--data.limit=1", f"--data.root={folder}", f"--out={run}"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert planned(*JOB, f"--data.root={folder}", f"--out={run}", "--fresh=true", "--trainer.precision=bf16-mixed") == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_codec_is_planned_by_its_config_alone(saved, tmp_path, capsys):
+    (tmp_path / "config.json").write_bytes((saved("kl") / "config.json").read_bytes())
+    job = ["fit", "-c", str(CONFIGS / "gradient_inversion.yaml"), f"--model.codec.path={tmp_path}", "--data.limit=1"]
+    assert planned(*job) == 0
+    assert "--plan_budget 24" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--plan_budget=0"], "--plan_budget to be above 0 GiB, but got 0"),
+        (["--trainer.precision=16-true"], "`precision` to be one of 32-true, bf16-mixed, 16-mixed, but got '16-true'"),
+        (["--data.root=/no/such/folder"], "nothing at '/no/such/folder'"),
+        (["--data.max_pixels=1"], "Expected images to plan for, but none of 6 inputs has a size that can be read"),
+        (["--model.codec=AutoencoderCodec", "--model.codec.path=./no/such/codec"], "no/such/codec"),
+    ],
+)
+def test_what_cannot_be_planned_gets_one_sentence(capsys, options, sentence):
+    assert main([*JOB, *options, "--plan=true"]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.startswith("decinv: error: ")
+
+
+def test_a_training_is_not_planned(capsys):
+    assert main(["fit", "-c", str(CONFIGS / "train" / "autoencoder.yaml"), "--plan=true"]) == 2
+    assert "Expected an inversion to plan, but got AutoencoderTraining" in capsys.readouterr().err
+
+
+def test_of_a_long_list_some_sizes_are_looked_up(capsys):
+    data = GeneratedData(count=10 * MOST_LOOKS - 5, size=16, batch_size=2)
+    show_plan(DecoderInversion(LinearCodec()), data, 32, 1.0)
+    shown = capsys.readouterr().out
+    assert "Sizes are those of 2,000 of 19,995 inputs" in shown
+    assert "2,000 " in shown.split("Peak")[0]

@@ -1,0 +1,150 @@
+"""A plan agrees with the peak that is metered in the real run, and needs neither weights nor time."""
+
+import json
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from decinv.api import load_update
+from decinv.codecs import AutoencoderCodec, LinearCodec
+from decinv.memory import MIB, PeakMemory
+from decinv.modules import DecoderInversion, EncoderInversion, GradientInversion
+from decinv.plan import plan
+
+ADAM = str(Path(__file__).parents[1] / "configs" / "update" / "paper_adam.yaml")
+
+
+def default(codec):
+    return DecoderInversion(codec, max_iters=4)
+
+
+def paper_adam(codec):
+    return DecoderInversion(codec, load_update(ADAM), max_iters=3, last_iterate=True)
+
+
+def gradient(codec):
+    return GradientInversion(codec, max_iters=2)
+
+
+@cache
+def bundled():
+    return AutoencoderCodec()
+
+
+@cache
+def empty(**options):
+    with torch.device("meta"):
+        return AutoencoderCodec(**options)
+
+
+def metered(inversion, image):
+    """The peak of a real run in which every sample takes all iterations."""
+    solver = inversion.solver
+    solver.stopping = replace(solver.stopping, rtol=0.0, patience=None)
+    with PeakMemory("cpu") as peak:
+        solver.start(inversion.problem(image))
+        while not solver.done:
+            solver.step()
+    return peak.bytes
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "size"),
+    [(default, 1, 64), (default, 4, 64), (default, 1, 128), (paper_adam, 4, 64), (gradient, 4, 64), (EncoderInversion, 2, 64)],
+)
+def test_the_bundled_codec_needs_what_was_planned(images, make, rows, size):
+    planned = plan(make(empty()), size, size, rows)
+    assert planned.peak == pytest.approx(metered(make(bundled()), images(rows, size, size)), rel=0.02)
+    assert planned.weights == sum(weight.nbytes for weight in bundled().parameters())
+    assert planned.total == planned.weights + rows * 3 * size * size * 4 + planned.peak
+
+
+@pytest.mark.parametrize(("make", "rows", "size"), [(default, 4, 64), (paper_adam, 1, 128), (gradient, 1, 64)])
+def test_a_codec_in_16_bits_needs_what_was_planned(saved, images, make, rows, size):
+    """A small one, since few processors are fast at this."""
+    path = str(saved("kl"))
+    planned = plan(make(empty(path=path, dtype="bfloat16")), size, size, rows)
+    assert planned.peak == pytest.approx(
+        metered(make(AutoencoderCodec(path, dtype="bfloat16")), images(rows, size, size)), rel=0.05
+    )
+    assert planned.peak < 0.9 * plan(make(empty(path=path)), size, size, rows).peak
+    assert planned.weights == empty(path=path).model.num_parameters() * 2
+
+
+def test_a_long_history_of_many_samples_is_planned(images):
+    """Where the history is most of it, as with a codec that needs next to nothing; no sample leaves early here."""
+    inversion = DecoderInversion(LinearCodec(stride=8), max_iters=30)
+    planned = plan(inversion, 64, 64, 6).peak
+    assert planned > 6 * 20 * 3 * 64 * 64 * 4
+    assert metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64)) <= 1.02 * planned
+
+
+@pytest.mark.parametrize("make", [paper_adam, gradient])
+def test_mixed_precision_is_planned(saved, images, make):
+    path = str(saved("kl"))
+    with torch.autocast("cpu", torch.bfloat16):
+        measured = metered(make(AutoencoderCodec(path)), images(2, 64, 64))
+    planned = plan(make(empty(path=path)), 64, 64, 2, "bf16-mixed").peak
+    assert planned == pytest.approx(measured, rel=0.05)
+    assert planned < 0.9 * plan(make(empty(path=path)), 64, 64, 2).peak
+
+
+def test_slicing_is_planned(images):
+    sliced = AutoencoderCodec(slicing=True)
+    planned = plan(default(empty(slicing=True)), 64, 64, 4).peak
+    assert planned == pytest.approx(metered(default(sliced), images(4, 64, 64)), rel=0.02)
+    assert planned < 0.5 * plan(default(empty()), 64, 64, 4).peak
+
+
+@pytest.mark.parametrize("slicing", [False, True])
+def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not(slicing):
+    inversion = default(empty(slicing=slicing))
+    budget = 100 * MIB
+    planned = plan(inversion, 64, 64, 2, budget=budget)
+    assert planned.largest > 2
+    assert plan(inversion, 64, 64, planned.largest).total <= budget
+    assert plan(inversion, 64, 64, planned.largest + (2 if slicing else 1)).total > budget
+    assert plan(inversion, 64, 64, 2, budget=planned.weights).largest == 0
+    assert plan(inversion, 64, 64, 2).largest is None
+
+
+def test_the_codec_of_stable_diffusion_is_planned_without_its_weights(tmp_path):
+    blocks = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **blocks, **kinds}))
+    began = time.process_time()
+    with PeakMemory("cpu") as used, torch.device("meta"):
+        codec = AutoencoderCodec(str(tmp_path))
+        forward = plan(DecoderInversion(codec, load_update(ADAM)), 512, 512, 1, budget=24 * 2**30)
+        backward = plan(GradientInversion(codec), 512, 512, 1)
+    assert time.process_time() - began < 30
+    assert used.mib < 32  # the small problem on which the rule is tried out
+    assert forward.weights / MIB == pytest.approx(319, rel=0.01)
+    assert forward.peak / MIB == pytest.approx(772, rel=0.01)
+    assert backward.peak / MIB == pytest.approx(5823, rel=0.01)
+    assert forward.largest == pytest.approx((24 * 1024 - 319) / (3 + 772), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_size": 0}, "`batch_size` to be at least 1, but got 0"),
+        ({"budget": 0}, "`budget` to be above 0 bytes, but got 0"),
+        ({"precision": "16-true"}, "`precision` to be one of 32-true, .* but got '16-true'"),
+        ({"height": 65}, "multiples of 8, but got 65 x 64"),
+    ],
+)
+def test_bad_arguments_are_named(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plan(default(empty()), **{"height": 64, "width": 64, **options})
+
+
+def test_an_inversion_that_was_planned_still_runs(images):
+    inversion = default(bundled())
+    plan(inversion, 64, 64, 1)
+    assert inversion.codec is bundled()
+    assert metered(inversion, images(1, 64, 64)) > 0
