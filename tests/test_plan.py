@@ -93,21 +93,21 @@ def test_mixed_precision_is_planned(saved, images, make):
     assert planned < 0.9 * plan(make(empty(path=path)), 64, 64, 2).peak
 
 
-def test_slicing_is_planned(images):
-    sliced = AutoencoderCodec(slicing=True)
-    planned = plan(default(empty(slicing=True)), 64, 64, 4).peak
+def test_a_budget_of_the_codec_is_planned(images):
+    sliced = AutoencoderCodec(memory_mib=4)
+    planned = plan(default(empty(memory_mib=4)), 64, 64, 4).peak
     assert planned == pytest.approx(metered(default(sliced), images(4, 64, 64)), rel=0.02)
     assert planned < 0.5 * plan(default(empty()), 64, 64, 4).peak
 
 
-@pytest.mark.parametrize("slicing", [False, True])
-def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not(slicing):
-    inversion = default(empty(slicing=slicing))
+@pytest.mark.parametrize("memory_mib", [None, 4])
+def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not(memory_mib):
+    inversion = default(empty(memory_mib=memory_mib))
     budget = 100 * MIB
     planned = plan(inversion, 64, 64, 2, budget=budget)
     assert planned.largest > 2
     assert plan(inversion, 64, 64, planned.largest).total <= budget
-    assert plan(inversion, 64, 64, planned.largest + (2 if slicing else 1)).total > budget
+    assert plan(inversion, 64, 64, planned.largest + (2 if memory_mib else 1)).total > budget
     assert plan(inversion, 64, 64, 2, budget=planned.weights).largest == 0
     assert plan(inversion, 64, 64, 2).largest is None
 

@@ -43,7 +43,8 @@ class MemoryBudget:
         if rows.requires_grad and torch.is_grad_enabled():
             return work(rows)
         kind = rows.device.type
-        key = (work, rows.shape[1:], rows.device, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        autocast = kind != "meta" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+        key = (work, rows.shape[1:], rows.device, autocast)
         if key not in self._peaks:
             with PeakMemory(rows.device) as peak:
                 first = work(rows[:1])

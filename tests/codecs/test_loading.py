@@ -162,7 +162,7 @@ def test_a_directory_wins_over_a_hub_id(directory: Path, offline: Path, monkeypa
 def test_on_the_meta_device_the_config_is_enough(directory: Path) -> None:
     (directory / WEIGHTS).unlink()
     with torch.device("meta"):
-        codec = AutoencoderCodec(str(directory), dtype="bfloat16", slicing=True, compile=True)
+        codec = AutoencoderCodec(str(directory), dtype="bfloat16", memory_mib=100, compile=True)
     assert {(weight.device.type, weight.dtype) for weight in codec.parameters()} == {("meta", torch.bfloat16)}
     assert (codec.stride, codec.latent_channels, codec.scaling.factor) == (8, 4, 0.18215)
     assert codec.decode(codec.encode(torch.empty(2, 3, 32, 32, device="meta"))).shape == (2, 3, 32, 32)
