@@ -72,8 +72,8 @@ def draw_curves(panels: Sequence[Panel], cost: str, quality: str, title: str, ca
     """
     figure = Figure(figsize=(3.6 + 6.4 * len(panels), 6.2), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw(axes, panel)
         dress(axes, cost, quality)
+        _draw(axes, panel)
         if len(panels) > 1:
             axes.set_title(panel.title, fontsize=11)
     head(figure, title, caption)
