@@ -146,7 +146,6 @@ def test_a_second_run_is_refused(run, capsys):
         ("--early=[2,2]", "`early` to be increasing"),
         ("--published=[0]", "`published` to be increasing"),
         ("--dtypes=[float32,float32]", "`dtypes` to differ"),
-        ("--dtypes=[float8]", "`dtypes`"),
         ("--codecs=[bundled,bundled]", "each of another name"),
         ("--device=toaster", "`device`"),
         ("--size=17", "multiple"),

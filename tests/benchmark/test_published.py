@@ -135,3 +135,8 @@ def test_codecs_without_a_posterior_will_do(saved, images):
 def test_other_codecs_are_refused(images):
     with pytest.raises(TypeError, match="AutoencoderCodec"):
         begin_attempt(ADAM, LinearCodec(), images(1), 1)
+
+
+def test_the_schedule_ends_after_100_steps(codec, images):
+    (sample,) = PublishedLoop(ADAM, codec, images(1, 8, 8), 200).samples
+    assert [0.01 * sample.schedule.factor(i) for i in range(200)] == pytest.approx(gradient_free_rates(200))
