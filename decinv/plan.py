@@ -114,15 +114,14 @@ def plan(
 
 
 def _largest(total: Callable[[int], int], rows: int, budget: int) -> int:
-    """Find the largest batch within the budget, from the totals of one image and of ``rows``; between them a line is above."""
+    """Find the largest batch within the budget by secants through the total of one image, first to that of ``rows``."""
     if total(1) > budget:
         return 0
-    for _ in range(2):
-        guess = 1 + (budget - total(1)) * (rows - 1) // (total(rows) - total(1))
+    guess = rows
+    while True:
+        guess = 1 + (budget - total(1)) * (guess - 1) // (total(guess) - total(1))
         if total(guess) <= budget:
-            break
-        rows = guess
-    return guess
+            return guess
 
 
 class _ProblemNeed(NamedTuple):
