@@ -1,6 +1,7 @@
 """A memory plan: what an inversion needs at its peak, known before it runs, without weights, computing or a GPU."""
 
 import copy
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ MOST_VALUES = 2**16
 """Values of the image with which solver and update rule are tried out; what they need grows in proportion."""
 
 MOST_ROWS = 3
-"""Samples with which solver and update rule are tried out at most; with each further one their need grows alike."""
+"""Samples that are looked at together, at most; what is needed grows alike with each further one."""
 
 STEADY = 3
 """Iterations without a new peak after which solver and update rule count as known."""
@@ -96,73 +97,57 @@ def plan(
     image = 3 * height * width * torch.float32.itemsize
 
     @cache
-    def try_out(rows: int, point: int, image: int) -> _SolverNeed:
-        ends = [_try_out(inversion, rows, point, image, leaving) for leaving in range(min(rows, 2))]
-        return _SolverNeed(max(end.evaluating for end in ends), max(end.peak for end in ends))
-
-    @cache
-    def peak(rows: int) -> int:
+    def measured(rows: int) -> _Need:
         with torch.device("cpu"), fake, _replaced_codec(inversion, codec):
-            need = _problem_need(inversion, rows, (height, width), precision)
-        return need.peak(_solver_need(try_out, need))
+            begin, held, evaluate, point = _problem_need(inversion, rows, (height, width), precision)
+        return _Need(begin, held, evaluate, *_solver_need(inversion, rows, point, 3 * height * width))
+
+    def peak(rows: int) -> int:
+        if rows <= MOST_ROWS:
+            return measured(rows).peak
+        last, before, further = measured(MOST_ROWS), measured(MOST_ROWS - 1), rows - MOST_ROWS
+        return _Need(*(new + further * (new - old) for new, old in zip(last, before, strict=True))).peak
 
     def total(rows: int) -> int:
         return weights + rows * image + peak(rows)
 
-    largest = None if budget is None else _largest(total, max(batch_size, 2), budget)
+    largest = None if budget is None else _largest(total, budget)
     return Plan(height, width, batch_size, weights, peak(1), peak(batch_size), total(batch_size), largest)
 
 
-def _largest(total: Callable[[int], int], rows: int, budget: int) -> int:
-    """Find the largest batch within the budget, from the totals of one image and of ``rows``; between them a line is above."""
-    if total(1) > budget:
-        return 0
-    for _ in range(2):
-        guess = 1 + (budget - total(1)) * (rows - 1) // (total(rows) - total(1))
-        if total(guess) <= budget:
-            break
-        rows = guess
-    return guess
+def _largest(total: Callable[[int], int], budget: int) -> int:
+    """Find the largest batch within the budget: its total grows with every image."""
+    above = 1
+    while total(above) <= budget:
+        above *= 2
+    return bisect_right(range(1, above), budget, key=total)
 
 
-class _ProblemNeed(NamedTuple):
-    """What a problem needs on a chunk, in bytes.
+class _Need(NamedTuple):
+    """What a chunk needs, in bytes; all grow in proportion with every sample after the first few.
 
     Attributes:
-        rows: Samples of the chunk.
-        point: Values of one sample's point.
-        image: Values of one sample's image.
-        begin: Peak from the images to the first point.
-        held: What it keeps from then on.
-        evaluate: Peak of one evaluation, above what it keeps.
+        begin: Peak of the problem from the images to the first point.
+        held: What the problem keeps from then on.
+        evaluate: Peak of one evaluation, above what the problem keeps.
+        kept: What solver and update rule keep, at most, while the problem is evaluated.
+        update: Their own peak.
     """
 
-    rows: int
-    point: int
-    image: int
     begin: int
     held: int
     evaluate: int
+    kept: int
+    update: int
 
-    def peak(self, solver: "_SolverNeed") -> int:
-        """Give the peak of the whole chunk."""
-        return max(self.begin, self.held + solver.evaluating + self.evaluate, self.held + solver.peak)
-
-
-class _SolverNeed(NamedTuple):
-    """What solver and update rule need, in bytes.
-
-    Attributes:
-        evaluating: What they keep, at most, while the problem is evaluated.
-        peak: Their peak outside of evaluations.
-    """
-
-    evaluating: int
-    peak: int
+    @property
+    def peak(self) -> int:
+        """The peak of the whole chunk."""
+        return max(self.begin, self.held + max(self.kept + self.evaluate, self.update))
 
 
-def _problem_need(inversion: Inversion, rows: int, size: tuple[int, int], precision: str) -> _ProblemNeed:
-    """Evaluate the inversion's problem once, on tensors without content."""
+def _problem_need(inversion: Inversion, rows: int, size: tuple[int, int], precision: str) -> tuple[int, int, int, int]:
+    """Evaluate the inversion's problem once on tensors without content; give its needs, and the values of a sample's point."""
     image = torch.empty(rows, 3, *size)
     with _autocast(precision):
         with PeakMemory("cpu") as begin:
@@ -173,20 +158,18 @@ def _problem_need(inversion: Inversion, rows: int, size: tuple[int, int], precis
             held = begin.live - point.nbytes
         with torch.no_grad(), PeakMemory("cpu") as evaluate:
             problem.evaluate(point)
-    return _ProblemNeed(rows, point[0].numel(), image[0].numel(), begin.bytes, held, evaluate.bytes)
+    return begin.bytes, held, evaluate.bytes, point[0].numel()
 
 
-def _solver_need(try_out: Callable[[int, int, int], _SolverNeed], need: _ProblemNeed) -> _SolverNeed:
-    """Try solver and rule out on a few small samples, and scale what they need to the number and size of the chunk's."""
-    scale = max(1.0, need.image / MOST_VALUES)
-    point, image = round(need.point / scale), round(need.image / scale)
-    needs = [try_out(rows, point, image) for rows in range(1, min(need.rows, MOST_ROWS) + 1)]
-    further = need.rows - len(needs)
-    last, before = needs[-1], needs[-2] if further else needs[-1]
-    return _SolverNeed(*(round(scale * (new + further * (new - old))) for new, old in zip(last, before, strict=True)))
+def _solver_need(inversion: Inversion, rows: int, point: int, image: int) -> tuple[int, int]:
+    """Try solver and rule out on small samples, and scale what they need to samples of ``point`` and ``image`` values."""
+    scale = max(1.0, image / MOST_VALUES)
+    values = round(point / scale), round(image / scale)
+    ends = [_try_out(inversion, rows, *values, leaving) for leaving in range(min(rows, 2))]
+    return round(scale * max(kept for kept, _ in ends)), round(scale * max(peak for _, peak in ends))
 
 
-def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: int) -> _SolverNeed:
+def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: int) -> tuple[int, int]:
     """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
     stopping = replace(inversion.solver.stopping, rtol=0.0, patience=None)
     with torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
@@ -202,7 +185,7 @@ def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: i
         if not leaving:
             solver.stopping = replace(stopping, max_iters=solver.iteration + 1)
         solver.step()
-    return _SolverNeed(problem.kept, meter.bytes)
+    return problem.kept, meter.bytes
 
 
 class _Blank(Problem):

@@ -107,7 +107,7 @@ def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not(memory_m
     planned = plan(inversion, 64, 64, 2, budget=budget)
     assert planned.largest > 2
     assert plan(inversion, 64, 64, planned.largest).total <= budget
-    assert plan(inversion, 64, 64, planned.largest + (2 if memory_mib else 1)).total > budget
+    assert plan(inversion, 64, 64, planned.largest + 1).total > budget
     assert plan(inversion, 64, 64, 2, budget=planned.weights).largest == 0
     assert plan(inversion, 64, 64, 2).largest is None
 
@@ -124,8 +124,8 @@ def test_the_codec_of_stable_diffusion_is_planned_without_its_weights(tmp_path):
     assert time.process_time() - began < 30
     assert used.mib < 32  # the small problem on which the rule is tried out
     assert forward.weights / MIB == pytest.approx(319, rel=0.01)
-    assert forward.peak / MIB == pytest.approx(772, rel=0.01)
-    assert backward.peak / MIB == pytest.approx(5823, rel=0.01)
+    assert forward.peak / MIB == pytest.approx(772, rel=0.01)  # one decode
+    assert backward.peak / MIB == pytest.approx(5879, rel=0.02)  # and its graph; where attention is not fused, 56 more
     assert forward.largest == pytest.approx((24 * 1024 - 319) / (3 + 772), rel=0.02)
 
 
