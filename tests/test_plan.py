@@ -1,6 +1,7 @@
 """A plan agrees with the peak that is metered in the real run, and needs neither weights nor time."""
 
 import json
+import resource
 import time
 from dataclasses import replace
 from functools import cache
@@ -41,6 +42,11 @@ def empty(**options):
         return AutoencoderCodec(**options)
 
 
+def resident():
+    """The most memory that this process had, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def metered(inversion, image):
     """The peak of a real run in which every sample takes all iterations."""
     solver = inversion.solver
@@ -79,8 +85,9 @@ def test_a_long_history_of_many_samples_is_planned(images):
     """Where the history is most of it, as with a codec that needs next to nothing; no sample leaves early here."""
     inversion = DecoderInversion(LinearCodec(stride=8), max_iters=30)
     planned = plan(inversion, 64, 64, 6).peak
-    assert planned > 6 * 20 * 3 * 64 * 64 * 4
-    assert metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64)) <= 1.02 * planned
+    sketch = 3 * 64 * 64 / 4
+    assert planned > 6 * 20 * sketch * 4
+    assert planned / 1.2 <= metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64)) <= 1.02 * planned
 
 
 @pytest.mark.parametrize("make", [paper_adam, gradient])
@@ -93,23 +100,24 @@ def test_mixed_precision_is_planned(saved, images, make):
     assert planned < 0.9 * plan(make(empty(path=path)), 64, 64, 2).peak
 
 
-def test_a_budget_of_the_codec_is_planned(images):
-    sliced = AutoencoderCodec(memory_mib=4)
-    planned = plan(default(empty(memory_mib=4)), 64, 64, 4).peak
-    assert planned == pytest.approx(metered(default(sliced), images(4, 64, 64)), rel=0.02)
-    assert planned < 0.5 * plan(default(empty()), 64, 64, 4).peak
+def test_a_budget_of_the_codec_is_planned(saved, images):
+    path = str(saved("kl"))
+    whole = plan(paper_adam(empty(path=path)), 64, 64, 4)
+    options = {"path": path, "memory_mib": 1.5 * whole.single / MIB}
+    planned = plan(paper_adam(empty(**options)), 64, 64, 4).peak
+    assert planned == pytest.approx(metered(paper_adam(AutoencoderCodec(**options)), images(4, 64, 64)), rel=0.05)
+    assert planned < 0.6 * whole.peak
 
 
-@pytest.mark.parametrize("memory_mib", [None, 4])
-def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not(memory_mib):
-    inversion = default(empty(memory_mib=memory_mib))
+def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not():
+    inversion = DecoderInversion(LinearCodec(stride=8))
     budget = 100 * MIB
     planned = plan(inversion, 64, 64, 2, budget=budget)
-    assert planned.largest > 2
+    assert planned.largest > 20
     assert plan(inversion, 64, 64, planned.largest).total <= budget
     assert plan(inversion, 64, 64, planned.largest + 1).total > budget
-    assert plan(inversion, 64, 64, 2, budget=planned.weights).largest == 0
-    assert plan(inversion, 64, 64, 2).largest is None
+    assert plan(inversion, 64, 64, 1, budget=planned.weights).largest == 0
+    assert plan(inversion, 64, 64, 1).largest is None
 
 
 def test_the_codec_of_stable_diffusion_is_planned_without_its_weights(tmp_path):
@@ -117,12 +125,12 @@ def test_the_codec_of_stable_diffusion_is_planned_without_its_weights(tmp_path):
     kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **blocks, **kinds}))
     began = time.process_time()
-    with PeakMemory("cpu") as used, torch.device("meta"):
-        codec = AutoencoderCodec(str(tmp_path))
-        forward = plan(DecoderInversion(codec, load_update(ADAM)), 512, 512, 1, budget=24 * 2**30)
-        backward = plan(GradientInversion(codec), 512, 512, 1)
+    before = resident()
+    codec = empty(path=str(tmp_path))
+    forward = plan(DecoderInversion(codec, load_update(ADAM)), 512, 512, 1, budget=24 * 2**30)
+    backward = plan(GradientInversion(codec), 512, 512, 1)
     assert time.process_time() - began < 30
-    assert used.mib < 32  # the small problem on which the rule is tried out
+    assert resident() - before < 512
     assert forward.weights / MIB == pytest.approx(319, rel=0.01)
     assert forward.peak / MIB == pytest.approx(772, rel=0.01)  # one decode
     assert backward.peak / MIB == pytest.approx(5879, rel=0.02)  # and its graph; where attention is not fused, 56 more
