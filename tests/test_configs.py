@@ -53,11 +53,12 @@ def test_data_fragments(tmp_path, path):
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
-def test_training_of_the_bundled_codec(tmp_path):
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("train/*.yaml")), ids=lambda path: path.stem)
+def test_training_of_codecs(tmp_path, path):
     cli = run(
         [
             "fit",
-            *("-c", str(CONFIGS / "train" / "autoencoder.yaml"), "--out", str(tmp_path / "run"), *QUICK),
+            *("-c", str(path), "--out", str(tmp_path / "run"), *QUICK),
             *(
                 "--trainer.max_steps=2",
                 "--trainer.val_check_interval=2",
