@@ -149,10 +149,12 @@ class Solver:
         apply = self.rule.step if apply is None else apply
         evaluation = self.problem.evaluate(self.point.detach())
         # The one time that a step waits for the device: a few numbers of each sample, from which all else follows.
-        merit, length = torch.stack([evaluation.merit, norms(evaluation.mismatch)]).cpu().numpy().astype(np.float64)
+        sizes = torch.stack([evaluation.merit, norms(evaluation.mismatch)]).cpu()
+        merit, length = sizes.numpy().astype(np.float64)
         mismatch = np.square(length) / max(evaluation.mismatch[:1].numel(), 1)
-        seen = (torch.from_numpy(rows), self.point.detach().clone(), evaluation.merit.cpu(), torch.from_numpy(mismatch).float())
-        self.last = Step(*seen)
+        self.last = Step(
+            torch.from_numpy(rows), self.point.detach().clone(), sizes[0], torch.from_numpy(mismatch.astype(np.float32))
+        )
         self.settled = False
         self.iteration += 1
         if self.iteration == 1:

@@ -28,12 +28,12 @@ class Status(IntEnum):
 _SENTENCES = {
     Status.RUNNING: "Still iterating.",
     Status.CONVERGED: "The relative residual fell below `rtol`.",
-    Status.STALLED: "The residual stopped falling before `rtol`, as it does at the codec's rounding noise; the best iterate "
-    "is reported.",
+    Status.STALLED: "Residual and pixel error stopped falling before `rtol`, as they do at the rounding noise of codec and "
+    "image; the best iterate is reported.",
     Status.MAX_ITERS: "`max_iters` evaluations were spent; the best iterate is reported. Raise `max_iters` for a smaller "
     "residual.",
-    Status.DIVERGED: "The residual grew or stopped being finite; the best finite iterate is reported. Lower the step size, "
-    "or raise the codec's precision.",
+    Status.DIVERGED: "Nothing better than the start was found and errors grew, or stopped being finite; the best finite "
+    "iterate is reported. Lower the step size, or raise the codec's precision.",
     Status.UNREADABLE: "The input could not be read or is no valid image; there is no latent.",
     Status.FAILED: "The computing failed, as when one image alone does not fit into memory; there is no latent.",
 }

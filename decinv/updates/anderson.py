@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from decinv.problems.base import Evaluation
 from decinv.updates.base import UpdateRule
-from decinv.updates.history import Books, History, Numbers
+from decinv.updates.books import Books, Numbers
+from decinv.updates.history import History
 from decinv.updates.sketch import Sketch
-
-TINY = float(np.finfo(np.float64).tiny)
 
 STEEP = 5.5
 """Relative residuals this many times the pixel error that they come from say little about the true latent."""
@@ -22,15 +21,6 @@ STRANGE = 0.8
 
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
-
-RISE = 0.01
-"""A squared error that rises by more than this part of the first one halves a sample's step size."""
-
-GROWTH = 1.25
-"""What a sample's step size is multiplied by after a step that did not grow."""
-
-SLOWEST = 0.02
-"""Least part of the step size that is taken."""
 
 
 class Anderson(UpdateRule):
@@ -44,14 +34,14 @@ class Anderson(UpdateRule):
     for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM
     J. Numer. Anal. 2011). Here r stacks the pixel residual D(z) - x, which is at hand and sees what E discards, and the
     latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. The history holds
-    sketches of the pixel residuals, so that its size hardly depends on the image's. Two small transfers a step bring their
-    inner products to the host, where the coefficients are solved for.
+    sketches of the pixel residuals, so that its size hardly depends on the image's. A few numbers of each sample go to the
+    host in every step, where the coefficients are solved for: so small a system would take longer on a GPU.
 
     The second term keeps a step as short as the linear model behind the mixing is wrong: e is the squared error of that
     model's last prediction of r (the first predicts no change), or ``decay`` times its predecessor where that is more. Where
     D is linear or nearly so, it vanishes and plain Anderson acceleration remains. A step after which ||r||^2 grew by more
-    than a hundredth of its first value is taken back and halves the rho of that sample; every other one doubles it up to
-    ``lr``.
+    than a hundredth of its first value is taken back and halves the rho of that sample; every other one raises it by a
+    quarter, up to ``lr``.
 
     A small latent residual proves little where E magnifies pixel errors, as it does on blurred images. So r is the pixel
     residual alone for samples whose first relative residual is more than 5.5 times their first pixel error (root mean square,
@@ -171,8 +161,7 @@ class Anderson(UpdateRule):
             moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho, value=-1)
             step = moves[:, 0]
             if used:
-                weights = self._weights(books, _numbers(torch.bmm(moves, moves.mT)))
-                books.weights[:, :used] = weights
+                weights = books.mix(_numbers(torch.bmm(moves, moves.mT)), self.pull, self.ridge)
                 step = torch.baddbmm(moves[:, :1], _like(weights, point)[:, None], moves[:, 1:], alpha=-1)[:, 0]
         self.point.copy_((history.point + step).view_as(self.point))
 
@@ -232,20 +221,8 @@ class Anderson(UpdateRule):
         error = self._error(residual, history.ratio)
         torch.sub(error, history.errors[:, 0], out=history.errors[:, 1])
         products = _numbers(torch.bmm(history.errors[:, :2], history.errors[:, : 2 + used].mT)) * books.unit[:, None, None]
-        slope, own, others = products[:, 0, 1], products[:, 1, 1], products[:, 1, 2:]
-
-        weights = books.weights[:, :used]
-        expected = np.matmul(books.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * others
-        surprise = own + (expected * weights).sum(1)
         better = size < books.size
-        grew = size > books.size + RISE * books.first
-        books.gram[:, slot, :used] = books.gram[:, :used, slot] = others
-        books.gram[:, slot, slot] = own
-        books.slopes[:, :used] = products[:, 0, 2:]
-        books.slopes[:, slot] = slope
-        now = min(self._count, self._slots)
-        books.slopes[:, :now] += np.where(better[:, None], books.gram[:, slot, :now], 0.0)
-
+        books = books.note(products, size, slot, self.decay)
         history.errors[:, 2 + slot] = history.errors[:, 1]
         torch.sub(point, history.point, out=history.steps[:, 1 + slot])
         torch.sub(residual, history.drops[:, 0], out=history.drops[:, 1 + slot])
@@ -253,31 +230,7 @@ class Anderson(UpdateRule):
             chosen = torch.from_numpy(better).to(point.device)[:, None]
             for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.errors[:, 0], error)):
                 torch.where(chosen, new, kept, out=kept)
-        return history, books._replace(
-            size=np.minimum(size, books.size),
-            rate=np.clip(books.rate * np.where(grew, 0.5, GROWTH), SLOWEST, 1.0),
-            doubt=np.maximum(surprise, self.decay * books.doubt),
-        )
-
-    def _weights(self, books: Books, spread: Numbers) -> Numbers:
-        """Solve the normal equations for ``(B, used)`` coefficients, 0 where nothing finite comes out.
-
-        Args:
-            books: The numbers of the samples.
-            spread: Inner products ``(B, 1 + used, 1 + used)`` of the plain step and the differences of y.
-        """
-        m = spread.shape[1] - 1
-        prior = (self.pull * books.doubt / books.distance)[:, None]
-        system = books.gram[:, :m, :m] + prior[..., None] * spread[:, 1:, 1:]
-        right = books.slopes[:, :m] + prior * spread[:, 1:, 0]
-        diagonal = np.einsum("bii->bi", system)
-        diagonal += self.ridge * books.size[:, None]
-        np.maximum(diagonal, TINY, out=diagonal)
-        scale = 1 / np.sqrt(diagonal)
-        system *= scale[:, :, None] * scale[:, None, :]
-        solved = torch.linalg.solve_ex(torch.from_numpy(system), torch.from_numpy((right * scale)[..., None]))[0]
-        weights: Numbers = solved.numpy()[..., 0] * scale
-        return np.where(np.isfinite(weights).all(1, keepdims=True), weights, 0.0)
+        return history, books
 
 
 def _steep(first: Evaluation) -> Tensor:

@@ -1,12 +1,8 @@
-"""What Anderson acceleration remembers of a chunk: rows on the device, and the numbers that it computes with on the host."""
+"""The rows that Anderson acceleration remembers of a chunk, on the device."""
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
-
-Numbers = NDArray[np.float64]
 
 
 class History(NamedTuple):
@@ -25,33 +21,3 @@ class History(NamedTuple):
     steps: Tensor
     drops: Tensor
     errors: Tensor
-
-
-class Books(NamedTuple):
-    """The numbers of the active samples, float64, in which products of ``History.errors`` are in units of r.
-
-    Attributes:
-        distance: The squared length ``||T(z_0)||^2``, or 1 where that is 0, ``(B,)``.
-        pixel_unit: What the squared length of the pixel residual is multiplied by in ``||r||^2``, ``(B,)``.
-        latent_unit: What that of the latent residual is multiplied by, ``(B,)``.
-        unit: What products of ``History.errors`` are multiplied by, ``(B,)``.
-        size: ``||r_b||^2``, ``(B,)``.
-        first: The first of these, ``(B,)``.
-        rate: The part of the step size that is taken, in (0, 1], ``(B,)``.
-        gram: Inner products of the differences of r, ``(B, m, m)``.
-        slopes: Inner products of these with r_b, ``(B, m)``.
-        weights: The last coefficients g, ``(B, m)``.
-        doubt: The squared error e of the last prediction, ``(B,)``.
-    """
-
-    distance: Numbers
-    pixel_unit: Numbers
-    latent_unit: Numbers
-    unit: Numbers
-    size: Numbers
-    first: Numbers
-    rate: Numbers
-    gram: Numbers
-    slopes: Numbers
-    weights: Numbers
-    doubt: Numbers

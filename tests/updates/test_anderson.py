@@ -11,7 +11,8 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import GROWTH, RISE, SOLVED, STEEP, STRANGE
+from decinv.updates.anderson import SOLVED, STEEP, STRANGE
+from decinv.updates.books import GROWTH, RISE
 from decinv.updates.sketch import Sketch
 
 LATENT = {"pixel_weight": 0.0}

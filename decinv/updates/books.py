@@ -1,0 +1,101 @@
+"""The numbers that Anderson acceleration computes with on the host, and what it computes from them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+TINY = float(np.finfo(np.float64).tiny)
+
+RISE = 0.01
+"""A squared error that rises by more than this part of the first one halves a sample's step size."""
+
+GROWTH = 1.25
+"""What a sample's step size is multiplied by after a step that did not grow."""
+
+SLOWEST = 0.02
+"""Least part of the step size that is taken."""
+
+
+class Books(NamedTuple):
+    """The numbers of the active samples, float64, in which products of ``History.errors`` are in units of r.
+
+    Attributes:
+        distance: The squared length ``||T(z_0)||^2``, or 1 where that is 0, ``(B,)``.
+        pixel_unit: What the squared length of the pixel residual is multiplied by in ``||r||^2``, ``(B,)``.
+        latent_unit: What that of the latent residual is multiplied by, ``(B,)``.
+        unit: What products of ``History.errors`` are multiplied by, ``(B,)``.
+        size: ``||r_b||^2``, ``(B,)``.
+        first: The first of these, ``(B,)``.
+        rate: The part of the step size that is taken, in (0, 1], ``(B,)``.
+        gram: Inner products of the differences of r, ``(B, m, m)``.
+        slopes: Inner products of these with r_b, ``(B, m)``.
+        weights: The last coefficients g, ``(B, m)``.
+        doubt: The squared error e of the last prediction, ``(B,)``.
+    """
+
+    distance: Numbers
+    pixel_unit: Numbers
+    latent_unit: Numbers
+    unit: Numbers
+    size: Numbers
+    first: Numbers
+    rate: Numbers
+    gram: Numbers
+    slopes: Numbers
+    weights: Numbers
+    doubt: Numbers
+
+    def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":
+        """Judge the last prediction by a new iterate, and take its difference to the best one into a slot.
+
+        Args:
+            products: Inner products ``(B, 2, 2 + used)`` of r_b and the new difference with r_b, that difference, and the
+                differences in the slots that are used so far.
+            size: The new ``||r||^2``, ``(B,)``; where it is smaller, the iterate is the best one from now on.
+            slot: The slot, which may be used already.
+            decay: Least factor from one prediction error to the next.
+
+        Returns:
+            The books, which share memory with these.
+        """
+        own, others, used = products[:, 1, 1], products[:, 1, 2:], products.shape[2] - 2
+        weights = self.weights[:, :used]
+        expected = np.matmul(self.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * others
+        surprise = own + (expected * weights).sum(1)
+        self.gram[:, slot, :used] = self.gram[:, :used, slot] = others
+        self.gram[:, slot, slot] = own
+        self.slopes[:, :used] = products[:, 0, 2:]
+        self.slopes[:, slot] = products[:, 0, 1]
+        better, grew = size < self.size, size > self.size + RISE * self.first
+        self.slopes[:] += np.where(better[:, None], self.gram[:, slot], 0.0)
+        return self._replace(
+            size=np.minimum(size, self.size),
+            rate=np.clip(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST, 1.0),
+            doubt=np.maximum(surprise, decay * self.doubt),
+        )
+
+    def mix(self, spread: Numbers, pull: float, ridge: float) -> Numbers:
+        """Solve the normal equations for coefficients ``(B, used)``, 0 where nothing finite comes out, and note them.
+
+        Args:
+            spread: Inner products ``(B, 1 + used, 1 + used)`` of the plain step and the differences of y.
+            pull: Weight of the prior around the best iterate.
+            ridge: Part of ``||r_b||^2`` that is added to each difference's squared length.
+        """
+        m = spread.shape[1] - 1
+        prior = (pull * self.doubt / self.distance)[:, None]
+        system = self.gram[:, :m, :m] + prior[..., None] * spread[:, 1:, 1:]
+        right = self.slopes[:, :m] + prior * spread[:, 1:, 0]
+        diagonal = np.einsum("bii->bi", system)
+        diagonal += ridge * self.size[:, None]
+        np.maximum(diagonal, TINY, out=diagonal)
+        scale = 1 / np.sqrt(diagonal)
+        system *= scale[:, :, None] * scale[:, None, :]
+        solved = torch.linalg.solve_ex(torch.from_numpy(system), torch.from_numpy((right * scale)[..., None]))[0]
+        weights: Numbers = solved.numpy()[..., 0] * scale
+        self.weights[:, :m] = weights = np.where(np.isfinite(weights).all(1, keepdims=True), weights, 0.0)
+        return weights
