@@ -33,9 +33,8 @@ class Anderson(UpdateRule):
     over the differences d that the last iterates made to the best one of their time (D. G. Anderson, "Iterative procedures
     for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM
     J. Numer. Anal. 2011). Here r stacks the pixel residual D(z) - x, which is at hand and sees what E discards, and the
-    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. The history holds
-    sketches of the pixel residuals, so that its size hardly depends on the image's. A few numbers of each sample go to the
-    host in every step, where the coefficients are solved for: so small a system would take longer on a GPU.
+    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. A few numbers of each
+    sample go to the host in every step, where the coefficients are solved for: so small a system would take longer on a GPU.
 
     The second term keeps a step as short as the linear model behind the mixing is wrong: e is the squared error of that
     model's last prediction of r (the first predicts no change), or ``decay`` times its predecessor where that is more. Where
@@ -60,7 +59,7 @@ class Anderson(UpdateRule):
         latent_weight: float = 0.3,
         ridge: float = 1e-8,
         trust: float = 0.25,
-        sketch: int = 4096,
+        sketch: int | None = None,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -74,8 +73,9 @@ class Anderson(UpdateRule):
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
             trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
-            sketch: Numbers by which the pixel residual of an iterate is remembered, at least 1; the more, the more exact the
-                mixing, and the more memory it takes. A pixel residual with no more values is remembered as it is.
+            sketch: Numbers by which the pixel residual of an iterate is remembered, at least 1, for less memory on images that
+                the decoder can make; on others, such as photographs, what it cannot make disturbs the mixing then. By default
+                the pixel residual is remembered as it is, which takes the memory of one image for each iterate.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -92,8 +92,8 @@ class Anderson(UpdateRule):
             )
         if not trust > 0:
             raise ValueError(f"Expected `trust` above 0, but got {trust}; inf trusts every point.")
-        if sketch < 1:
-            raise ValueError(f"Expected `sketch` to be at least 1, but got {sketch}.")
+        if sketch is not None and sketch < 1:
+            raise ValueError(f"Expected `sketch` to be at least 1 or null, but got {sketch}.")
         super().__init__(params, {"lr": lr})
         self.history = history
         self.pull = pull
@@ -168,8 +168,9 @@ class Anderson(UpdateRule):
     def _lengths(self, residual: Tensor) -> tuple[Numbers, Numbers]:
         """Give the squared lengths ``(B,)`` of the pixel residual and the latent residual."""
         mismatch = residual if self._mismatch is None else self._mismatch
-        squares = torch.stack([torch.linalg.vector_norm(part, dim=1) for part in (mismatch, residual)])
-        pixel, latent = np.square(_numbers(squares))
+        # Where the image is off the decoder's range, the pixel part hardly changes, and the latent part is much smaller.
+        lengths = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in (mismatch, residual)]
+        pixel, latent = np.square(_numbers(torch.stack(lengths)))
         return pixel, latent
 
     def _error(self, residual: Tensor, ratio: Tensor) -> Tensor:
@@ -177,7 +178,8 @@ class Anderson(UpdateRule):
         if self._mismatch is None or self.pixel_weight == 0:
             return residual
         if self._short is None:
-            self._short = Sketch(self._mismatch.shape[1], self.sketch, self._mismatch)
+            length = self._mismatch.shape[1]
+            self._short = Sketch(length, self.sketch or length, self._mismatch)
         short = self._short(self._mismatch)
         return torch.cat([short, residual * ratio], dim=1) if self.latent_weight > 0 else short
 

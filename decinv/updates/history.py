@@ -13,7 +13,7 @@ class History(NamedTuple):
         point: The best iterate z_b, ``(B, N)``.
         steps: 0, and then the differences z - z_b of iterates to the best one of their time, ``(B, 1 + m, N)``.
         drops: T(z_b), and then the same differences of T, ``(B, 1 + m, N)``.
-        errors: r_b, the last difference to it, and then the same differences of r, ``(B, 2 + m, K)``, as sketches.
+        errors: r_b, the last difference to it, and then the same differences of r, ``(B, 2 + m, K)``, whole or as sketches.
     """
 
     ratio: Tensor
