@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
+from decinv.benchmark.wrapped import WrappedCodec
 from decinv.codecs.base import Codec
 
 
-class CountingCodec(Codec):
+class CountingCodec(WrappedCodec):
     """Another codec, with a count of the images that it encoded, decoded, and took gradients of the decoder at.
 
     Attributes:
@@ -20,20 +21,17 @@ class CountingCodec(Codec):
         Args:
             inner: The codec that does the work.
         """
-        super().__init__()
-        self.inner = inner
-        self.stride, self.latent_channels, self.scaling = inner.stride, inner.latent_channels, inner.scaling
-        self.clamps = inner.clamps
+        super().__init__(inner)
         self.encodes = self.decodes = self.backwards = 0
         self.freeze()
 
     def _encode(self, image: Tensor) -> Tensor:
         self.encodes += len(image)
-        return self.inner._encode(image)
+        return super()._encode(image)
 
     def _decode(self, latent: Tensor) -> Tensor:
         self.decodes += len(latent)
-        image = self.inner._decode(latent)
+        image = super()._decode(latent)
         if image.requires_grad:
             image.register_hook(self._differentiated)  # type: ignore[no-untyped-call]
         return image

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decinv.benchmark.wrapped import WrappedCodec
 from decinv.codecs.autoencoder import AutoencoderCodec, load_codec
 from decinv.codecs.base import Codec
 
 
-class ImpairedCodec(Codec):
+class ImpairedCodec(WrappedCodec):
     """Another codec whose encoder is followed by a map of scaled latents: ``E'(x) = c(E(x))``, with the same decoder.
 
     Where c is linear and invertible, E' leaves the solutions of ``E(D(z)) = E(x)`` as they are, and multiplies the Jacobian of
@@ -27,19 +28,13 @@ class ImpairedCodec(Codec):
             inner: The codec.
             change: The map c of scaled latents ``(B, C, h, w)`` to others of the same shape.
         """
-        super().__init__()
-        self.inner = inner
+        super().__init__(inner)
         self.change = change
-        self.stride, self.latent_channels, self.scaling = inner.stride, inner.latent_channels, inner.scaling
-        self.clamps = inner.clamps
         self.freeze()
 
     def _encode(self, image: Tensor) -> Tensor:
-        scaled: Tensor = self.change(self.scaling.apply(self.inner._encode(image).float()))
+        scaled: Tensor = self.change(self.scaling.apply(super()._encode(image).float()))
         return self.scaling.invert(scaled)
-
-    def _decode(self, latent: Tensor) -> Tensor:
-        return self.inner._decode(latent)
 
 
 class ChannelMap(nn.Module):

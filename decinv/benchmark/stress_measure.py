@@ -9,13 +9,11 @@ from torch import Tensor
 
 from decinv.api import invert
 from decinv.batch import Batch
-from decinv.benchmark.measure import Quality, measure_quality, true_latent
+from decinv.benchmark.measure import Quality, judge, measure_quality, true_latent
 from decinv.benchmark.methods import Method
 from decinv.codecs.base import Codec
 from decinv.metrics.cocoercivity import cocoercivity
-from decinv.metrics.latent import nmse_db
-from decinv.metrics.pixel import psnr_db
-from decinv.problems.base import Evaluation, norms
+from decinv.problems.base import Evaluation
 from decinv.problems.decoder import DecoderProblem
 from decinv.updates.forward import ForwardStep
 
@@ -114,9 +112,7 @@ def measure_stress(name: str, codec: Codec, batch: Batch, method: Method, start:
     found = measure_quality(method, codec, batch, marks)
     problem = WatchedProblem(codec, batch)
     stopped = invert(batch.image, codec, method.rule or ForwardStep, batch_size=len(batch.image), problem=lambda *_: problem)
-    error_db = nmse_db(codec.scaling.apply(stopped.latent), codec.scaling.apply(true_latent(batch))).cpu()
-    decoded = codec.decode(stopped.latent)
-    residual = norms(codec.encode(decoded) - codec.encode(batch.image)) / norms(codec.encode(batch.image))
+    end = judge(codec, batch, codec.encode(batch.image), stopped.latent, work=(0, 0, 0))
     mean = {mark: float(quality.nmse_db.mean()) for mark, quality in found.items()}
     worst = {mark: float(quality.nmse_db.max()) for mark, quality in found.items()}
     return StressRow(
@@ -129,13 +125,13 @@ def measure_stress(name: str, codec: Codec, batch: Batch, method: Method, start:
         drift=max(largest_rise(list(mean.values())), largest_rise(list(worst.values()))),
         outcomes=", ".join(f"{count} {status}" for status, count in sorted(Counter(s.name for s in stopped.status).items())),
         iterations=float(stopped.iterations.float().mean()),
-        stopped_db=float(error_db.mean()),
-        stopped_change=float((error_db - start.nmse_db).max()),
+        stopped_db=float(end.nmse_db.mean()),
+        stopped_change=float((end.nmse_db - start.nmse_db).max()),
         residual_start=float(start.residual.mean()),
-        residual_end=float(residual.mean()),
+        residual_end=float(end.residual.mean()),
         cocoercivity=problem.smallest,
         psnr_start=float(start.psnr_db.mean()),
-        psnr_end=float(psnr_db(decoded.clamp(-1, 1), batch.image).mean()),
+        psnr_end=float(end.psnr_db.mean()),
     )
 
 

@@ -6,12 +6,11 @@ import torch
 from decinv.api import invert
 from decinv.batch import Batch
 from decinv.benchmark.measure import begin, measure_quality
-from decinv.benchmark.methods import DEFAULT, GRADIENT, METHODS, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, Method
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, GradientProblem
 from decinv.updates import ForwardStep
 
-BY_NAME = {method.name: method for method in METHODS}
 MARKS = (1, 2, 5)
 
 

@@ -2,13 +2,11 @@ import pytest
 import torch
 
 from decinv.benchmark.metering import METERED, measure_memory, measure_pass
-from decinv.benchmark.methods import DEFAULT, METHODS, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, Method
 from decinv.benchmark.published import PUBLISHED
 from decinv.codecs import AutoencoderCodec, LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import Anderson, ForwardStep
-
-BY_NAME = {method.name: method for method in METHODS}
 
 
 def test_memory_is_that_of_live_tensors(images):

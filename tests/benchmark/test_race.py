@@ -4,13 +4,12 @@ import torch
 import decinv.benchmark.race as race_module
 from decinv.batch import Batch
 from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import DEFAULT, GRADIENT, METHODS, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, Method
 from decinv.benchmark.race import Entry, race, warm_up
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import ForwardStep
 
-BY_NAME = {method.name: method for method in METHODS}
 MARKS = (1, 2, 5)
 
 
@@ -20,21 +19,7 @@ def batch():
     return Batch(LinearCodec().decode(latent), ("a", "b", "c"), latent)
 
 
-def test_only_the_method_itself_is_timed(batch, monkeypatch):
-    class Ticking(LinearCodec):
-        """Its clock moves a second for each image decoded or encoded."""
-
-        seconds = 0.0
-
-        def _encode(self, image):
-            self.seconds += len(image)
-            return super()._encode(image)
-
-        def _decode(self, latent):
-            self.seconds += len(latent)
-            return super()._decode(latent)
-
-    ticking = Ticking()
+def test_only_the_method_itself_is_timed(batch, ticking, monkeypatch):
     monkeypatch.setattr(race_module, "now", lambda device: ticking.seconds)
     entries = [Entry(BY_NAME[name], MARKS) for name in ("encoder", "forward step 1", GRADIENT)]
     found = race(entries, ticking, batch)

@@ -5,13 +5,12 @@ import decinv.benchmark.measure as measure
 import decinv.benchmark.trajectory as trajectory
 from decinv.batch import Batch
 from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import DEFAULT, GRADIENT, METHODS, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, Method
 from decinv.benchmark.trajectory import follow, follow_all, follow_ticks
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import ForwardStep
 
-BY_NAME = {method.name: method for method in METHODS}
 MARKS = (1, 2, 5)
 
 
@@ -56,21 +55,7 @@ def test_marks_are_those_of_the_quality_measured_on_its_own(codec, batch, name):
     assert len(words) == follow_ticks([method], chunks, MARKS)
 
 
-def test_only_the_method_itself_is_timed(batch, monkeypatch):
-    class Ticking(LinearCodec):
-        """Its clock moves a second for each image decoded or encoded."""
-
-        seconds = 0.0
-
-        def _encode(self, image):
-            self.seconds += len(image)
-            return super()._encode(image)
-
-        def _decode(self, latent):
-            self.seconds += len(latent)
-            return super()._decode(latent)
-
-    ticking = Ticking()
+def test_only_the_method_itself_is_timed(batch, ticking, monkeypatch):
     for module in (measure, trajectory):
         monkeypatch.setattr(module, "now", lambda device: ticking.seconds)
     chunks = _parts(batch, (0, 2), (2, 3))

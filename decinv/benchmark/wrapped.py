@@ -1,0 +1,26 @@
+"""A codec around another one."""
+
+from torch import Tensor
+
+from decinv.codecs.base import Codec
+
+
+class WrappedCodec(Codec):
+    """Another codec, for subclasses that change or watch its maps."""
+
+    def __init__(self, inner: Codec) -> None:
+        """Be like a codec; subclasses call ``freeze`` once they are made.
+
+        Args:
+            inner: The codec that does the work.
+        """
+        super().__init__()
+        self.inner = inner
+        self.stride, self.latent_channels = inner.stride, inner.latent_channels
+        self.scaling, self.clamps = inner.scaling, inner.clamps
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return self.inner._encode(image)
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return self.inner._decode(latent)
