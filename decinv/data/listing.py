@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from decinv.data.shipped import SAMPLES
+from decinv.images.reading import SUFFIXES
 from decinv.runs import Input
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
-"""Files that count as images in a directory, in lower case; upper case counts too."""
 
 
 def list_images(root: str) -> tuple[Input, ...]:
