@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from decinv.batch import check_images
 from decinv.codecs.base import Codec
+from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.images.padding import pad_to_multiple
 from decinv.images.reading import UnreadableImageError, from_pil, read_image
 from decinv.memory import is_out_of_memory, release
@@ -41,8 +42,9 @@ def invert(
     """Find latents z with E(D(z)) = E(x), without gradients.
 
     Args:
-        images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride; or PIL images and
-            paths of image files, all of one size, which are padded by reflection below and to the right.
+        images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride, or clips
+            ``(B, 3, T, H, W)`` of as many frames as the codec takes; or PIL images and paths of image files, all of one size,
+            which are padded by reflection below and to the right.
         codec: The codec whose decoder is inverted; the computing happens on its device.
         update: The update rule: a callable from parameters to an optimizer, or the path of a YAML fragment such as
             ``configs/update/paper_adam.yaml``.
@@ -50,12 +52,13 @@ def invert(
         rtol: Relative residual below which a sample has converged, at least 0.
         patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
         last_iterate: Whether to report the iterate after the last update instead of the best one evaluated.
-        batch_size: Images that are inverted together, at least 1.
+        batch_size: Images, or clips, that are inverted together, at least 1; with a codec of images, frames of clips.
         problem: What is solved; ``decinv.problems.GradientProblem`` for the gradient baseline.
 
     Returns:
         The raw latents with their residuals, on the codec's device. A file that cannot be read has the status UNREADABLE and
         a latent of nan, and costs the others nothing. Images that do not fit into memory together are inverted in halves.
+        With a codec of images, every frame of a clip is inverted on its own, and all is joined to clips again.
 
     Raises:
         TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths.
@@ -66,6 +69,10 @@ def invert(
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
     pixels, readable = _pixels(images, codec)
+    times = pixels.shape[2] if pixels.ndim == 5 and codec.frames is None else None
+    if times is not None:
+        FrameRule().latents(times)  # not 0
+        pixels, readable = as_frames(pixels), [True] * (len(pixels) * times)
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
     solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
@@ -84,7 +91,8 @@ def invert(
         release()
         return [part for half in torch.tensor_split(chunk, 2) for part in solve(half)]
 
-    return _join([part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)], readable)
+    result = _join([part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)], readable)
+    return result if times is None else _join_frames(result, times)
 
 
 def load_update(path: str | Path) -> UpdateFactory:
@@ -163,4 +171,18 @@ def _join(parts: list[Result], readable: list[bool]) -> Result:
         evaluations=spread([part.evaluations for part in parts], 0),
         seconds=spread([part.seconds for part in parts], 0.0),
         status=tuple(next(outcomes) if ok else Status.UNREADABLE for ok in readable),
+    )
+
+
+def _join_frames(result: Result, times: int) -> Result:
+    """Join the outcomes of frames to those of clips of ``times`` frames, clip after clip."""
+    clips = len(result.status) // times
+    return Result(
+        latent=as_clips(result.latent, times),
+        residual=result.residual.view(clips, times),
+        history=result.history.reshape(-1, clips, times),
+        iterations=result.iterations.view(clips, times),
+        evaluations=result.evaluations.view(clips, times),
+        seconds=result.seconds.view(clips, times),
+        status=result.status,
     )

@@ -9,6 +9,7 @@ from PIL import Image
 import decinv
 from decinv.api import load_update
 from decinv.codecs import LinearCodec
+from decinv.codecs.frames import as_clips
 from decinv.problems import GradientProblem
 from decinv.updates import Anderson, ForwardStep, Scheduled
 
@@ -96,6 +97,21 @@ def test_a_result_does_not_depend_on_batch_mates(codec):
     for sample in range(5):
         alone = decinv.invert(image[sample : sample + 1], codec)
         assert torch.allclose(alone.latent[0], together.latent[sample], atol=1e-5)
+
+
+def test_frames_of_clips_are_inverted_on_their_own_and_joined_again(codec):
+    image, _ = images(codec, 6)
+    image[4] = 0  # solved at once
+    result = decinv.invert(as_clips(image, 3), codec, batch_size=6)
+    frames = decinv.invert(image, codec, batch_size=6)
+    assert torch.equal(result.latent[1, :, 2], frames.latent[5])
+    assert torch.equal(result.residual, frames.residual.view(2, 3))
+    assert torch.equal(result.iterations, frames.iterations.view(2, 3))
+    assert result.history.shape == (len(frames.history), 2, 3)
+    assert result.status == frames.status
+    assert len(set(frames.iterations.tolist())) > 1
+    with pytest.raises(ValueError, match="at least 1 frames, but got 0"):
+        decinv.invert(torch.zeros(1, 3, 0, 16, 16), codec)
 
 
 def test_a_nan_image_costs_the_others_nothing(codec):
