@@ -91,14 +91,14 @@ def make_rows(
 
 
 def image_psnr_db(batch: Batch, images: Tensor) -> list[float | None]:
-    """Give the PSNR in dB of each of ``images`` ``(B, 3, H, W)`` in [-1, 1] against the batch's, without their padding.
+    """Give the PSNR in dB of each of ``images`` ``(B, 3, H, W)`` or clips in [-1, 1] against the batch's, without padding.
 
     Values that are nan become ``None``.
     """
     values: list[float | None] = []
     for index in range(len(batch.names)):
         height, width = batch.size(index)
-        crop = (slice(index, index + 1), slice(None), slice(height), slice(width))
+        crop = (slice(index, index + 1), ..., slice(height), slice(width))
         values += _known(psnr_db(images[crop], batch.image[crop]))
     return values
 

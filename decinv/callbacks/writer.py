@@ -36,11 +36,12 @@ class ResultWriter(ChunkCallback):
       empty where nothing is known; identical images have a PSNR of ``inf``, identical latents an NMSE of ``-inf``.
     - ``results.csv``: the rows of all processes in the order of the inputs, once all inputs are done; one process alone writes
       it whenever it ends.
-    - Latents: one file a chunk, one tensor ``(C, h, w)`` a sample by its name, raw, float32; the column ``latents`` names the
-      file. Its metadata has the codec's path, scaling factor and shift, and under ``samples`` each one's status, residual,
-      height and width as JSON. Samples without a finite latent have none.
-    - Reconstructions: D(z) at 8 bits, without padding. Folders in names are mirrored. A name that would lead out of the
-      directory, or is no file name, is made one, with a hash of the name at its end.
+    - Latents: one file a chunk, one tensor ``(C, h, w)``, or ``(C, t, h, w)`` of a clip, a sample by its name, raw, float32;
+      the column ``latents`` names the file. Its metadata has the codec's path, scaling factor and shift, and under ``samples``
+      each one's status, residual, height and width as JSON. Samples without a finite latent have none.
+    - Reconstructions: D(z) at 8 bits, without padding; of a clip that is one sample, each frame as NAME/00000.png. Folders in
+      names are mirrored. A name that would lead out of the directory, or is no file name, is made one, with a hash of the name
+      at its end.
     """
 
     def __init__(self, latents: bool = True, reconstructions: bool = True, encoder_psnr: bool = True) -> None:
@@ -181,10 +182,16 @@ class ResultWriter(ChunkCallback):
         if finished.images is not None:
             for i in usable:
                 height, width = finished.sizes[i]
-                with replacing(self._run.path / "reconstructions" / f"{safe_name(samples[i].name)}.png") as file:
-                    Image.fromarray(finished.images[i, :height, :width].numpy()).save(file, format="png")
+                self._write_pictures(safe_name(samples[i].name), finished.images[i, ..., :height, :width, :])
         # A chunk of which a part was done is made anew as a whole; the rows from before this start stay.
         self._run.append(self._share, [row for row in finished.rows if row.number is None or not self._is_done(row.number)])
+
+    def _write_pictures(self, name: str, pixels: Tensor) -> None:
+        """Write an image ``(H, W, 3)``, or each frame of a clip ``(T, H, W, 3)``."""
+        frames = {name: pixels} if pixels.ndim == 3 else {f"{name}/{place:05d}": frame for place, frame in enumerate(pixels)}
+        for stem, picture in frames.items():
+            with replacing(self._run.path / "reconstructions" / f"{stem}.png") as file:
+                Image.fromarray(picture.numpy()).save(file, format="png")
 
     @torch.no_grad()
     def _encoder_psnr(self, module: Inversion, chunk: Chunk) -> list[float | None]:
@@ -210,5 +217,5 @@ class _Finished(NamedTuple):
 
 
 def _to_8_bit(images: Tensor) -> Tensor:
-    """Map images ``(B, 3, H, W)`` in [-1, 1] to bytes ``(B, H, W, 3)`` on the CPU."""
-    return ((images.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    """Map images ``(B, 3, ...)`` in [-1, 1] to bytes ``(B, ..., 3)`` on the CPU."""
+    return ((images.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).cpu()

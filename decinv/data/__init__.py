@@ -1,19 +1,28 @@
 """Data: what is inverted, chunk by chunk, and what the bundled codec is trained on."""
 
 from decinv.data.base import ChunkData, ChunkLoader
+from decinv.data.clips import ClipData
 from decinv.data.generated import GeneratedData, generate
+from decinv.data.generated_clips import GeneratedClips, generate_clip
 from decinv.data.images import ImageData
 from decinv.data.indexed import IndexedData
+from decinv.data.moving import MovingScene
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
+from decinv.data.videos import VideoData
 
 __all__ = [
     "ChunkData",
     "ChunkLoader",
+    "ClipData",
+    "GeneratedClips",
     "GeneratedData",
     "ImageData",
     "IndexedData",
+    "MovingScene",
     "ProceduralImages",
+    "VideoData",
     "generate",
+    "generate_clip",
     "procedural_batch",
     "procedural_image",
 ]

@@ -1,16 +1,19 @@
 """From a decoded frame of any pixel format to an RGB tensor in [-1, 1], upright."""
 
 import struct
+from typing import Any
 
 import numpy as np
 import torch
 from av import VideoFrame
-from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 """How chroma is enlarged and colours are converted: the same on every machine."""
+
+IDENTITY = (1, 0, 0, 0, 1, 0, 0, 0, 1)
+"""The display matrix of what is shown as it is stored."""
 
 
 def to_tensor(frame: VideoFrame, reformatter: VideoReformatter) -> Tensor:
@@ -25,8 +28,8 @@ def to_tensor(frame: VideoFrame, reformatter: VideoReformatter) -> Tensor:
     """
     deep = any(part.bits > 8 for part in frame.format.components)
     clear = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
-    format = ("rgba64le" if deep else "rgba") if clear else ("rgb48le" if deep else "rgb24")
-    converted = reformatter.reformat(frame, format=format, interpolation=EXACT, threads=1)
+    wanted = ("rgba64le" if deep else "rgba") if clear else ("rgb48le" if deep else "rgb24")
+    converted = reformatter.reformat(frame, format=wanted, interpolation=EXACT, threads=1)
     white = 65535 if deep else 255
     values = torch.from_numpy(converted.to_ndarray().astype(np.float32)).permute(2, 0, 1)
     image = values[:3] / (white / 2) - 1
@@ -54,5 +57,5 @@ def _upright(image: Tensor, frame: VideoFrame) -> Tensor:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
     """Give the matrix ``(a, b, u, c, d, v, x, y, w)`` by which ``(p, q)`` is shown at ``(a p + c q + x, b p + d q + y)``."""
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    return (1, 0, 0, 0, 1, 0, 0, 0, 1) if data is None else struct.unpack("9i", bytes(data))
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    return IDENTITY if data is None else struct.unpack("9i", bytes(data))

@@ -10,7 +10,7 @@ The rules, for every container and codec that PyAV's libraries decode (mp4, mkv,
   Transfer functions stay, so HDR is not mapped to standard range.
 * 8-bit values v become ``v / 127.5 - 1``; deeper ones are taken at 16 bits, ``v / 32767.5 - 1``. Alpha is laid over white.
 * Frames of RGB that was stored without loss come back bit by bit.
-* What cannot be decoded is left out. A frame that the decoder calls damaged, or that has another size than the first, is refused.
+* What cannot be decoded is left out. A frame that the decoder calls damaged, or of another size than the first, is refused.
   The others are read.
 * A directory is a video whose frames are its images, in the order of their names with numbers by value, at a given rate.
 """
@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import av
 import torch
@@ -31,7 +31,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from decinv.images.reading import MAX_PIXELS, SUFFIXES, UnreadableImageError, read_image, read_size
-from decinv.video.clips import Clip, Moment, cut
+from decinv.video.clips import cut
 from decinv.video.pixels import swaps_sides, to_tensor
 
 FOLDER_FPS = 25.0
@@ -69,9 +69,7 @@ class FrameReader(AbstractContextManager["FrameReader"], ABC):
     def close(self) -> None:
         """Let go of the file."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
 
@@ -111,9 +109,7 @@ def scan(path: str | Path, most: int | None = None, folder_fps: float = FOLDER_F
     return Scan(tuple(times), damage)
 
 
-def read_clip(
-    path: str | Path, length: int | None = None, start: int = 0, stride: int = 1, fps: float | None = None
-) -> Tensor:
+def read_clip(path: str | Path, length: int | None = None, start: int = 0, stride: int = 1, fps: float | None = None) -> Tensor:
     """Read one clip into memory.
 
     Args:
@@ -314,9 +310,7 @@ class _Decoding(AbstractContextManager["_Decoding"]):
     def close(self) -> None:
         self._container.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
 

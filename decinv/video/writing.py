@@ -4,19 +4,27 @@ from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from torch import Tensor
+
+from decinv.images.eight_bit import levels
 
 Picture = NDArray[np.uint8]
 """An RGB picture ``(H, W, 3)``."""
 
 TICKS = 90_000
 """Ticks of a second in which times are given; a container may round them, Matroska to milliseconds."""
+
+
+def to_8_bits(image: Tensor) -> Picture:
+    """Give an image ``(3, H, W)`` in [-1, 1] as a picture; nan becomes black."""
+    return levels(image.nan_to_num(-1.0)).byte().permute(1, 2, 0).cpu().numpy()
 
 
 class Video(AbstractContextManager["Video"]):
@@ -44,14 +52,17 @@ class Video(AbstractContextManager["Video"]):
         """
         picture = self.fitted(picture)
         if self._stream is None:
-            self._stream = self._output.add_stream(self.codec, rate=25, options=dict(self.options))
-            self._stream.height, self._stream.width = picture.shape[:2]
-            self._stream.pix_fmt = self.pixels
-            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, TICKS)
+            self._stream = self._begin(*picture.shape[:2])
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         self._last = max(self._last + 1, round(seconds * TICKS))
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
         self._output.mux(self._stream.encode(frame))
+
+    def _begin(self, height: int, width: int) -> VideoStream:
+        stream = cast(VideoStream, self._output.add_stream(self.codec, rate=25, options=dict(self.options)))
+        stream.height, stream.width, stream.pix_fmt = height, width, self.pixels
+        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
+        return stream
 
     def fitted(self, picture: Picture) -> Picture:
         """Give the picture as the format can hold it."""
@@ -63,9 +74,7 @@ class Video(AbstractContextManager["Video"]):
             self._output.mux(self._stream.encode(None))
         self._output.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
 
@@ -85,6 +94,12 @@ class PreviewVideo(Video):
     pixels = "yuv420p"
     container = "mp4"
     options: ClassVar[dict[str, str]] = {"crf": "18", "preset": "medium"}
+
+    def _begin(self, height: int, width: int) -> VideoStream:
+        stream = cast(VideoStream, self._output.add_stream(self.codec, rate=25, options=dict(self.options)))
+        stream.height, stream.width, stream.pix_fmt = height, width, self.pixels
+        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
+        return stream
 
     def fitted(self, picture: Picture) -> Picture:
         """Make the sides even."""
