@@ -1,10 +1,13 @@
 """What tests share: one thread, seeded images, and tiny random autoencoders of diffusers saved to disk."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import diffusers
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -113,6 +116,42 @@ def images() -> Callable[..., Tensor]:
         return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
     return draw
+
+
+FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
+    ".mkv": ("ffv1", "bgr0", {}),
+    ".avi": ("ffv1", "bgr0", {}),
+    ".mp4": ("libx264rgb", "bgr24", {"qp": "0"}),
+    ".webm": ("libvpx-vp9", "gbrp", {"lossless": "1", "cpu-used": "8"}),
+}
+"""Codec, pixel format and options that store RGB without loss, by a file's suffix."""
+
+
+@pytest.fixture
+def film() -> Callable[..., np.ndarray]:
+    """Write a video with PyAV itself: ``film(path, pictures or their number, milliseconds=None)``; gives the pictures.
+
+    Without pictures they are seeded noise of 12 x 20 pixels; they are shown every 40 ms. ``codec``, ``pixels``, ``layout``
+    (that of the arrays) and ``options`` are those of ``FORMATS``, or others.
+    """
+
+    def write(path, pictures=8, milliseconds=None, codec=None, pixels=None, layout="rgb24", options=None, container=None):
+        default = FORMATS.get(Path(path).suffix, ("", "", {}))
+        if isinstance(pictures, int):
+            pictures = np.random.default_rng(pictures).integers(0, 256, (pictures, 12, 20, 3), dtype=np.uint8)
+        times = range(0, 40 * len(pictures), 40) if milliseconds is None else milliseconds
+        frames = [av.VideoFrame.from_ndarray(picture, format=layout) for picture in pictures]
+        with av.open(str(path), "w", options=container or {}) as file:
+            stream = file.add_stream(codec or default[0], rate=25, options=options or default[2])
+            stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pixels or default[1]
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            for frame, time in zip(frames, times, strict=True):
+                frame.pts, frame.time_base = time, Fraction(1, 1000)
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        return pictures
+
+    return write
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ def fit(tmp_path, config, *options):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_jobs(tmp_path, path):
     options = [*LINEAR, "--data.limit=2"] if "encoder" in path.stem else SHORT
+    options = [*LINEAR, "--model.max_iters=3", "--data.limit=1", "--data.clip_length=2"] if "video" in path.stem else options
     cli = fit(tmp_path, path.name, *options)
     assert (tmp_path / "run" / "config.yaml").is_file()
     table = (tmp_path / "run" / "results.csv").read_text().splitlines()
@@ -45,7 +46,12 @@ def test_codec_fragments(tmp_path, path):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("data/*.yaml")), ids=lambda path: path.stem)
 def test_data_fragments(tmp_path, path):
-    size = ["--data.count=2"] if "generated" in path.stem else ["--data.limit=2"]
+    sizes = {
+        "generated": ["--data.count=2"],
+        "generated_clips": ["--data.count=1", "--data.clip_length=2"],
+        "video": ["--data.limit=1", "--data.clip_length=2", "--data.clips=1"],
+    }
+    size = sizes.get(path.stem, ["--data.limit=2"])
     options = ["--data", str(path), *size, *LINEAR, "--model.max_iters=3"]
     fit(tmp_path, "decoder_inversion.yaml", *options)
     assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3

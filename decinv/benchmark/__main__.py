@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from decinv.benchmark.clip import clip
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
@@ -19,6 +20,7 @@ from decinv.errors import own_sentence
 
 BENCHMARKS: dict[str, Any] = {
     "decoder": decoder,
+    "clip": clip,
     "rules": rules,
     "thresholds": thresholds,
     "cocoercivity": cocoercivity,

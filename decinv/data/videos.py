@@ -106,14 +106,15 @@ class VideoData(ClipData):
             found = scan(video.path, self._most_frames(), self.folder_fps)
             whole = self.unit == "clip"
             cuts = cut(video.name, found.times, self.clip_length, self.stride, self.most, self.fps, whole)
-            names = [clip.name for clip in cuts] + [f"{video.name}-damage"] * bool(found.damage)
+            damaged = video.name if not cuts else f"{video.name}-damage"
+            names = [clip.name for clip in cuts] + [damaged] * bool(found.damage)
             if not taken.isdisjoint(names):
                 raise ValueError(f"Expected unique names of clips, but those of {video.name!r} are taken; rename it.")
             taken.update(names)
             for clip in cuts:
                 inputs += self.inputs_of(clip, video.path, len(inputs))
             if found.damage:
-                inputs.append(Input(len(inputs), video.name if not cuts else names[-1], video.path))
+                inputs.append(Input(len(inputs), damaged, video.path))
         return inputs
 
     def _most_frames(self) -> int | None:
