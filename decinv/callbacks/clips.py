@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decinv.batch import Failure
 from decinv.callbacks.images import draw
-from decinv.callbacks.run import as_inversion, run_directory
+from decinv.callbacks.run import as_inversion, run_directory, share_of
 from decinv.callbacks.writer import ResultWriter
 from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample
@@ -55,6 +55,7 @@ class ClipWriter(Callback):
         """
         self.preview = preview
         self.lossless = lossless
+        self._shared = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse runs without clips or results.
@@ -80,6 +81,7 @@ class ClipWriter(Callback):
         joined = run.path / "clips.csv"
         if not isinstance(data, ClipData) or joined.exists() or not run.results.exists() or not survey(run).complete:
             return
+        self._shared = share_of(trainer).count > 1
         codec = as_inversion(pl_module, self).codec.to(trainer.strategy.root_device)
         rows: list[ClipRow] = []
 
@@ -92,6 +94,7 @@ class ClipWriter(Callback):
             write_table(run.path / "frames.csv", FrameRow, frames())
             write_table(joined, ClipRow, rows)
         finally:
+            data.teardown(stage)
             codec.cpu()
 
     def _join(
@@ -102,8 +105,8 @@ class ClipWriter(Callback):
         usable = any(sample.latents for sample in samples)
         found: list[FrameRow] = []
         with ExitStack() as files:
-            preview = _made(files, PreviewVideo, run.path / f"{stem}.preview.mp4") if self.preview and usable else None
-            lossless = _made(files, LosslessVideo, run.path / f"{stem}.mkv") if self.lossless and usable else None
+            preview = self._begun(files, PreviewVideo, run.path / f"{stem}.preview.mp4") if self.preview and usable else None
+            lossless = self._begun(files, LosslessVideo, run.path / f"{stem}.mkv") if self.lossless and usable else None
             for frame in _frames(run, data, codec, clip.items, samples):
                 found.append(frame.described(clip.name, len(found)))
                 if frame.target is None or frame.reconstruction is None:
@@ -127,6 +130,10 @@ class ClipWriter(Callback):
             write_latents(run.path / f"{stem}.safetensors", {clip.name: latent}, details)
         rows.append(summarise(clip.name, found, samples, "" if latent is None else f"{stem}.safetensors"))
         yield from found
+
+    def _begun(self, files: ExitStack, kind: type[Video], path: Path) -> Video:
+        """Begin a video that takes its place when it is whole."""
+        return files.enter_context(kind(files.enter_context(replacing(path, self._shared))))
 
 
 class _Frame(NamedTuple):
@@ -193,8 +200,3 @@ def _latent(run: RunDirectory, rows: list[Row], whole: bool) -> Tensor:
     found = [run.latent(row) if row.latents else None for row in rows]
     blank = torch.full_like(next(latent for latent in found if latent is not None), torch.nan)
     return torch.stack([blank if latent is None else latent for latent in found], dim=1)
-
-
-def _made(files: ExitStack, kind: type[Video], path: Path) -> Video:
-    """Begin a video that takes its place when it is whole."""
-    return files.enter_context(kind(files.enter_context(replacing(path, shared=True))))

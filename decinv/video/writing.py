@@ -34,12 +34,12 @@ class Video(AbstractContextManager["Video"]):
     pixels: ClassVar[str]
     container: ClassVar[str]
     options: ClassVar[dict[str, str]] = {}
+    muxing: ClassVar[dict[str, str]] = {"fflags": "bitexact"}  # the same bytes each time: no dates, no random numbers
 
     def __init__(self, path: Path) -> None:
         """Make the file, whatever its name says of its format."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = {"movflags": "faststart"} if self.container == "mp4" else {}
-        self._output: OutputContainer = av.open(str(path), "w", format=self.container, options=flags)
+        self._output: OutputContainer = av.open(str(path), "w", format=self.container, options=dict(self.muxing))
         self._stream: VideoStream | None = None
         self._last = -1
 
@@ -94,6 +94,7 @@ class PreviewVideo(Video):
     pixels = "yuv420p"
     container = "mp4"
     options: ClassVar[dict[str, str]] = {"crf": "18", "preset": "medium"}
+    muxing: ClassVar[dict[str, str]] = {**Video.muxing, "movflags": "faststart"}
 
     def _begin(self, height: int, width: int) -> VideoStream:
         stream = cast(VideoStream, self._output.add_stream(self.codec, rate=25, options=dict(self.options)))

@@ -9,6 +9,7 @@ from decinv.codecs import FrameRule, LinearCodec
 from decinv.data import VideoData
 from decinv.data.listing import list_videos
 from decinv.images import cover, pad_to_multiple
+from decinv.memory import PeakMemory
 from decinv.video import read_clip
 
 CODEC = LinearCodec()
@@ -96,6 +97,19 @@ def test_processes_share_the_frames_of_a_video(film, tmp_path, workers):
                 assert number not in seen
                 seen[number] = image
     assert torch.equal(torch.stack([seen[number] for number in range(9)], dim=1), whole)
+
+
+def test_memory_does_not_grow_with_the_clip(film, tmp_path):
+    peaks = []
+    for count in (8, 32):
+        film(tmp_path / f"{count}.mkv", np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8))
+        data = VideoData(str(tmp_path / f"{count}.mkv"), batch_size=2, clip_length=None, block=64, workers=0)
+        data.setup("fit")
+        with PeakMemory("cpu") as peak:
+            for _ in data.chunks(CODEC):
+                pass
+        peaks.append(peak.bytes)
+    assert peaks[0] == peaks[1] < 8 * 64 * 64 * 3 * 4
 
 
 def test_clips_by_time_and_number(film, tmp_path):

@@ -117,6 +117,14 @@ def test_ten_bits_are_kept(film, tmp_path):
     assert ((image + 1) * 127.5 % 1 > 0.1).any()
 
 
+def test_ten_bits_of_other_colours(film, tmp_path):
+    """A grey ramp: limited range is stretched as with 8 bits, and its steps are finer than theirs."""
+    ramp = np.broadcast_to(np.linspace(0, 65535, 64)[None, :, None], (16, 64, 3)).round().astype(np.uint16)
+    film(tmp_path / "a.mkv", ramp[None], codec="ffv1", pixels="yuv420p10le", layout="rgb48le")
+    image = read_clip(tmp_path / "a.mkv")[:, 0]
+    assert (image - torch.from_numpy(ramp.astype(np.float32)).permute(2, 0, 1) / 32767.5 + 1).abs().max() < 2 / 500
+
+
 def test_alpha_is_laid_over_white(film, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 4), dtype=np.uint8)
     film(tmp_path / "a.mkv", pixels, codec="ffv1", pixels="bgra", layout="rgba")
