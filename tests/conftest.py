@@ -132,10 +132,13 @@ def film() -> Callable[..., np.ndarray]:
     """Write a video with PyAV itself: ``film(path, pictures or their number, milliseconds=None)``; gives the pictures.
 
     Without pictures they are seeded noise of 12 x 20 pixels; they are shown every 40 ms. ``codec``, ``pixels``, ``layout``
-    (that of the arrays) and ``options`` are those of ``FORMATS``, or others.
+    (that of the arrays) and ``options`` are those of ``FORMATS``, or others; ``container`` are options of the file, and further
+    keywords attributes of stream and frames.
     """
 
-    def write(path, pictures=8, milliseconds=None, codec=None, pixels=None, layout="rgb24", options=None, container=None):
+    def write(
+        path, pictures=8, milliseconds=None, codec=None, pixels=None, layout="rgb24", options=None, container=None, **tags
+    ):
         default = FORMATS.get(Path(path).suffix, ("", "", {}))
         if isinstance(pictures, int):
             pictures = np.random.default_rng(pictures).integers(0, 256, (pictures, 12, 20, 3), dtype=np.uint8)
@@ -145,6 +148,9 @@ def film() -> Callable[..., np.ndarray]:
             stream = file.add_stream(codec or default[0], rate=25, options=options or default[2])
             stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pixels or default[1]
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            for name, value in tags.items():
+                for tagged in (stream.codec_context, *frames):
+                    setattr(tagged, name, value)
             for frame, time in zip(frames, times, strict=True):
                 frame.pts, frame.time_base = time, Fraction(1, 1000)
                 file.mux(stream.encode(frame))

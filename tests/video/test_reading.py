@@ -95,18 +95,25 @@ def test_gif(tmp_path):
     assert (frame[:, 5:] == (200, 30, 40)).all()
 
 
-def test_colours_by_the_matrix_of_the_standard(film, tmp_path):
-    """BT.601, limited range: R = 1.164 (Y - 16) + 1.596 (V - 128), and so on."""
+MATRIX_COEFFICIENTS = {None: (0.299, 0.114), 1: (0.2126, 0.0722), 6: (0.299, 0.114)}
+"""Weights of red and blue in luma by the number that ITU-T H.273 gives a matrix: BT.601 where there is none, BT.709, BT.601."""
+
+
+@pytest.mark.parametrize("matrix", MATRIX_COEFFICIENTS)
+@pytest.mark.parametrize("full", [False, True])
+def test_colours_by_the_matrix_and_the_range_of_the_file(film, tmp_path, matrix, full):
+    """Y = kr R + kg G + kb B, U = (B - Y) / (2 - 2 kb), V = (R - Y) / (2 - 2 kr), solved for R, G and B."""
     y, u, v = 120, 90, 180
     planes = np.stack([np.full((16, 16), value, np.uint8) for value in (y, u, v)])
-    film(tmp_path / "a.mkv", planes[None], codec="ffv1", pixels="yuv444p", layout="yuv444p")
-    luma = 255 / 219 * (y - 16)
-    red = luma + 255 / 224 * 1.402 * (v - 128)
-    green = luma - 255 / 224 * (0.344136 * (u - 128) + 0.714136 * (v - 128))
-    blue = luma + 255 / 224 * 1.772 * (u - 128)
-    image = read_clip(tmp_path / "a.mkv")[:, 0]
-    found = (image * 127.5 + 127.5).mean((1, 2)).tolist()
-    assert found == pytest.approx([red, green, blue], abs=0.6)
+    tags = {} if matrix is None else {"colorspace": matrix}
+    film(tmp_path / "a.mkv", planes[None], codec="ffv1", pixels="yuv444p", layout="yuv444p", color_range=1 + full, **tags)
+    kr, kb = MATRIX_COEFFICIENTS[matrix]
+    luma = y / 255 if full else (y - 16) / 219
+    blueness, redness = ((value - 128) / (255 if full else 224) for value in (u, v))
+    red, blue = luma + 2 * (1 - kr) * redness, luma + 2 * (1 - kb) * blueness
+    green = (luma - kr * red - kb * blue) / (1 - kr - kb)
+    found = (read_clip(tmp_path / "a.mkv")[:, 0] * 127.5 + 127.5).mean((1, 2)).tolist()
+    assert found == pytest.approx([255 * value for value in (red, green, blue)], abs=0.7)
 
 
 def test_ten_bits_are_kept(film, tmp_path):
