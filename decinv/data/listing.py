@@ -13,7 +13,7 @@ from decinv.images.reading import SUFFIXES
 from decinv.runs import Input
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".3gp", ".y4m"}
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".mts", ".wmv", ".flv", ".ogv", ".3gp", ".y4m"}
 )
 """Files that count as videos in a directory, in lower case; upper case counts too."""
 

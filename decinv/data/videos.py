@@ -10,8 +10,9 @@ from decinv.images.padding import crop_to_multiple, pad_to_multiple
 from decinv.images.reading import MAX_PIXELS
 from decinv.images.resizing import cover
 from decinv.runs import Input
+from decinv.video.base import FrameReader
 from decinv.video.clips import Moment, cut
-from decinv.video.reading import FOLDER_FPS, FrameReader, frame_size, open_frames, scan
+from decinv.video.reading import FOLDER_FPS, frame_size, open_frames, scan
 
 
 class VideoData(ClipData):

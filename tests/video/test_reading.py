@@ -166,18 +166,21 @@ def test_rotation_and_mirroring_that_the_file_asks_for(film, tmp_path, turn):
 
 
 def test_a_directory_of_images(tmp_path):
+    (tmp_path / "shot1.png").touch()
     for number in (10, 9, 2):
         Image.new("RGB", (6, 4), (number, 0, 0)).save(tmp_path / f"shot{number}.png")
     Image.new("RGB", (6, 5)).save(tmp_path / "shot11.png")
     (tmp_path / "shot3.png").write_text("no image")
     (tmp_path / "note.txt").touch()
-    assert scan(tmp_path, folder_fps=10).times == tuple(Fraction(number, 10) for number in range(5))
+    assert scan(tmp_path, folder_fps=10).times == tuple(Fraction(number, 10) for number in range(6))
     with open_frames(tmp_path) as reader:
-        assert [levels(reader.read(number))[0, 0, 0] for number in (3, 0, 2)] == [10, 2, 9]
+        assert [levels(reader.read(number))[0, 0, 0] for number in (4, 1, 3)] == [10, 2, 9]
         with pytest.raises(UnreadableVideoError, match=r"shot3\.png"):
-            reader.read(1)
+            reader.read(2)
+        with pytest.raises(UnreadableVideoError, match="it is empty"):
+            reader.read(0)
         with pytest.raises(UnreadableVideoError, match=r"one size .* shot11\.png has 5 x 6 instead of 4 x 6"):
-            reader.read(4)
+            reader.read(5)
     assert frame_size(tmp_path) == (4, 6)
 
 
@@ -262,10 +265,10 @@ def test_large_frames_are_refused(film, tmp_path):
 
 
 def test_a_film_is_read_in_a_stream(film, tmp_path):
-    """No more than a few frames are alive at any time, of a clip of 30 MB."""
-    picture = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    """No more than a few frames are alive at any time, of a clip of 40."""
+    picture = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
     film(tmp_path / "a.mkv", np.repeat(picture, 40, axis=0))
     with open_frames(tmp_path / "a.mkv") as reader, PeakMemory("cpu") as peak:
         for number in range(40):
             reader.read(number)
-    assert 256 * 256 * 3 * 4 <= peak.bytes < 6 * 256 * 256 * 3 * 4
+    assert 96 * 96 * 3 * 4 <= peak.bytes < 6 * 96 * 96 * 3 * 4
