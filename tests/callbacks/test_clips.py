@@ -154,6 +154,10 @@ def test_clips_are_joined_by_whoever_ends_last_and_after_an_interruption(fit, tm
     before = (path / "clips.csv").stat().st_mtime_ns
     fit(GENERATED, *options, "--data.shard=0/2")
     assert (path / "clips.csv").stat().st_mtime_ns == before
+    content = (path / "clips.csv").read_bytes()
+    (path / "clips.csv").unlink()  # broken off while clips were joined
+    fit(GENERATED, *options, "--data.shard=0/2")
+    assert (path / "clips.csv").read_bytes() == content
 
 
 def test_pictures_of_clips(fit, tmp_path):
