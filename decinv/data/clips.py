@@ -87,6 +87,10 @@ class ClipData(IndexedData):
         except (ValueError, OSError) as error:
             return Failure(item.name, str(error))
 
+    def frame_count(self, item: Input) -> int | None:
+        """Give the frames of a clip that is one sample; ``None`` for a frame."""
+        return len(moments_of(item)) if self.unit == "clip" else None
+
     def why(self, item: Input) -> str:
         """Say in one sentence why an input has no frames."""
         return f"Expected frames in {item.path!r}, but there are none."

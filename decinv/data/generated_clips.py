@@ -125,7 +125,7 @@ class GeneratedClips(ClipData):
 
     def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
         """Give the configured size."""
-        return (self.size, self.size) if self.unit == "frame" else None
+        return self.size, self.size
 
     def load_frame(self, item: Input, moment: Moment, codec: Codec) -> Sample:
         """Draw and decode the latent of one frame by itself."""

@@ -131,7 +131,7 @@ class VideoData(ClipData):
 
     def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
         """Give the size of a video's frames; it is unknown where none can be read, or frames are too small to crop."""
-        if self.unit == "clip" or (found := self.size or frame_size(item.path)) is None:
+        if (found := self.size or frame_size(item.path)) is None:
             return None
         height, width = found
         if not self.crop:
