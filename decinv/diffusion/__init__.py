@@ -1,0 +1,36 @@
+"""Diffusion: networks, guidance, and the steps of samplers, which are what is inverted."""
+
+from decinv.diffusion.denoiser import Denoiser, Guidance
+from decinv.diffusion.gaussian import GaussianDenoiser
+from decinv.diffusion.generate import generate, walk
+from decinv.diffusion.prompt import Condition, Prompt
+from decinv.diffusion.sampler import (
+    DDIM,
+    DPMSolver,
+    Euler,
+    EulerAncestral,
+    FlowEuler,
+    RectifiedFlow,
+    Sampler,
+    Trajectory,
+)
+from decinv.diffusion.step import Step
+
+__all__ = [
+    "DDIM",
+    "Condition",
+    "DPMSolver",
+    "Denoiser",
+    "Euler",
+    "EulerAncestral",
+    "FlowEuler",
+    "GaussianDenoiser",
+    "Guidance",
+    "Prompt",
+    "RectifiedFlow",
+    "Sampler",
+    "Step",
+    "Trajectory",
+    "generate",
+    "walk",
+]
