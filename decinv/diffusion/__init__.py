@@ -2,7 +2,7 @@
 
 from decinv.diffusion.denoiser import Denoiser, Guidance
 from decinv.diffusion.gaussian import GaussianDenoiser
-from decinv.diffusion.generate import generate, walk
+from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition, Prompt
 from decinv.diffusion.sampler import (
     DDIM,
@@ -26,11 +26,10 @@ __all__ = [
     "FlowEuler",
     "GaussianDenoiser",
     "Guidance",
+    "Process",
     "Prompt",
     "RectifiedFlow",
     "Sampler",
     "Step",
     "Trajectory",
-    "generate",
-    "walk",
 ]

@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -28,10 +28,12 @@ class Trajectory:
     Attributes:
         steps: The steps, the noisiest first.
         start: What standard normal noise is multiplied by to be the first point.
+        config: The config of the scheduler that they were read from.
     """
 
     steps: tuple[Step, ...]
     start: float = 1.0
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Sampler(ABC):
@@ -122,8 +124,9 @@ class DDIM(Sampler):
             zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
             point = float(scheduler.step(zero, time, one).prev_sample)
             output = float(scheduler.step(one, time, zero).prev_sample)
-            steps.append(first_order(float(time), 1.0, start, _reached(predicted(start), point, output), predicted))
-        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma))
+            parts = predicted(start)
+            steps.append(first_order(float(time), 1.0, start, _reached(parts, point, output), parts))
+        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 
 class DPMSolver(Sampler):
@@ -153,7 +156,7 @@ class DPMSolver(Sampler):
         levels = [level(float(sigma)) for sigma in scheduler.sigmas]
         predicted = _predicted(scheduler)
         plain = [
-            first_order(float(time), 1.0, start, end, predicted)
+            first_order(float(time), 1.0, start, end, predicted(start))
             for time, start, end in zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
         ]
         options = scheduler.config
@@ -163,7 +166,7 @@ class DPMSolver(Sampler):
             step if self.order == 1 or not index or (last and index == len(plain) - 1) else second_order(plain[index - 1], step)
             for index, step in enumerate(plain)
         ]
-        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma))
+        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 
 class Euler(Sampler):
@@ -182,7 +185,7 @@ class Euler(Sampler):
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), first_order)
+        return _exploding(self.scheduler(config, tokens), first_order, config)
 
 
 class EulerAncestral(Euler):
@@ -195,7 +198,7 @@ class EulerAncestral(Euler):
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), ancestral)
+        return _exploding(self.scheduler(config, tokens), ancestral, config)
 
 
 class FlowEuler(Sampler):
@@ -265,20 +268,20 @@ def _predicted(scheduler: Any) -> Callable[[Level], Parts]:
     return PREDICTIONS[kind]
 
 
-def _exploding(scheduler: Any, make: Callable[..., Step]) -> Trajectory:
+def _exploding(scheduler: Any, make: Callable[..., Step], config: Mapping[str, Any]) -> Trajectory:
     """Steps in coordinates in which data keep their size, and the network is shown points of unit variance."""
     predicted = _predicted(scheduler)
     levels = [Level(1.0, float(sigma)) for sigma in scheduler.sigmas]
     pairs = zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
-    steps = (make(float(time), start.square**0.5, start, end, predicted) for time, start, end in pairs)
-    return Trajectory(tuple(steps), float(scheduler.init_noise_sigma))
+    steps = (make(float(time), start.square**0.5, start, end, predicted(start)) for time, start, end in pairs)
+    return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 
 def _straight(scheduler: Any, predicted: Callable[[Level], Parts]) -> Trajectory:
     """Steps along straight lines from noise to data."""
     levels: Sequence[Level] = [_flow_level(float(sigma)) for sigma in scheduler.sigmas]
     pairs = zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
-    return Trajectory(tuple(first_order(float(time), 1.0, start, end, predicted) for time, start, end in pairs))
+    return Trajectory(tuple(first_order(float(time), 1.0, start, end, predicted(start)) for time, start, end in pairs))
 
 
 def _variance_preserving(alpha_squared: float) -> Level:

@@ -1,7 +1,6 @@
 """One step of a sampler, as the linear map that it is beside the network, and how steps are put together."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from torch import Tensor
@@ -67,14 +66,15 @@ class Step:
         """Give the noise prediction."""
         return self.parts.noise_point * point + self.parts.noise_output * output
 
-    @property
-    def slope(self) -> float:
-        """How much x_t changes with x_s if data are normal with unit variance and the network is perfect.
+    def back(self, point: Tensor, eps: Tensor) -> Tensor:
+        """Give the x_s from which a step of first order with the noise prediction ``eps`` leads to the point x_t."""
+        ratio = self.start.alpha / self.end.alpha
+        return ratio * point + (self.start.sigma - ratio * self.end.sigma) * eps
 
-        Divided by it, ``step(x_s) - x_t`` is about the error of x_s.
-        """
-        data = self.start.alpha / self.start.square
-        return self.point + self.output * (data - self.parts.data_point) / self.parts.data_output
+    @property
+    def plain(self) -> "Step":
+        """The step of first order between the same levels."""
+        return first_order(self.time, self.scale, self.start, self.end, self.parts)
 
 
 def _given(tensor: Tensor | None, name: str) -> Tensor:
@@ -83,13 +83,12 @@ def _given(tensor: Tensor | None, name: str) -> Tensor:
     return tensor
 
 
-def first_order(time: float, scale: float, start: Level, end: Level, predicted: Callable[[Level], Parts]) -> Step:
-    """``x_t = alpha_t x_0 + sigma_t eps``, x_0 and eps predicted at x_s.
+def first_order(time: float, scale: float, start: Level, end: Level, parts: Parts) -> Step:
+    """``x_t = alpha_t x_0 + sigma_t eps``, x_0 and eps predicted at x_s as ``parts`` say.
 
     That is DDIM (Song et al., arXiv 2010.02502), which is DPM-Solver++(1), and in other coordinates Euler's step (Karras et
     al., arXiv 2206.00364, ``alpha = 1``) and that of flow matching (``alpha = 1 - sigma``).
     """
-    parts = predicted(start)
     point = end.alpha * parts.data_point + end.sigma * parts.noise_point
     output = end.alpha * parts.data_output + end.sigma * parts.noise_output
     return Step(time, scale, start, end, parts, point, output)
@@ -113,12 +112,11 @@ def second_order(before: Step, plain: Step) -> Step:
     )
 
 
-def ancestral(time: float, scale: float, start: Level, end: Level, predicted: Callable[[Level], Parts]) -> Step:
+def ancestral(time: float, scale: float, start: Level, end: Level, parts: Parts) -> Step:
     """Euler's step to less noise than that of ``end``, and new noise up to it: the ancestral step of k-diffusion."""
     up = (end.sigma**2 * (start.sigma**2 - end.sigma**2) / start.sigma**2) ** 0.5
     down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
-    plain = first_order(time, scale, start, down, predicted)
-    return Step(time, scale, start, down, plain.parts, plain.point, plain.output, noise=up)
+    return replace(first_order(time, scale, start, down, parts), noise=up)
 
 
 def _log_snr(end: Level, start: Level) -> float:

@@ -5,7 +5,7 @@ from math import log2
 import pytest
 import torch
 
-from decinv.diffusion import DDIM, Condition, DPMSolver, Euler, FlowEuler, GaussianDenoiser, Guidance, Prompt, generate, walk
+from decinv.diffusion import DDIM, Condition, DPMSolver, Euler, FlowEuler, GaussianDenoiser, Guidance, Process, Prompt
 
 MEAN, DEVIATION = 0.3, 0.5
 
@@ -18,7 +18,7 @@ def error(sampler, config):
     start, end = trajectory.steps[0].start, trajectory.steps[-1].end
     widths = [(level.alpha**2 * DEVIATION**2 + level.sigma**2) ** 0.5 for level in (start, end)]
     truth = end.alpha * MEAN + widths[1] / widths[0] * (noise * trajectory.start - start.alpha * MEAN)
-    found = generate(trajectory, guidance, noise, Condition(Prompt(torch.full((1, 1, 1, 1), MEAN))))
+    found = Process(trajectory, guidance, Condition(Prompt(torch.full((1, 1, 1, 1), MEAN)))).generate(noise)
     return float((found - truth).norm())
 
 
@@ -48,14 +48,17 @@ def test_flow_is_of_first_order():
 def test_what_the_network_predicts_makes_no_difference(config, prediction, noise, condition, deviation):
     def run(kind):
         options = config | {"prediction_type": kind}
-        return generate(DPMSolver(8).trajectory(options), Guidance(GaussianDenoiser(options, deviation), 3), noise, condition)
+        guidance = Guidance(GaussianDenoiser(options, deviation), 3)
+        return Process(DPMSolver(8).trajectory(options), guidance, condition).generate(noise)
 
     torch.testing.assert_close(run(prediction), run("epsilon"), rtol=1e-3, atol=1e-3)
 
 
 def test_walk_gives_every_point_and_its_predictions(config, noise, condition, deviation):
     trajectory = DDIM(5).trajectory(config)
-    visited = list(walk(trajectory, Guidance(GaussianDenoiser(config, deviation)), noise, condition))
+    process = Process(trajectory, Guidance(GaussianDenoiser(config, deviation)), condition)
+    visited = list(process.walk(noise))
+    assert process.spent.tolist() == [5, 5]
     torch.testing.assert_close(visited[0].point, noise)
     for step, here, after in zip(trajectory.steps, visited, visited[1:], strict=False):
         torch.testing.assert_close(here.following, after.point)
