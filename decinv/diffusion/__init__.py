@@ -2,6 +2,7 @@
 
 from decinv.diffusion.denoiser import Denoiser, Guidance
 from decinv.diffusion.gaussian import GaussianDenoiser
+from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition, Prompt
 from decinv.diffusion.sampler import (
@@ -21,11 +22,13 @@ __all__ = [
     "Condition",
     "DPMSolver",
     "Denoiser",
+    "DiffusersPipeline",
     "Euler",
     "EulerAncestral",
     "FlowEuler",
     "GaussianDenoiser",
     "Guidance",
+    "Pipeline",
     "Process",
     "Prompt",
     "RectifiedFlow",
