@@ -65,14 +65,16 @@ class Sampler(ABC):
         """Make the diffusers scheduler with its times set.
 
         Args:
-            config: The config of a pipeline's scheduler, of this or another class, of which what this class knows is taken.
+            config: The config of a pipeline's scheduler, of this or another class, of which is taken what this class
+                knows and was not left at its default.
             tokens: Number of tokens of an image, for schedulers whose times depend on it.
 
         Raises:
             ValueError: If the scheduler's steps are not linear in the network's output.
         """
-        known = inspect.signature(self.scheduler_class.__init__).parameters
-        options = {key: value for key, value in config.items() if key in known} | self.options()
+        known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
+        chosen = known - set(config.get("_use_default_values", ()))  # another class has defaults of its own
+        options = {key: value for key, value in config.items() if key in chosen} | self.options()
         if self.spacing is not None:
             options["timestep_spacing"] = self.spacing
         scheduler = self.scheduler_class(**options)
