@@ -3,8 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
 
 from decinv.cli import run
+from decinv.diffusion import DDIM, Condition, DPMSolver, GaussianDenoiser, Guidance, Process, Prompt, Sampler
+from decinv.methods import Method
+from decinv.metrics import nmse_db
 from decinv.runs.latents import names_in
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -17,7 +23,9 @@ def fit(tmp_path, config, *options):
     return run(["fit", "-c", str(CONFIGS / config), "--trainer.accelerator=cpu", *options, "--out", str(tmp_path / "run")])
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "sampler_inversion"], ids=lambda path: path.stem
+)
 def test_jobs(tmp_path, path):
     options = [*LINEAR, "--data.limit=2"] if "encoder" in path.stem else SHORT
     options = [*LINEAR, "--model.max_iters=3", "--data.limit=1", "--data.clip_length=2"] if "video" in path.stem else options
@@ -77,3 +85,53 @@ def test_training_of_codecs(tmp_path, path):
     )
     assert cli.trainer.global_step == 2
     assert (tmp_path / "run" / "codec" / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_sampler_job(tmp_path, saved_pipeline):
+    directory = tmp_path / "run"
+    fit(
+        tmp_path,
+        "sampler_inversion.yaml",
+        *("--data.count=1", "--data.size=16", f"--model.pipeline.path={saved_pipeline('stable')[0]}"),
+        *("--model.codec=LinearCodec", "--model.codec.stride=4", "--trainer.callbacks=[{class_path: ResultWriter}]"),
+        *("--model.sampler", str(CONFIGS / "sampler" / "dpm_solver.yaml"), "--model.sampler.init_args.steps=2"),
+        *("--model.method", str(CONFIGS / "method" / "naive.yaml"), "--model.decoder=EncodedLatent"),
+    )
+    assert len((directory / "results.csv").read_text().splitlines()) == 2
+    assert [names_in(path) for path in (directory / "noise").glob("*")] == [{"sampled-00000"}]
+
+
+def load(path, kind):
+    """Make the object of a fragment, as the command line does."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--made", type=kind)
+    return parser.instantiate(parser.parse_object({"made": yaml.safe_load(path.read_text())}))["made"]
+
+
+def normal(sampler, **options):
+    """Make the process of a sampler on normal data."""
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"} | options
+    trajectory = sampler.trajectory(config)
+    noise = torch.randn(2, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    prompt = Prompt(torch.zeros(2, 1, 1, 1))
+    denoiser = GaussianDenoiser(config, 0.7)
+    return Process(trajectory, Guidance(denoiser, 2.0), Condition(prompt, prompt), [noise] * len(trajectory.steps)), noise
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("sampler/*.yaml")), ids=lambda path: path.stem)
+def test_sampler_fragments(path):
+    flows = {"prediction_type": "flow_prediction"} if path.stem in ("flux", "instaflow") else {}
+    process, noise = normal(load(path, Sampler), **flows)
+    assert process.generate(noise).isfinite().all()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("method/*.yaml")), ids=lambda path: path.stem)
+def test_method_fragments(path):
+    method = load(path, Method)
+    if path.stem == "naive_fine":
+        method.sampler.steps = 60  # for a short test
+    process, noise = normal(DPMSolver(4) if path.stem == "algorithm2" else DDIM(20))
+    result = method.invert(process, process.generate(noise))
+    assert result.latent.isfinite().all()
+    if not path.stem.startswith("gnri"):
+        assert nmse_db(result.latent, noise).max() < -10

@@ -7,6 +7,7 @@ from decinv.data.generated_clips import GeneratedClips, generate_clip
 from decinv.data.images import ImageData
 from decinv.data.indexed import IndexedData
 from decinv.data.moving import MovingScene
+from decinv.data.noise import GeneratedNoise
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
 from decinv.data.videos import VideoData
 
@@ -16,6 +17,7 @@ __all__ = [
     "ClipData",
     "GeneratedClips",
     "GeneratedData",
+    "GeneratedNoise",
     "ImageData",
     "IndexedData",
     "MovingScene",
