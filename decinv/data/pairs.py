@@ -38,10 +38,10 @@ class FlowPairs(CachedLatents):
             pipeline: ``bundled``, or the directory of another diffusion model, as ``DenoiserTraining`` saves it.
             steps: Steps of the solver, at least 1.
             guidance: Scale of classifier-free guidance; 1 is none.
-            size: Height and width of most images in pixels, a multiple of 64.
+            size: Height and width of most images in pixels, a multiple of 32.
             count: Number of pairs of that size, at least 1.
             batch_size: Pairs in a batch of that size.
-            large_size: Height and width of the other images in pixels, a multiple of 64.
+            large_size: Height and width of the other images in pixels, a multiple of 32.
             large_count: Number of pairs of that size, others than those of the first, at least 1.
             large_batch_size: Pairs in a batch of that size.
             large_every: One batch in so many is a large one; 0 for none.
