@@ -79,7 +79,8 @@ class FlowPairs(CachedLatents):
         """
         directory = pipeline_directory(self.pipeline)
         pipeline = StableDiffusionPipeline.from_pretrained(directory, vae=None, low_cpu_mem_usage=False)
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+        config = pipeline.scheduler.config  # trailing steps begin where all is noise
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, timestep_spacing="trailing")
         pipeline.set_progress_bar_config(disable=True)
         if self.trainer is not None:
             pipeline = pipeline.to(self.trainer.strategy.root_device)

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-BUNDLED = {name: Path(__file__).parent / "weights" / name for name in ("denoiser", "flow")}
-"""The directories of the bundled models: the diffusion model, and its few-step version."""
+WEIGHTS = Path(__file__).parent / "weights"
+
+BUNDLED = {"bundled": WEIGHTS, "bundled-flow": WEIGHTS / "flow"}
+"""The directories of the bundled models by name: the diffusion model, and its few-step version."""
 
 
 def pipeline_directory(path: str) -> Path:
@@ -15,8 +17,7 @@ def pipeline_directory(path: str) -> Path:
     Raises:
         FileNotFoundError: If there is no pipeline.
     """
-    names = {"bundled": BUNDLED["denoiser"], "bundled-flow": BUNDLED["flow"]}
-    directory = names.get(path, Path(path).expanduser())
+    directory = BUNDLED.get(path, Path(path).expanduser())
     if not (directory / "model_index.json").is_file():
         raise FileNotFoundError(f"Expected a pipeline saved by diffusers at {path!r}, but there is no model_index.json.")
     return directory

@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from decinv.codecs.loading import BUNDLED as CODEC
 from decinv.data.scenes import RGB
-from decinv.diffusion.bundled import BUNDLED, pipeline_directory
+from decinv.diffusion.bundled import BUNDLED, WEIGHTS, pipeline_directory
 from decinv.diffusion.captions import WORDS
 from decinv.diffusion.text import encode_prompts
 
@@ -42,11 +42,11 @@ def check(images):
 
 
 def test_they_are_small():
-    size = sum(file.stat().st_size for file in BUNDLED["denoiser"].parent.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file())
     assert size < 40 * 2**20
 
 
-@pytest.mark.parametrize("name", ["bundled", "bundled-flow"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_every_word_is_a_token(name):
     tokenizer = CLIPTokenizer.from_pretrained(pipeline_directory(name), subfolder="tokenizer")
     assert {len(tokenizer(word).input_ids) for word in WORDS} == {3}

@@ -50,7 +50,7 @@ def test_pairs_are_noise_and_what_the_model_makes_of_it(diffusion):
     assert captions == [captioned_scene(index, 32, 3)[1] for index in (1, 2)]
     assert abs(noise.mean()) < 0.2
     assert abs(noise.std() - 1) < 0.1
-    scheduler = DDIMScheduler.from_config(module.scheduler.config)
+    scheduler = DDIMScheduler.from_config(module.scheduler.config, timestep_spacing="trailing")
     scheduler.set_timesteps(80)
     networks = module.averaged.eval()
     unet = UNet2DConditionModel.from_pretrained(directory, subfolder="unet")
