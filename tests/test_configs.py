@@ -16,11 +16,18 @@ from decinv.runs.latents import names_in
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.batch_size=2"]
 LINEAR = ["--model.codec=LinearCodec", "--model.codec.stride=8"]
+SMALL = ["--model.block_out_channels=[8,8]", "--model.norm_num_groups=4"]
 SHORT = [*LINEAR, "--model.max_iters=3", "--data.limit=2"]
 
 
 def fit(tmp_path, config, *options):
     return run(["fit", "-c", str(CONFIGS / config), "--trainer.accelerator=cpu", *options, "--out", str(tmp_path / "run")])
+
+
+def train(out, name, *options):
+    short = ("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.precision=32-true", "--trainer.callbacks=[]")
+    config = str(CONFIGS / "train" / f"{name}.yaml")
+    return run(["fit", "-c", config, "--out", str(out), *QUICK, *short, "--data.validation_count=2", *options])
 
 
 @pytest.mark.parametrize(
@@ -67,22 +74,9 @@ def test_data_fragments(tmp_path, path):
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("train/*.yaml")), ids=lambda path: path.stem)
-def test_training_of_codecs(tmp_path, path):
-    cli = run(
-        [
-            "fit",
-            *("-c", str(path), "--out", str(tmp_path / "run"), *QUICK),
-            *(
-                "--trainer.max_steps=2",
-                "--trainer.val_check_interval=2",
-                "--trainer.precision=32-true",
-                "--trainer.callbacks=[]",
-            ),
-            *("--data.num_workers=0", "--data.size=16", "--data.validation_count=2"),
-            *("--model.block_out_channels=[8,8]", "--model.norm_num_groups=4"),
-        ]
-    )
+@pytest.mark.parametrize("name", ["autoencoder", "narrow"])
+def test_training_of_codecs(tmp_path, name):
+    cli = train(tmp_path / "run", name, *SMALL, "--data.num_workers=0", "--data.size=16")
     assert cli.trainer.global_step == 2
     assert (tmp_path / "run" / "codec" / "diffusion_pytorch_model.safetensors").is_file()
 
@@ -135,3 +129,19 @@ def test_method_fragments(path):
     assert result.latent.isfinite().all()
     if not path.stem.startswith("gnri"):
         assert nmse_db(result.latent, noise).max() < -10
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' DPM-Solver with numpy 2
+def test_training_of_diffusion_models(tmp_path):
+    data = ("--data.size=64", "--data.count=2", "--data.large_size=128", "--data.large_count=2", "--data.large_every=2")
+    train(tmp_path / "denoiser", "denoiser", *SMALL, *data, "--model.heads=2", "--model.text_width=8")
+    made = str(tmp_path / "denoiser" / "pipeline")
+    cli = train(tmp_path / "flow", "flow", *data, f"--model.pipeline={made}", f"--data.pipeline={made}", "--data.steps=2")
+    assert cli.trainer.global_step == 2
+    assert (tmp_path / "flow" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_every_training_is_tested():
+    assert {path.stem for path in CONFIGS.glob("train/*.yaml")} == {"autoencoder", "narrow", "denoiser", "flow"}

@@ -1,6 +1,7 @@
-"""Data: what is inverted, chunk by chunk, and what the bundled codec is trained on."""
+"""Data: what is inverted, chunk by chunk, and what the bundled models are trained on."""
 
 from decinv.data.base import ChunkData, ChunkLoader
+from decinv.data.captioned import CaptionedLatents, encode_scenes
 from decinv.data.clips import ClipData
 from decinv.data.generated import GeneratedData, generate
 from decinv.data.generated_clips import GeneratedClips, generate_clip
@@ -8,13 +9,17 @@ from decinv.data.images import ImageData
 from decinv.data.indexed import IndexedData
 from decinv.data.moving import MovingScene
 from decinv.data.noise import GeneratedNoise
+from decinv.data.pairs import FlowPairs
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
+from decinv.data.scenes import captioned_scene
 from decinv.data.videos import VideoData
 
 __all__ = [
+    "CaptionedLatents",
     "ChunkData",
     "ChunkLoader",
     "ClipData",
+    "FlowPairs",
     "GeneratedClips",
     "GeneratedData",
     "GeneratedNoise",
@@ -23,6 +28,8 @@ __all__ = [
     "MovingScene",
     "ProceduralImages",
     "VideoData",
+    "captioned_scene",
+    "encode_scenes",
     "generate",
     "generate_clip",
     "procedural_batch",

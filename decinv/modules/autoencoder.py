@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from decinv.metrics.pixel import psnr_db
+from decinv.modules.schedule import Trapezoid
 
 
 class AutoencoderTraining(LightningModule):
@@ -67,10 +67,7 @@ class AutoencoderTraining(LightningModule):
             ValueError: If ``decay_fraction`` lies outside (0, 1] or ``warmup_steps`` is below 1.
         """
         super().__init__()
-        if not 0 < decay_fraction <= 1:
-            raise ValueError(f"Expected `decay_fraction` in (0, 1], but got {decay_fraction}.")
-        if warmup_steps < 1:
-            raise ValueError(f"Expected `warmup_steps` to be at least 1, but got {warmup_steps}.")
+        self.schedule = Trapezoid(warmup_steps, decay_fraction)
         levels = len(block_out_channels)
         self.autoencoder = AutoencoderKL(
             block_out_channels=tuple(block_out_channels),
@@ -83,8 +80,6 @@ class AutoencoderTraining(LightningModule):
         )
         self.lr = lr
         self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
-        self.decay_fraction = decay_fraction
         self.gradient_weight = gradient_weight
         self.chroma_gain = chroma_gain
         self.chroma_steps = chroma_steps
@@ -97,12 +92,7 @@ class AutoencoderTraining(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under the trapezoidal schedule, which is updated every step."""
         optimizer = torch.optim.AdamW(self.parameters(), self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
-
-        def factor(step: int) -> float:
-            return min(1.0, (step + 1) / self.warmup_steps, (total - step) / (self.decay_fraction * total))
-
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+        return self.schedule.drive(optimizer, int(self.trainer.estimated_stepping_batches))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Give the loss of one batch of images ``(B, 3, H, W)`` in [-1, 1]."""

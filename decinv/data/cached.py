@@ -1,0 +1,106 @@
+"""Training data made once before the training: latents of two sizes with captions, kept in memory and, if wanted, in files."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from lightning import LightningDataModule
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+Captioned = tuple[Tensor, list[str]]
+"""Latents in the diffusion model's scale, one in each row, and their captions."""
+
+
+class CachedLatents(LightningDataModule, ABC):
+    """Batches of captioned latents, most of them small, some large, and held-out ones for the validation."""
+
+    def __init__(
+        self,
+        size: int,
+        count: int,
+        batch_size: int,
+        large_size: int,
+        large_count: int,
+        large_batch_size: int,
+        large_every: int,
+        seed: int,
+        validation_seed: int,
+        validation_count: int,
+        cache: str | None,
+    ) -> None:
+        """Set up the sets; the arguments are those of the subclasses.
+
+        Raises:
+            ValueError: If the two seeds are equal, since the validation would then see what is trained on, or if
+                ``large_every`` is negative.
+        """
+        super().__init__()
+        if seed == validation_seed:
+            raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
+        if large_every < 0:
+            raise ValueError(f"Expected `large_every` to be at least 0, but got {large_every}.")
+        self.size, self.count, self.batch_size = size, count, batch_size
+        self.large_size, self.large_count, self.large_batch_size = large_size, large_count, large_batch_size
+        self.large_every = large_every
+        self.seed = seed
+        self.validation_seed = validation_seed
+        self.validation_count = validation_count
+        self.cache = None if cache is None else Path(cache)
+
+    @abstractmethod
+    def make(self, count: int, size: int, seed: int, first: int) -> Captioned:
+        """Make ``count`` samples of one size in pixels, those from index ``first`` on in the sequence of a seed."""
+
+    def setup(self, stage: str) -> None:
+        """Make the sets, or read them from the cache."""
+        self.small = self._set(self.count, self.size, self.seed, 0)
+        self.large = self._set(self.large_count, self.large_size, self.seed, self.count) if self.large_every else self.small
+        self.validation = self._set(self.validation_count, self.size, self.validation_seed, 0)
+
+    def _set(self, count: int, size: int, seed: int, first: int) -> Captioned:
+        if self.cache is None:
+            return self.make(count, size, seed, first)
+        file = self.cache / f"{size}px-seed{seed}-{first}-{first + count}.safetensors"
+        if not file.is_file():
+            latents, captions = self.make(count, size, seed, first)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"latents": latents.contiguous()}, file, {"captions": json.dumps(captions)})
+        with safe_open(file, "pt") as content:
+            return content.get_tensor("latents"), json.loads(content.metadata()["captions"])
+
+    def train_dataloader(self) -> DataLoader[Captioned]:
+        """Continue the endless sequence of batches where a resumed training left it."""
+        rank, done = (self.trainer.global_rank, self.trainer.global_step) if self.trainer else (0, 0)
+        sizes = (self.batch_size, self.large_batch_size)
+        batches = _Batches((self.small, self.large), sizes, self.large_every, [self.seed, rank], done)
+        return DataLoader(batches, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Captioned]:
+        """Give the held-out samples in order."""
+        latents, captions = self.validation
+        starts = range(0, len(captions), self.batch_size)
+        batches = [(latents[i : i + self.batch_size], captions[i : i + self.batch_size]) for i in starts]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+class _Batches(IterableDataset[Captioned]):
+    """An endless sequence of batches, each of one size; batch n depends on the seeds and n only."""
+
+    def __init__(
+        self, sets: tuple[Captioned, Captioned], sizes: tuple[int, int], large_every: int, seeds: list[int], first: int
+    ) -> None:
+        self.sets, self.sizes, self.large_every, self.seeds, self.first = sets, sizes, large_every, seeds, first
+
+    def __iter__(self) -> Iterator[Captioned]:
+        number = self.first
+        while True:
+            large = self.large_every > 0 and number % self.large_every == self.large_every - 1
+            latents, captions = self.sets[large]
+            rows = np.random.default_rng([*self.seeds, number]).integers(len(captions), size=self.sizes[large])
+            yield latents[rows], [captions[row] for row in rows]
+            number += 1
