@@ -1,0 +1,29 @@
+"""Watermarks in the initial noise of a diffusion model: pure functions of latents, and their keys."""
+
+from decinv.watermark.disc import Mask
+from decinv.watermark.gaussian_shading import bit_accuracy, match_p_value, messages, read_message, shade, threshold, trace
+from decinv.watermark.shading_key import ShadingKey
+from decinv.watermark.three_keys import three_keys
+from decinv.watermark.tree_ring import decoy_p_value, distance, distances, inject, p_value, p_value_of_any
+from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
+
+__all__ = [
+    "Mask",
+    "Pattern",
+    "ShadingKey",
+    "TreeRingKey",
+    "bit_accuracy",
+    "decoy_p_value",
+    "distance",
+    "distances",
+    "inject",
+    "match_p_value",
+    "messages",
+    "p_value",
+    "p_value_of_any",
+    "read_message",
+    "shade",
+    "three_keys",
+    "threshold",
+    "trace",
+]
