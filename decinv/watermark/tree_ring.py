@@ -28,6 +28,8 @@ def inject(latent: Tensor, key: TreeRingKey) -> Tensor:
         ValueError: If the shape is not that of the key.
     """
     key.check(latent)
+    if not len(latent):  # which FFT libraries refuse
+        return latent.clone()
     plane = _plane(latent, key)
     plane[:, key.disc] = key.values.to(plane)
     marked = latent.clone()
@@ -132,4 +134,6 @@ def _plane(latent: Tensor, key: TreeRingKey) -> Tensor:
 
 def _coefficients(latent: Tensor, key: TreeRingKey) -> Tensor:
     key.check(latent)
+    if not len(latent):  # which FFT libraries refuse
+        return torch.zeros(0, key.values.numel(), dtype=torch.complex64, device=latent.device)
     return _plane(latent, key)[:, key.disc.to(latent.device)]

@@ -138,6 +138,12 @@ def test_the_best_of_many_keys_is_corrected_for():
     assert float(p_value_of_any(torch.tensor([[1e-12, 1.0]], dtype=torch.float64))) == pytest.approx(2e-12)
 
 
+def test_no_latents_are_no_error():
+    key, none = TreeRingKey.make((4, 16, 16), 3, 4, seed=0), noise(0, (4, 16, 16))
+    assert inject(none, key).shape == none.shape
+    assert [len(function(none, key)) for function in (distance, p_value, decoy_p_value)] == [0, 0, 0]
+
+
 def test_other_shapes_are_refused():
     key = TreeRingKey.make((4, 16, 16), 3, 4, seed=0)
     for latent in (noise(1, (4, 16, 8)), noise(1, (16, 16, 16)), noise(4, (16, 16))):
