@@ -1,5 +1,6 @@
 """What tests share: one thread, seeded images, and tiny random autoencoders of diffusers saved to disk."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning",  # Lightning 2.6 with torch 2.13
         r"Found \d+ module\(s\) in eval mode",  # Lightning; the codec is frozen on purpose
         r"You have overridden `transfer_batch_to_device`",  # Lightning; on purpose
+        r"__array__ implementation doesn't accept a copy keyword",  # diffusers 0.42 with numpy 2.4
     ):
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 
@@ -101,6 +103,33 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 torch.manual_seed(0)
                 MODELS[name]().save_pretrained(root / name)
         return root / name
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def pipelines() -> Any:
+    """Give the module that makes tiny random pipelines, whose imports are slow."""
+    spec = importlib.util.spec_from_file_location("pipelines", Path(__file__).with_name("pipelines.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def saved_pipeline(pipelines: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
+    """Give directory and object of a tiny random pipeline by its name in ``pipelines.KINDS``, saved when first asked for."""
+    made: dict[str, tuple[Path, Any]] = {}
+
+    def save(kind: str) -> tuple[Path, Any]:
+        if kind not in made:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                directory = tmp_path_factory.mktemp(kind)
+                made[kind] = directory, pipelines.save(kind, directory)
+        return made[kind]
 
     return save
 

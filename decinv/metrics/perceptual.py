@@ -46,12 +46,12 @@ class ClipScore:
             device: Where it computes.
 
         Raises:
-            ModuleNotFoundError: Without the extra ``clip``.
+            ModuleNotFoundError: Without the extra ``text``.
         """
         try:
             from transformers import AutoTokenizer, CLIPModel
         except ImportError as error:
-            raise ModuleNotFoundError("Expected transformers for CLIP scores; install it with `decinv[clip]`.") from error
+            raise ModuleNotFoundError("Expected transformers for CLIP scores; install it with `decinv[text]`.") from error
         self.model = CLIPModel.from_pretrained(path).to(device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(path)
 

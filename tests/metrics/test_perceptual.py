@@ -7,7 +7,7 @@ import torch
 from decinv.metrics import ClipScore, lpips
 
 
-@pytest.mark.parametrize(("module", "extra"), [("torchvision", "lpips"), ("transformers", "clip")])
+@pytest.mark.parametrize(("module", "extra"), [("torchvision", "lpips"), ("transformers", "text")])
 def test_without_its_extra_each_score_names_it(monkeypatch, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     score = (lambda: lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))) if extra == "lpips" else ClipScore

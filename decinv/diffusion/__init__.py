@@ -1,0 +1,38 @@
+"""Diffusion: networks, guidance, and the steps of samplers, which are what is inverted."""
+
+from decinv.diffusion.denoiser import Denoiser, Guidance
+from decinv.diffusion.gaussian import GaussianDenoiser
+from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
+from decinv.diffusion.process import Process
+from decinv.diffusion.prompt import Condition, Prompt
+from decinv.diffusion.sampler import (
+    DDIM,
+    DPMSolver,
+    Euler,
+    EulerAncestral,
+    FlowEuler,
+    RectifiedFlow,
+    Sampler,
+    Trajectory,
+)
+from decinv.diffusion.step import Step
+
+__all__ = [
+    "DDIM",
+    "Condition",
+    "DPMSolver",
+    "Denoiser",
+    "DiffusersPipeline",
+    "Euler",
+    "EulerAncestral",
+    "FlowEuler",
+    "GaussianDenoiser",
+    "Guidance",
+    "Pipeline",
+    "Process",
+    "Prompt",
+    "RectifiedFlow",
+    "Sampler",
+    "Step",
+    "Trajectory",
+]
