@@ -16,6 +16,7 @@ from decinv.benchmark.rules import rules
 from decinv.benchmark.soak import soak
 from decinv.benchmark.stress import stress
 from decinv.benchmark.thresholds import thresholds
+from decinv.benchmark.watermark import watermark
 from decinv.errors import own_sentence
 
 BENCHMARKS: dict[str, Any] = {
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Any] = {
     "codec": codec,
     "index": index,
     "soak": soak,
+    "watermark": watermark,
     "report": report,
 }
 """All benchmarks: functions whose parameters are the command's options."""
