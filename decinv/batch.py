@@ -35,6 +35,8 @@ class Batch(NamedTuple):
             ``height x width`` pixels are the image. Empty where nothing was padded.
         failures: Inputs met while the chunk was gathered that gave no sample.
         numbers: Numbers of the B samples in the list of the run's inputs; empty where there is no such list.
+        noise: The true noise ``(B, C, h, w)`` that the latents were sampled from where it is known, else ``None``.
+        prompts: ``B`` prompts that the images were sampled with, or empty where they are not known.
     """
 
     image: Tensor
@@ -43,6 +45,8 @@ class Batch(NamedTuple):
     sizes: tuple[tuple[int, int], ...] = ()
     failures: tuple[Failure, ...] = ()
     numbers: tuple[int, ...] = ()
+    noise: Tensor | None = None
+    prompts: tuple[str, ...] = ()
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of one image without its padding."""
@@ -58,6 +62,8 @@ class Batch(NamedTuple):
             sizes=self.sizes[start:stop],
             failures=() if start else self.failures,
             numbers=self.numbers[start:stop],
+            noise=None if self.noise is None else self.noise[start:stop],
+            prompts=self.prompts[start:stop],
         )
 
 

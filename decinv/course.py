@@ -15,19 +15,32 @@ Course = Generator[Problem, Result, Tensor]
 
 
 class CourseSolver(Solver):
-    """A solver of courses. Each problem begins when every sample is done with the one before."""
+    """A solver of courses. Each problem begins when every sample is done with the one before.
 
-    def __init__(self, solver: Solver) -> None:
-        """Take the solver of one problem.
+    What it does within a chunk cannot be stored, so it is never ``settled``.
+
+    Attributes:
+        results: Results of the problems that are done.
+        outcome: What the course came to, ``(B, ...)``; ``None`` until it is at its end.
+    """
+
+    def __init__(self, solver: Solver, first: Solver | None = None) -> None:
+        """Take the solvers of one problem.
 
         Args:
-            solver: The solver; its rule and stopping are those of every problem of a course.
+            solver: The solver, whose rule and stopping are those of every problem.
+            first: That of the first problem, if it has a rule and a stopping of its own; it has the same parameter.
         """
         super().__init__(solver.point, solver.rule, solver.stopping)
-        self.solver = solver
-        self._course: Course | None = None
-        self._results: list[Result] = []
+        self.solvers = (solver if first is None else first, solver)
+        self.results: list[Result] = []
         self.outcome: Tensor | None = None
+        self._course: Course | None = None
+
+    @property
+    def solver(self) -> Solver:
+        """The solver of the present problem."""
+        return self.solvers[min(len(self.results), 1)]
 
     def begin(self, course: Course) -> None:
         """Start on the first problem of a course, which has at least one."""
@@ -36,16 +49,21 @@ class CourseSolver(Solver):
         self._course = course
         self._start(next(course))
 
+    def start(self, problem: Problem) -> None:
+        """Begin the course of one problem."""
+        self.begin(_alone(problem))
+
     def _start(self, problem: Problem) -> None:
         self.solver.start(problem)
-        while self.solver.done and self._course is not None:  # no samples
+        if self.solver.done:  # there are no samples
             self._advance()
 
     def _advance(self) -> None:
         """Go on to the next problem, or end."""
         assert self._course is not None
         result = self.solver.result()
-        self._results.append(result)
+        self.solver.clear()
+        self.results.append(result)
         try:
             problem = self._course.send(result)
         except StopIteration as end:
@@ -55,8 +73,9 @@ class CourseSolver(Solver):
 
     def clear(self) -> None:
         """Forget the course, and let go of its memory."""
-        self.solver.clear()
-        self.last, self._course, self._results, self.outcome = None, None, [], None
+        for solver in self.solvers:
+            solver.clear()
+        self.last, self._course, self.results, self.outcome = None, None, [], None
 
     @property
     def done(self) -> bool:
@@ -70,10 +89,11 @@ class CourseSolver(Solver):
 
     def step(self, apply: Callable[[], object] | None = None) -> None:
         """Run one iteration of the present problem, and go on to the next one where it is done."""
-        self.solver.step(apply)
-        self.last = self.solver.last
+        solver = self.solver
+        solver.step(apply)
+        self.last = solver.last
         self.iteration += 1
-        if self.solver.done:
+        if solver.done:
             self._advance()
 
     def result(self) -> Result:
@@ -82,7 +102,7 @@ class CourseSolver(Solver):
         The latents are what the course came to, or nan; residuals are the largest of a sample, statuses the worst, and
         iterations, evaluations and seconds the sums; histories follow each other.
         """
-        results = self._results if self.done else [*self._results, self.solver.result()]
+        results = self.results if self.done else [*self.results, self.solver.result()]
         first = results[0].latent
         return Result(
             latent=torch.full_like(first, torch.nan) if self.outcome is None else self.outcome,
@@ -93,3 +113,7 @@ class CourseSolver(Solver):
             seconds=torch.stack([result.seconds for result in results]).sum(0),
             status=tuple(Status(max(statuses)) for statuses in zip(*(result.status for result in results), strict=True)),
         )
+
+
+def _alone(problem: Problem) -> Course:
+    return (yield problem).latent

@@ -29,6 +29,8 @@ class Row(NamedTuple):
         psnr_db: PSNR of D(z), clamped, against x in dB, over the image without its padding; ``inf`` if identical.
         encoder_psnr_db: The same for the start z = E(x).
         nmse_db: NMSE of the latent against the true one in dB, in scaled latents; ``-inf`` if identical.
+        noise_nmse_db: NMSE of the noise against the true one in dB, where samplers are inverted: T0T.
+        round_trip_nmse_db: NMSE of the image sampled from the noise, clamped, against x in dB, padding included: 0T0.
         seconds: Seconds of computing that the sample took.
         peak_mib: Peak memory in MiB of the chunk that the sample was part of.
         number: Its number in the list of the run's inputs.
@@ -44,6 +46,8 @@ class Row(NamedTuple):
     psnr_db: float | None = None
     encoder_psnr_db: float | None = None
     nmse_db: float | None = None
+    noise_nmse_db: float | None = None
+    round_trip_nmse_db: float | None = None
     seconds: float | None = None
     peak_mib: float | None = None
     number: int | None = None
@@ -59,7 +63,8 @@ def make_rows(
     Args:
         batch: The chunk.
         result: Its outcome.
-        reconstruction: The images D(z) ``(B, 3, H, W)`` of the reported latents, clamped to [-1, 1].
+        reconstruction: The images ``(B, 3, H, W)`` of the reported latents, or sampled from the reported noise, clamped to
+            [-1, 1].
         scaling: The codec's map to the diffusion model's space, in which the NMSE is taken.
         peak_mib: Peak memory of the chunk in MiB, if it was measured.
 
@@ -70,6 +75,12 @@ def make_rows(
     nmse: list[float | None] = [None] * len(batch.names)
     if batch.latent is not None:
         nmse = _known(nmse_db(scaling.apply(result.latent), scaling.apply(batch.latent)))
+    noise_nmse: list[float | None] = [None] * len(batch.names)
+    round_trip = list(noise_nmse)
+    if result.noise is not None:
+        round_trip = _known(nmse_db(reconstruction, batch.image))
+        if batch.noise is not None:
+            noise_nmse = _known(nmse_db(result.noise, batch.noise))
     rows = [
         Row(
             name=batch.names[index],
@@ -79,6 +90,8 @@ def make_rows(
             residual=residual,
             psnr_db=psnr[index],
             nmse_db=nmse[index],
+            noise_nmse_db=noise_nmse[index],
+            round_trip_nmse_db=round_trip[index],
             seconds=float(result.seconds[index]),
             peak_mib=peak_mib,
             number=batch.numbers[index] if batch.numbers else None,

@@ -18,7 +18,7 @@ from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
 from decinv.runs import Input, RunDirectory, merge
 from decinv.runs.atomic import replacing
-from decinv.runs.latents import write_latents
+from decinv.runs.latents import noise_file, write_latents
 from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
 
@@ -39,6 +39,7 @@ class ResultWriter(ChunkCallback):
     - Latents: one file a chunk, one tensor ``(C, h, w)`` a sample by its name, raw, float32; the column ``latents`` names the
       file. Its metadata has the codec's path, scaling factor and shift, and under ``samples`` each one's status, residual,
       height and width as JSON. Samples without a finite latent have none.
+    - Noise, where samplers are inverted: the same in ``noise/``, in files of the same names.
     - Reconstructions: D(z) at 8 bits, without padding. Folders in names are mirrored. A name that would lead out of the
       directory, or is no file name, is made one, with a hash of the name at its end.
     """
@@ -94,7 +95,7 @@ class ResultWriter(ChunkCallback):
         module = as_inversion(pl_module, self)
         solver, chunk = module.solver, module.batch
         if batch_idx == 0 and self.encoder_psnr and solver.last is not None and chunk is not None:
-            started = solver.iteration == 1
+            started = solver.iteration == 1 and module.starts_at_encoder
             self._start = solver.last.point if started else module.codec.scaling.apply(module.codec.encode(chunk.image))
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
@@ -114,6 +115,7 @@ class ResultWriter(ChunkCallback):
             rows,
             chunk.result.latent.float().cpu(),
             _to_8_bit(chunk.reconstruction) if self.reconstructions else None,
+            None if chunk.result.noise is None else chunk.result.noise.float().cpu(),
             [chunk.batch.size(index) for index in range(len(chunk.batch.names))],
             {
                 "codec": str(getattr(codec, "path", "")),
@@ -176,6 +178,9 @@ class ResultWriter(ChunkCallback):
             }
             latents = {samples[i].name: finished.latent[i] for i in usable}
             write_latents(self._run.path / name, latents, {**finished.metadata, "samples": json.dumps(details)})
+            if finished.noise is not None:
+                noise = {samples[i].name: finished.noise[i] for i in usable if finished.noise[i].isfinite().all()}
+                write_latents(self._run.path / noise_file(name), noise, {"samples": json.dumps(details)})
             for i in usable:
                 finished.rows[i] = samples[i]._replace(latents=name)
         if finished.images is not None:
@@ -205,6 +210,7 @@ class _Finished(NamedTuple):
     rows: list[Row]
     latent: Tensor
     images: Tensor | None
+    noise: Tensor | None
     sizes: list[tuple[int, int]]
     metadata: dict[str, str]
 

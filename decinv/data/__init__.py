@@ -4,12 +4,14 @@ from decinv.data.base import ChunkData, ChunkLoader
 from decinv.data.generated import GeneratedData, generate
 from decinv.data.images import ImageData
 from decinv.data.indexed import IndexedData
+from decinv.data.noise import GeneratedNoise
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
 
 __all__ = [
     "ChunkData",
     "ChunkLoader",
     "GeneratedData",
+    "GeneratedNoise",
     "ImageData",
     "IndexedData",
     "ProceduralImages",

@@ -21,6 +21,8 @@ class Sample(NamedTuple):
         size: Height and width without the padding.
         latent: The true raw latent ``(C, h, w)`` where it is known.
         number: Its number in the list of the run's inputs, where there is one.
+        noise: The true noise ``(C, h, w)`` where it is known.
+        prompt: The prompt that it was sampled with, where there is one.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Sample(NamedTuple):
     size: tuple[int, int]
     latent: Tensor | None = None
     number: int | None = None
+    noise: Tensor | None = None
+    prompt: str | None = None
 
 
 def gather(
@@ -82,6 +86,7 @@ def _pixels(size: torch.Size) -> int:
 
 def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
     latents = [sample.latent for sample in samples if sample.latent is not None]
+    noise = [sample.noise for sample in samples if sample.noise is not None]
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
         names=tuple(sample.name for sample in samples),
@@ -89,4 +94,6 @@ def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
         sizes=tuple(sample.size for sample in samples),
         failures=failures,
         numbers=tuple(sample.number for sample in samples if sample.number is not None),
+        noise=torch.stack(noise) if noise else None,
+        prompts=tuple(sample.prompt for sample in samples if sample.prompt is not None),
     )

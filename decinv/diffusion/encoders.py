@@ -1,7 +1,8 @@
 """The text encoders of diffusers' pipelines: loaded, used, and released."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class TextEncoding(ABC):
         transformers = _transformers()
         tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
         path = self.directory / f"text_encoder{suffix}"
-        encoder = getattr(transformers, kind).from_pretrained(path, dtype=self.dtype, use_safetensors=True)
+        with _quiet(transformers):
+            encoder = getattr(transformers, kind).from_pretrained(path, dtype=self.dtype, use_safetensors=True)
         encoder = encoder.eval().to(device)
         length = length or tokenizer.model_max_length
         tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
@@ -64,6 +66,19 @@ class FluxText(TextEncoding):
         """Encode the texts, with one encoder at a time in memory."""
         pooled: Tensor = self._run("", "CLIPTextModel", texts, device).pooler_output.float()
         return Prompt(self._run("_2", "T5EncoderModel", texts, device, self.length)[0].float(), pooled)
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep the progress of loading off the terminal."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _transformers() -> Any:

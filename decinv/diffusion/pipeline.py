@@ -135,7 +135,9 @@ class DiffusersPipeline(Pipeline):
         """Give the network on a device, loaded when first asked for."""
         if self._denoiser is None:
             kind = diffusers.FluxTransformer2DModel if self._flux else diffusers.UNet2DConditionModel
-            model = kind.from_pretrained(self.directory / self._folder, torch_dtype=self.dtype, use_safetensors=True)
+            model = kind.from_pretrained(
+                self.directory / self._folder, torch_dtype=self.dtype, use_safetensors=True, low_cpu_mem_usage=False
+            )
             self._denoiser = FluxDenoiser(model, self._told_guidance) if self._flux else UNetDenoiser(model)
         return self._denoiser.to(device)
 

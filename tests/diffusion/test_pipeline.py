@@ -53,7 +53,7 @@ def test_stable_diffusion_with_ddim(saved_pipeline, scale):
 def test_stable_diffusion_with_another_solver_and_a_negative_prompt(saved_pipeline):
     path, theirs = saved_pipeline("stable")
     theirs = diffusers.StableDiffusionPipeline(
-        **theirs.components | {"scheduler": diffusers.DPMSolverMultistepScheduler.from_config(theirs.scheduler.config)},
+        **theirs.components | {"scheduler": diffusers.DPMSolverMultistepScheduler.from_pretrained(path / "scheduler")},
         requires_safety_checker=False,
     )
     theirs.set_progress_bar_config(disable=True)
