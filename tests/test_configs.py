@@ -1,5 +1,6 @@
 """Every YAML in configs/ runs."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def fit(tmp_path, config, *options):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "sampler_inversion"], ids=lambda path: path.stem
+    "path",
+    [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem not in ("sampler_inversion", "watermark_detection")],
+    ids=lambda path: path.stem,
 )
 def test_jobs(tmp_path, path):
     options = [*LINEAR, "--data.limit=2"] if "encoder" in path.stem else SHORT
@@ -99,3 +102,18 @@ def test_method_fragments(tmp_path, saved_pipeline, path):
     options = [f"--model.method.init_args.{value}" for key, value in short.items() if path.stem.startswith(key)]
     options = [f"--model.sampler={sampler}", "--model.sampler.init_args.steps=3", "--model.method", str(path), *options]
     invert_sampler(tmp_path, saved_pipeline("stable")[0], "--model.decoder=EncodedLatent", *options)
+
+
+def test_watermark_detection(tmp_path, saved_pipeline):
+    tiny = [f"--model.pipeline.path={saved_pipeline('stable')[0]}", "--model.codec=LinearCodec", "--model.codec.stride=2"]
+    exact = ["--model.decoder=EncodedLatent", "--model.guidance=1", "--model.sampler.init_args.steps=1"]
+    small = ["--data.count=8", "--data.size=16", "--data.watermark.init_args.shape=[4,8,8]"]
+    fit(tmp_path, "watermark_detection.yaml", *tiny, *exact, *small)
+    with (tmp_path / "run" / "watermark.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["true_mark"] for row in rows] == ["0", "1", "2", "-1"] * 2
+    assert all(0 <= float(row["p_value"]) <= 1 and row["found"] == str(float(row["p_value"]) <= 0.01) for row in rows)
+    with (tmp_path / "run" / "detection.csv").open(newline="") as file:
+        rates = {row["quantity"]: row["value"] for row in csv.DictReader(file)}
+    assert (rates["marked images"], rates["unmarked images"]) == ("6", "2")
+    assert float(rates["AUC"]) >= 0

@@ -22,6 +22,9 @@ THUMBNAIL = 480
 """Largest height of a picture of a contact sheet, and half the largest width, in pixels; figures keep their size."""
 
 
+SHORT = 20
+"""Rows up to which a table is not folded up."""
+
 UNREADABLE = (OSError, ValueError, SyntaxError, csv.Error, Image.DecompressionBombError)
 """What reading a broken file raises; Pillow raises a SyntaxError for a broken PNG."""
 
@@ -48,8 +51,7 @@ def describe(path: Path, rows: int, limit: int) -> Section:
     for file in sorted(path.glob("*.csv")):
         if file.name == "results.csv" or (file.name == "table.csv" and (path / "table.md").is_file()):
             continue
-        shown = "".join(_readable(file, lambda one: table(*_rows(one, rows))))
-        parts.append(shown if file.name == "table.csv" else details(file.name, shown))
+        parts.extend(_readable(file, lambda one: _table(one, rows)))
     for folder in sorted(one for one in path.glob("*") if one.is_dir()):
         parts.extend(_sheet(folder, limit))
     parts.extend(_readable(path / "config.yaml", lambda file: details(file.name, _verbatim(file.read_text("utf-8")))))
@@ -101,6 +103,15 @@ def _rows(path: Path, limit: int) -> tuple[list[str], list[list[str]], int]:
         header = next(reader, [])
         rows = [[number(cell) for cell in row] for row in itertools.islice(reader, limit)]
         return header, rows, len(rows) + sum(1 for _ in reader)
+
+
+def _table(path: Path, limit: int) -> str:
+    """Show a CSV file, folded up unless it is short or a benchmark's own."""
+    header, rows, total = _rows(path, limit)
+    shown = table(header, rows, total)
+    if path.name == "table.csv":
+        return shown
+    return f"<h3>{escape(path.name)}</h3>{shown}" if total <= SHORT else details(path.name, shown)
 
 
 def _pictures(folder: Path) -> list[Path]:

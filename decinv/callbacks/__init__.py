@@ -7,6 +7,7 @@ from decinv.callbacks.images import Images
 from decinv.callbacks.memory import Memory
 from decinv.callbacks.progress import InversionProgress
 from decinv.callbacks.summary import Summary
+from decinv.callbacks.watermark import WatermarkDetection
 from decinv.callbacks.writer import ResultWriter
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Memory",
     "ResultWriter",
     "Summary",
+    "WatermarkDetection",
 ]

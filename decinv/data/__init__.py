@@ -4,6 +4,7 @@ from decinv.data.base import ChunkData, ChunkLoader
 from decinv.data.generated import GeneratedData, generate
 from decinv.data.images import ImageData
 from decinv.data.indexed import IndexedData
+from decinv.data.marked import MarkedNoise
 from decinv.data.noise import GeneratedNoise
 from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
 
@@ -14,6 +15,7 @@ __all__ = [
     "GeneratedNoise",
     "ImageData",
     "IndexedData",
+    "MarkedNoise",
     "ProceduralImages",
     "generate",
     "procedural_batch",

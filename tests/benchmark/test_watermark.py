@@ -11,7 +11,7 @@ from decinv.codecs import load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline
 from decinv.watermark import Finding, ThreeKeys
 
-SMALL = ["--count=2", "--size=16", "--steps=2", "--iterations=2", "--ours=1", "--sampler_iters=2", "--threads=1"]
+SMALL = ["--count=2", "--size=16", "--steps=1", "--iterations=1", "--ours=1", "--sampler_iters=1", "--threads=1"]
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,11 @@ def rows(path):
 
 
 def test_every_combination_has_its_row(tmp_path, path):
-    attacks = "{none: InTurn, jpeg: {class_path: Jpeg, init_args: {quality: 50}}}"
+    attacks = "{jpeg: {class_path: Jpeg, init_args: {quality: 50}}}"
     assert main(["watermark", f"--out={tmp_path}", f"--pipeline={path}", f"--attacks={attacks}", "--device=cpu", *SMALL]) == 0
     table = rows(tmp_path / "table.csv")
     decoders = ["encoder", "gradient Adam 0.1 cosine", "paper Adam 0.01", "Anderson"]
-    expected = [(a, d, s) for a in ("none", "jpeg") for d in decoders for s in ("naive", "exact")]
+    expected = [(a, d, s) for a in ("jpeg",) for d in decoders for s in ("naive", "exact")]
     assert [(row["attack"], row["decoder"], row["sampler"]) for row in table] == expected
     for row in table:
         assert int(row["marked"]) == 6
