@@ -5,7 +5,7 @@ from decinv.watermark.gaussian_shading import bit_accuracy, match_p_value, messa
 from decinv.watermark.mark import Finding, GaussianShading, ThreeKeys, TreeRings, Watermark
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.three_keys import three_keys
-from decinv.watermark.tree_ring import decoy_p_value, distance, distances, inject, p_value, p_value_of_any
+from decinv.watermark.tree_ring import decoy_p_value, distance, distance_p_value, distances, inject, p_value, p_value_of_any
 from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "bit_accuracy",
     "decoy_p_value",
     "distance",
+    "distance_p_value",
     "distances",
     "inject",
     "match_p_value",

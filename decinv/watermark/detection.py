@@ -49,9 +49,9 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     """Look for marks in all images of a finished run that inverted a sampler.
 
     Writes ``watermark.csv``, a row for each image in the order of results.csv, with empty cells where no noise was recovered.
-    Where the true marks are known and both marked and unmarked images were inverted, it writes ``roc.csv``, the curve of rates of
-    false alarms and of marks found, and ``detection.csv``: the area under it, rates at 1 % and 0.1 % of false alarms, both with
-    95 % intervals, and how often each key was read as each other.
+    Where the true marks are known and both marked and unmarked images were inverted, it writes ``roc.csv``, the curve of rates
+    of false alarms and of marks found, and ``detection.csv``: the area under it, rates at 1 % and 0.1 % of false alarms, both
+    with 95 % intervals, and how often each key was read as each other.
 
     Args:
         run: The run.

@@ -11,8 +11,8 @@ from decinv.watermark.disc import Mask
 from decinv.watermark.gaussian_shading import match_p_value, messages, read_message, shade, trace
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.three_keys import three_keys
-from decinv.watermark.tree_ring import decoy_p_value, distances, inject, p_value, p_value_of_any
-from decinv.watermark.tree_ring_key import TreeRingKey
+from decinv.watermark.tree_ring import decoy_p_value, distance_p_value, distances, inject, p_value, p_value_of_any
+from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
 
 
 class Finding(NamedTuple):
@@ -93,7 +93,7 @@ class TreeRings(Watermark):
             keys: Their files, as ``python -m decinv.watermark rings`` makes them.
             fpr: Accepted rate of false alarms, in (0, 1).
             decoys: Number of other keys to compare each with, for p-values that hold whatever noise an inversion recovers of
-                unmarked images; 0 takes that noise for white. With N keys at least ``N / fpr`` are needed.
+                unmarked images; 0 takes that noise for white, of any strength. With N keys at least ``N / fpr`` are needed.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -130,8 +130,12 @@ class TreeRings(Watermark):
     def _p_values(self, noise: Tensor) -> list[float | None]:
         if any(key.mask is not Mask.CENTRED for key in self.keys):
             return [None] * len(noise)
-        single = [decoy_p_value(noise, key, self.decoys) if self.decoys else p_value(noise, key) for key in self.keys]
-        return list(p_value_of_any(torch.stack(single, dim=1)).tolist())
+        return list(p_value_of_any(torch.stack([self._p_value(noise, key) for key in self.keys], dim=1)).tolist())
+
+    def _p_value(self, noise: Tensor, key: TreeRingKey) -> Tensor:
+        if key.pattern is Pattern.ZEROS:
+            return distance_p_value(noise, key)
+        return decoy_p_value(noise, key, self.decoys) if self.decoys else p_value(noise, key)
 
 
 class ThreeKeys(TreeRings):

@@ -5,8 +5,9 @@ Pure functions of latents ``(B, C, H, W)`` in the space of the diffusion model, 
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from scipy.special import chndtr
+from scipy.special import chndtr, stdtr
 from torch import Tensor
 from torch.nn import functional
 
@@ -53,15 +54,43 @@ def distance(latent: Tensor, key: TreeRingKey) -> Tensor:
     return (_coefficients(latent, key) - key.values.to(latent.device)).abs().mean(1)
 
 
-def p_value(latent: Tensor, key: TreeRingKey, std: float = 1.0) -> Tensor:
-    """Give the probability that white noise, without the key, comes as close to it as this latent.
+def p_value(latent: Tensor, key: TreeRingKey) -> Tensor:
+    """Give the probability that white noise of any deviation, without the key, correlates with it as much as this latent.
+
+    The n coefficients of a centred disc are n real numbers, for those of -k follow from those of k. Of white noise they are a
+    vector of random direction, so that ``t = r sqrt((n - 1) / (1 - r^2))``, with the correlation
+    ``r = Re <F, K> / ||F|| ||K||``, has Student's distribution with n - 1 degrees of freedom, and p is uniform. What an
+    inversion recovers of images without a mark is often weaker than noise, which this does not mind; where it is not white, see
+    ``decoy_p_value``.
+
+    Args:
+        latent: Recovered noise ``(B, C, H, W)``.
+        key: The key, with a centred mask of at least two coefficients, not all of them 0.
+
+    Returns:
+        Values ``(B,)`` in [0, 1], float64.
+
+    Raises:
+        ValueError: If the shape is not that of the key, or the key is no such key.
+    """
+    _refuse_published(key)
+    found, wanted = _coefficients(latent, key).cpu().to(torch.complex128), key.values.to(torch.complex128)
+    if len(wanted) < 2 or not bool(wanted.any()):
+        raise ValueError("Expected a key of at least two coefficients, not all 0; use `distance_p_value` for others.")
+    along = (found * wanted.conj()).real.sum(1) / torch.linalg.vector_norm(wanted)
+    across = (found.abs().square().sum(1) - along.square()).clamp(min=torch.finfo(torch.float64).tiny)
+    t = along / (across / (len(wanted) - 1)).sqrt()
+    return torch.from_numpy(np.asarray(stdtr(len(wanted) - 1, -t.numpy()))).to(latent.device)
+
+
+def distance_p_value(latent: Tensor, key: TreeRingKey, std: float = 1.0) -> Tensor:
+    """Give the probability that white noise of a known deviation, without the key, comes as close to it as this latent.
 
     For noise of deviation s, the sum of |F - K|^2 / s^2 over a centred disc of n coefficients is a noncentral chi-square with n
     degrees of freedom and noncentrality sum |K|^2 / s^2: each pair of conjugate coefficients brings two independent normal
     numbers of variance 1/2 and counts twice, the zero frequency brings one of variance 1. So p is uniform without a mark. The
-    published p-value counts both of a pair as independent, and estimates s from the coefficients that may carry the key.
-
-    What an inversion recovers from images without a mark need not be white noise; see ``decoy_p_value``.
+    published p-value counts both of a pair as independent, and estimates s from the coefficients that may carry the key. Noise
+    weaker than s is closer to any key, and raises false alarms; ``p_value`` does not depend on s.
 
     Args:
         latent: Recovered noise ``(B, C, H, W)``.
@@ -74,20 +103,20 @@ def p_value(latent: Tensor, key: TreeRingKey, std: float = 1.0) -> Tensor:
     Raises:
         ValueError: If the shape is not that of the key, ``std`` is not above 0, or the mask is the published one.
     """
-    if key.mask is not Mask.CENTRED:
-        raise ValueError("Expected a key with a centred mask, since no p-value is known for the published one; use `distance`.")
+    _refuse_published(key)
     if not std > 0:
         raise ValueError(f"Expected `std` above 0, but got {std}.")
     error = (_coefficients(latent, key) - key.values.to(latent.device)).abs().double().square().sum(1) / std**2
     noncentrality = float(key.values.abs().double().square().sum()) / std**2
-    return torch.from_numpy(chndtr(error.cpu().numpy(), key.values.numel(), noncentrality)).to(latent.device)
+    p = chndtr(error.cpu().numpy(), key.values.numel(), noncentrality)
+    return torch.from_numpy(np.asarray(p)).to(latent.device)
 
 
 def decoy_p_value(latent: Tensor, key: TreeRingKey, count: int = 999, seed: int = 0) -> Tensor:
     """Give the part of keys, drawn like this one, that correlate with the latent at least as much; itself is among them.
 
-    The correlation is ``Re <F, K> / ||K||`` over the disc. For white noise p is uniform with any key. For unmarked latents of
-    whatever distribution, coloured noise say, it is uniform over the draw of the secret key; for one key, the rate of false
+    The correlation is that of ``p_value``. For white noise p is uniform with any key. For unmarked latents of whatever
+    distribution, coloured noise say, it is uniform over the draw of the secret key; for one key, the rate of false
     alarms over many images may differ, for they may share what resembles it.
 
     Args:
@@ -116,7 +145,9 @@ def distances(latent: Tensor, keys: Sequence[TreeRingKey]) -> Tensor:
 
 
 def p_value_of_any(p_values: Tensor) -> Tensor:
-    """Give the probability that noise without a mark comes as close to any of N independent keys as to its closest.
+    """Give the probability that noise without a mark fits any of N independent keys as well as the one it fits best.
+
+    Of keys that resemble each other it gives an upper bound.
 
     Args:
         p_values: Values of single keys ``(B, N)``.
@@ -125,6 +156,11 @@ def p_value_of_any(p_values: Tensor) -> Tensor:
         ``1 - (1 - p)^N`` of the lowest p of each row, ``(B,)``.
     """
     return -torch.expm1(p_values.shape[1] * torch.log1p(-p_values.min(1).values))
+
+
+def _refuse_published(key: TreeRingKey) -> None:
+    if key.mask is not Mask.CENTRED:
+        raise ValueError("Expected a key with a centred mask, since no p-value is known for the published one; use `distance`.")
 
 
 def _plane(latent: Tensor, key: TreeRingKey) -> Tensor:

@@ -9,6 +9,7 @@ from decinv.watermark import (
     TreeRingKey,
     decoy_p_value,
     distance,
+    distance_p_value,
     distances,
     inject,
     p_value,
@@ -54,23 +55,38 @@ def test_rings_survive_a_quarter_turn_and_random_coefficients_do_not():
         assert (float(distance(turned, key)) < 1e-5) == low
 
 
-@pytest.mark.parametrize("pattern", DRAWN)
-def test_p_values_of_unmarked_noise_are_uniform(pattern):
+@pytest.mark.parametrize(
+    ("function", "pattern"), [(p_value, one) for one in RANDOM] + [(distance_p_value, one) for one in DRAWN]
+)
+def test_p_values_of_unmarked_noise_are_uniform(function, pattern):
     """10,000 draws of small latents, where approximations for many coefficients would show."""
     key = TreeRingKey.make((1, 8, 8), 0, 2, pattern, seed=5)
-    p = p_value(noise(10_000, (1, 8, 8)), key).numpy()
+    latent = noise(10_000, (1, 8, 8))
+    p = function(latent, key).numpy()
     assert 0.045 <= (p < 0.05).mean() <= 0.055
     assert kstest(p, "uniform").pvalue > 0.01
-    scaled = p_value(3 * noise(10_000, (1, 8, 8)), key, std=3.0).numpy()
+    scaled = function(3 * latent, key, **({} if function is p_value else {"std": 3.0})).numpy()
     assert kstest(scaled, "uniform").pvalue > 0.01
 
 
-def test_p_values_at_the_settings_of_the_paper():
-    key = TreeRingKey.make((4, 64, 64), seed=5)
+def test_p_values_at_the_settings_of_the_papers():
     latent = noise(400, (4, 64, 64))
-    assert kstest(p_value(latent, key).numpy(), "uniform").pvalue > 0.01
-    marked = inject(latent[:5], key)
-    assert float(p_value(marked + 0.5 * noise(5, (4, 64, 64), 1), key).max()) < 1e-6
+    for key in (TreeRingKey.make((4, 64, 64), seed=5), three_keys((4, 64, 64))[0]):
+        assert kstest(p_value(latent, key).numpy(), "uniform").pvalue > 0.01
+        assert kstest(distance_p_value(latent, key).numpy(), "uniform").pvalue > 0.01
+        marked = inject(latent[:5], key)
+        noisy = marked + 0.5 * noise(5, (4, 64, 64), 1)
+        assert float(torch.stack([p_value(noisy, key), distance_p_value(noisy, key), p_value(0.3 * noisy, key)]).max()) < 1e-6
+        assert float(p_value(marked, key).max()) < 1e-100
+
+
+def test_weak_noise_is_no_mark():
+    """What a poor inversion recovers is weaker than noise, and so closer to every key."""
+    key = TreeRingKey.make((1, 32, 32), 0, 10, Pattern.RANDOM, seed=5)
+    weak = 0.5 * noise(200, (1, 32, 32))
+    assert float(distance_p_value(weak, key).max()) < 1e-3
+    assert kstest(p_value(weak, key).numpy(), "uniform").pvalue > 0.01
+    assert kstest(decoy_p_value(weak, key, 199).numpy(), "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize("pattern", RANDOM)
@@ -84,13 +100,6 @@ def test_decoys_give_uniform_p_values(pattern):
     p = [float(decoy_p_value(coloured, one, 39, seed=1000 + seed)) for seed, one in enumerate(keys)]
     assert kstest(p, "uniform").pvalue > 0.01
     assert float(decoy_p_value(inject(coloured, key), key, 99)) <= 0.02
-
-
-def test_decoys_raise_no_alarm_where_noise_is_weaker_than_assumed():
-    key = TreeRingKey.make((1, 32, 32), 0, 10, Pattern.RANDOM, seed=5)
-    weak = 0.5 * noise(200, (1, 32, 32))
-    assert float(p_value(weak, key).max()) < 1e-3
-    assert kstest(decoy_p_value(weak, key, 199).numpy(), "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize("stretched", [False, True])
@@ -126,8 +135,9 @@ def test_three_keys_are_those_of_the_papers():
 def test_the_published_mask_warns_and_has_no_p_value():
     with pytest.warns(UserWarning, match="not symmetric about the zero frequency"):
         key = TreeRingKey.make((4, 16, 16), 0, 3, mask=Mask.PUBLISHED, seed=0)
-    with pytest.raises(ValueError, match="centred mask"):
-        p_value(noise(1, (4, 16, 16)), key)
+    for function in (p_value, distance_p_value):
+        with pytest.raises(ValueError, match="centred mask"):
+            function(noise(1, (4, 16, 16)), key)
     odd = TreeRingKey.make((4, 15, 15), 0, 3, mask=Mask.PUBLISHED, seed=0)
     assert torch.equal(odd.disc, TreeRingKey.make((4, 15, 15), 0, 3, seed=0).disc)
 
@@ -141,13 +151,13 @@ def test_the_best_of_many_keys_is_corrected_for():
 def test_no_latents_are_no_error():
     key, none = TreeRingKey.make((4, 16, 16), 3, 4, seed=0), noise(0, (4, 16, 16))
     assert inject(none, key).shape == none.shape
-    assert [len(function(none, key)) for function in (distance, p_value, decoy_p_value)] == [0, 0, 0]
+    assert [len(function(none, key)) for function in (distance, p_value, distance_p_value, decoy_p_value)] == [0] * 4
 
 
 def test_other_shapes_are_refused():
     key = TreeRingKey.make((4, 16, 16), 3, 4, seed=0)
     for latent in (noise(1, (4, 16, 8)), noise(1, (16, 16, 16)), noise(4, (16, 16))):
-        for function in (inject, distance, p_value, decoy_p_value):
+        for function in (inject, distance, p_value, distance_p_value, decoy_p_value):
             with pytest.raises(ValueError, match=r"Expected latents of shape \(B, 4, 16, 16\)"):
                 function(latent, key)
 
@@ -155,7 +165,11 @@ def test_other_shapes_are_refused():
 def test_bad_numbers_are_refused():
     key = TreeRingKey.make((4, 16, 16), 3, 4, Pattern.ZEROS)
     with pytest.raises(ValueError, match="`std`"):
-        p_value(noise(1, (4, 16, 16)), key, std=0.0)
+        distance_p_value(noise(1, (4, 16, 16)), key, std=0.0)
+    with pytest.raises(ValueError, match="not all 0"):
+        p_value(noise(1, (4, 16, 16)), key)
+    with pytest.raises(ValueError, match="at least two"):
+        p_value(noise(1, (4, 16, 16)), TreeRingKey.make((4, 16, 16), 3, 0))
     with pytest.raises(ValueError, match="`count`"):
         decoy_p_value(noise(1, (4, 16, 16)), key, count=0)
     with pytest.raises(ValueError, match="drawn at random, but this one is of the pattern ZEROS"):
