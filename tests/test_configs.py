@@ -1,5 +1,6 @@
 """Every YAML in configs/ runs."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ def train(out, name, *options):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "sampler_inversion"], ids=lambda path: path.stem
+    "path",
+    [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem not in ("sampler_inversion", "watermark_detection")],
+    ids=lambda path: path.stem,
 )
 def test_jobs(tmp_path, path):
     options = [*LINEAR, "--data.limit=2"] if "encoder" in path.stem else SHORT
@@ -145,3 +148,18 @@ def test_training_of_diffusion_models(tmp_path):
 
 def test_every_training_is_tested():
     assert {path.stem for path in CONFIGS.glob("train/*.yaml")} == {"autoencoder", "narrow", "denoiser", "flow"}
+
+
+def test_watermark_detection(tmp_path, saved_pipeline):
+    tiny = [f"--model.pipeline.path={saved_pipeline('stable')[0]}", "--model.codec=LinearCodec", "--model.codec.stride=2"]
+    exact = ["--model.decoder=EncodedLatent", "--model.guidance=1", "--model.sampler.init_args.steps=1"]
+    small = ["--data.count=8", "--data.size=16", "--data.watermark.init_args.shape=[4,8,8]"]
+    fit(tmp_path, "watermark_detection.yaml", *tiny, *exact, *small)
+    with (tmp_path / "run" / "watermark.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["true_mark"] for row in rows] == ["0", "1", "2", "-1"] * 2
+    assert all(0 <= float(row["p_value"]) <= 1 and row["found"] == str(float(row["p_value"]) <= 0.01) for row in rows)
+    with (tmp_path / "run" / "detection.csv").open(newline="") as file:
+        rates = {row["quantity"]: row["value"] for row in csv.DictReader(file)}
+    assert (rates["marked images"], rates["unmarked images"]) == ("6", "2")
+    assert float(rates["AUC"]) >= 0

@@ -9,6 +9,7 @@ from decinv.callbacks.memory import Memory
 from decinv.callbacks.progress import InversionProgress
 from decinv.callbacks.strips import ClipImages
 from decinv.callbacks.summary import Summary
+from decinv.callbacks.watermark import WatermarkDetection
 from decinv.callbacks.writer import ResultWriter
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Memory",
     "ResultWriter",
     "Summary",
+    "WatermarkDetection",
 ]

@@ -7,6 +7,7 @@ from decinv.data.generated import GeneratedData, generate
 from decinv.data.generated_clips import GeneratedClips, generate_clip
 from decinv.data.images import ImageData
 from decinv.data.indexed import IndexedData
+from decinv.data.marked import MarkedNoise
 from decinv.data.moving import MovingScene
 from decinv.data.noise import GeneratedNoise
 from decinv.data.pairs import FlowPairs
@@ -25,6 +26,7 @@ __all__ = [
     "GeneratedNoise",
     "ImageData",
     "IndexedData",
+    "MarkedNoise",
     "MovingScene",
     "ProceduralImages",
     "VideoData",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from decinv.batch import Failure
 from decinv.codecs.base import Codec
@@ -85,6 +86,11 @@ class GeneratedNoise(IndexedData):
         self._module = module
         return super().train_dataloader()
 
+    def draw(self, number: int, shape: tuple[int, int, int]) -> Tensor:
+        """Draw the noise ``(C, h, w)`` of an image."""
+        drawn = np.random.default_rng([self.seed, number]).standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(drawn)
+
     @torch.no_grad()
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Draw noise, sample, and decode."""
@@ -93,9 +99,8 @@ class GeneratedNoise(IndexedData):
         if self.size % codec.stride:
             raise ValueError(f"Expected `size` to be a multiple of the codec's stride {codec.stride}, but got {self.size}.")
         cells = self.size // codec.stride
-        shape = (codec.latent_channels, cells, cells)
-        drawn = np.random.default_rng([self.seed, item.number]).standard_normal(shape, dtype=np.float32)
-        noise, prompt = torch.from_numpy(drawn), self.prompts[item.number % len(self.prompts)]
+        noise = self.draw(item.number, (codec.latent_channels, cells, cells))
+        prompt = self.prompts[item.number % len(self.prompts)]
         process = self._module.process([prompt], (cells, cells))
         latent = codec.scaling.invert(process.generate(noise[None].to(codec.device))).cpu()
         image = decode_rounded(codec, latent)[0]
