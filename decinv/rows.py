@@ -29,13 +29,13 @@ class Row(NamedTuple):
         psnr_db: PSNR of D(z), clamped, against x in dB, over the image without its padding; ``inf`` if identical.
         encoder_psnr_db: The same for the start z = E(x).
         nmse_db: NMSE of the latent against the true one in dB, in scaled latents; ``-inf`` if identical.
-        noise_nmse_db: NMSE of the noise against the true one in dB, where samplers are inverted: T0T.
-        round_trip_nmse_db: NMSE of the image sampled from the noise, clamped, against x in dB, padding included: 0T0.
         seconds: Seconds of computing that the sample took.
         peak_mib: Peak memory in MiB of the chunk that the sample was part of.
         number: Its number in the list of the run's inputs.
         latents: The file of its latent, relative to the run directory; empty if there is none.
         reason: What went wrong, and what to do about it; empty if nothing did.
+        noise_nmse_db: NMSE of the noise against the true one in dB, where samplers are inverted: T0T.
+        round_trip_nmse_db: NMSE of the image sampled from the noise, clamped, against x in dB, padding included: 0T0.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Row(NamedTuple):
     psnr_db: float | None = None
     encoder_psnr_db: float | None = None
     nmse_db: float | None = None
-    noise_nmse_db: float | None = None
-    round_trip_nmse_db: float | None = None
     seconds: float | None = None
     peak_mib: float | None = None
     number: int | None = None
     latents: str = ""
     reason: str = ""
+    noise_nmse_db: float | None = None
+    round_trip_nmse_db: float | None = None
 
 
 def make_rows(

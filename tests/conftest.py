@@ -82,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning",  # Lightning 2.6 with torch 2.13
         r"Found \d+ module\(s\) in eval mode",  # Lightning; the codec is frozen on purpose
         r"You have overridden `transfer_batch_to_device`",  # Lightning; on purpose
+        r"`torch.jit.script` is deprecated",  # torch 2.13's own forward-mode derivatives
         r"__array__ implementation doesn't accept a copy keyword",  # diffusers 0.42 with numpy 2.4
     ):
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")

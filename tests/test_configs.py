@@ -4,8 +4,14 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
 
 from decinv.cli import run
+from decinv.diffusion import DDIM, Condition, DPMSolver, GaussianDenoiser, Guidance, Process, Prompt, Sampler
+from decinv.methods import Method
+from decinv.metrics import nmse_db
 from decinv.runs.latents import names_in
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -78,30 +84,54 @@ def test_training_of_codecs(tmp_path, path):
     assert (tmp_path / "run" / "codec" / "diffusion_pytorch_model.safetensors").is_file()
 
 
-def invert_sampler(tmp_path, pipeline, *options):
-    """Run the job that inverts samplers on a tiny pipeline."""
-    small = ["--data.count=1", "--data.size=16", f"--model.pipeline.path={pipeline}", "--model.codec=LinearCodec"]
-    run_directory = tmp_path / "run"
-    fit(tmp_path, "sampler_inversion.yaml", *small, "--model.codec.stride=2", *options)
-    assert len((run_directory / "results.csv").read_text().splitlines()) == 2
-    assert [names_in(path) for path in (run_directory / "noise").glob("*")] == [{"sampled-00000"}]
+def test_sampler_job(tmp_path, saved_pipeline):
+    directory = tmp_path / "run"
+    fit(
+        tmp_path,
+        "sampler_inversion.yaml",
+        *("--data.count=1", "--data.size=16", f"--model.pipeline.path={saved_pipeline('stable')[0]}"),
+        *("--model.codec=LinearCodec", "--model.codec.stride=4", "--trainer.callbacks=[{class_path: ResultWriter}]"),
+        *("--model.sampler", str(CONFIGS / "sampler" / "dpm_solver.yaml"), "--model.sampler.init_args.steps=2"),
+        *("--model.method", str(CONFIGS / "method" / "naive.yaml"), "--model.decoder=EncodedLatent"),
+    )
+    assert len((directory / "results.csv").read_text().splitlines()) == 2
+    assert [names_in(path) for path in (directory / "noise").glob("*")] == [{"sampled-00000"}]
+
+
+def load(path, kind):
+    """Make the object of a fragment, as the command line does."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--made", type=kind)
+    return parser.instantiate(parser.parse_object({"made": yaml.safe_load(path.read_text())}))["made"]
+
+
+def normal(sampler, **options):
+    """Make the process of a sampler on normal data."""
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"} | options
+    trajectory = sampler.trajectory(config)
+    noise = torch.randn(2, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    prompt = Prompt(torch.zeros(2, 1, 1, 1))
+    denoiser = GaussianDenoiser(config, 0.7)
+    return Process(trajectory, Guidance(denoiser, 2.0), Condition(prompt, prompt), [noise] * len(trajectory.steps)), noise
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("sampler/*.yaml")), ids=lambda path: path.stem)
-def test_sampler_fragments(tmp_path, saved_pipeline, path):
-    kind = {"turbo": "turbo", "flux": "flux", "euler": "xl"}.get(path.stem, "stable")
-    steps = [] if path.stem in ("turbo", "flux", "instaflow") else ["--model.sampler.init_args.steps=3"]
-    options = ["--model.sampler", str(path), *steps, "--model.method", str(CONFIGS / "method" / "naive.yaml")]
-    invert_sampler(tmp_path, saved_pipeline(kind)[0], *options)
+def test_sampler_fragments(path):
+    flows = {"prediction_type": "flow_prediction"} if path.stem in ("flux", "instaflow") else {}
+    process, noise = normal(load(path, Sampler), **flows)
+    assert process.generate(noise).isfinite().all()
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("method/*.yaml")), ids=lambda path: path.stem)
-def test_method_fragments(tmp_path, saved_pipeline, path):
-    sampler = "DPMSolver" if path.stem == "algorithm2" else "DDIM"
-    short = {"algorithm": "max_iters=3", "naive_fine": "steps=4"}
-    options = [f"--model.method.init_args.{value}" for key, value in short.items() if path.stem.startswith(key)]
-    options = [f"--model.sampler={sampler}", "--model.sampler.init_args.steps=3", "--model.method", str(path), *options]
-    invert_sampler(tmp_path, saved_pipeline("stable")[0], "--model.decoder=EncodedLatent", *options)
+def test_method_fragments(path):
+    method = load(path, Method)
+    if path.stem == "naive_fine":
+        method.sampler.steps = 60  # for a short test
+    process, noise = normal(DPMSolver(4) if path.stem == "algorithm2" else DDIM(20))
+    result = method.invert(process, process.generate(noise))
+    assert result.latent.isfinite().all()
+    if not path.stem.startswith("gnri"):
+        assert nmse_db(result.latent, noise).max() < -10
 
 
 def test_watermark_detection(tmp_path, saved_pipeline):

@@ -2,6 +2,7 @@
 
 from decinv.diffusion.denoiser import Denoiser, Guidance
 from decinv.diffusion.gaussian import GaussianDenoiser
+from decinv.diffusion.invertible import BDIA, EDICT, InvertibleSampler
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition, Prompt
@@ -18,7 +19,9 @@ from decinv.diffusion.sampler import (
 from decinv.diffusion.step import Step
 
 __all__ = [
+    "BDIA",
     "DDIM",
+    "EDICT",
     "Condition",
     "DPMSolver",
     "Denoiser",
@@ -28,6 +31,7 @@ __all__ = [
     "FlowEuler",
     "GaussianDenoiser",
     "Guidance",
+    "InvertibleSampler",
     "Pipeline",
     "Process",
     "Prompt",

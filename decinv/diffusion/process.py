@@ -85,7 +85,8 @@ class Process:
         finally:
             self._counts = True
 
-    def _count(self, rows: Tensor, times: int) -> None:
+    def count(self, rows: Tensor, times: int) -> None:
+        """Book predictions of the samples ``rows`` (indices)."""
         if self._counts:
             self.spent[rows.cpu()] += times
 
@@ -102,7 +103,7 @@ class Process:
         """
         if rows is None:
             rows = torch.arange(len(point), device=point.device)
-        self._count(rows, 1)
+        self.count(rows, 1)
         return self.guidance(point / step.scale, step.time, self.condition.select(rows))
 
     def predict_all(self, points: Tensor, rows: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Process:
             The outputs, shaped as the points, float32.
         """
         samples, count = points.shape[:2]
-        self._count(rows, count)
+        self.count(rows, count)
         scales = torch.tensor([step.scale for step in self.steps]).to(points)
         times = torch.tensor([step.time for step in self.steps]).to(points)
         shown = points / scales.view(-1, *[1] * (points.ndim - 2))

@@ -3,6 +3,7 @@
 from decinv.methods.base import Method
 from decinv.methods.gnri import GuidedNewton, GuidedNewtonReleased
 from decinv.methods.naive import NaiveInversion
+from decinv.methods.newton_krylov import NewtonKrylov
 from decinv.methods.published import Algorithm1, Algorithm2
 from decinv.methods.stepwise import Stepwise
 from decinv.methods.whole import ExactInversion, WholeTrajectory
@@ -15,6 +16,7 @@ __all__ = [
     "GuidedNewtonReleased",
     "Method",
     "NaiveInversion",
+    "NewtonKrylov",
     "Stepwise",
     "WholeTrajectory",
 ]

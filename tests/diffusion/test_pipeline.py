@@ -5,6 +5,7 @@ import json
 import diffusers
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from decinv.diffusion import (
     DDIM,
@@ -18,6 +19,7 @@ from decinv.diffusion import (
     Process,
     RectifiedFlow,
 )
+from decinv.problems.newton_krylov import NewtonKrylovProblem
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red circle on a blue background", "a blue square"]
@@ -139,3 +141,16 @@ def test_what_is_no_pipeline_is_refused(saved_pipeline, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "MochiPipeline"}))
     with pytest.raises(ValueError, match="MochiPipeline"):
         DiffusersPipeline(str(tmp_path))
+
+
+def test_networks_have_forward_mode_derivatives(saved_pipeline):
+    path, _ = saved_pipeline("stable")
+    pipeline = DiffusersPipeline(str(path))
+    prompt = pipeline.encode(PROMPTS, SIZE, CPU)
+    process = Process(DDIM(2).trajectory(pipeline.config), Guidance(pipeline.denoiser(CPU), 2.0), Condition(prompt, prompt))
+    step, point, direction = process.steps[0], noise(), noise(seed=1)
+    problem = NewtonKrylovProblem(process, step, point, point, 2)
+    with sdpa_kernel(SDPBackend.MATH), process.uncounted():
+        tangent = torch.func.jvp(problem._map, (point,), (direction,))[1]
+        difference = (problem._map(point + 1e-2 * direction) - problem._map(point - 1e-2 * direction)) / 2e-2
+    assert float((tangent - difference).norm() / difference.norm()) < 1e-2

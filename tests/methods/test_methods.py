@@ -12,6 +12,7 @@ from decinv.methods import (
     GuidedNewton,
     GuidedNewtonReleased,
     NaiveInversion,
+    NewtonKrylov,
     Stepwise,
     WholeTrajectory,
 )
@@ -164,6 +165,15 @@ def test_picard_iteration_ends_where_anderson_does(make, noise):
     assert result.status == (Status.CONVERGED,) * 2
     assert nmse(result.latent, noise).max() < 1e-6
     assert result.evaluations.max() <= 4 * 201 + 4
+
+
+def test_newton_needs_one_step_where_the_network_is_affine(make, noise):
+    process = make(DDIM(3, "trailing"), low=0.5, high=0.9)
+    latent = process.generate(noise)
+    result = NewtonKrylov(products=12, rtol=1e-5).invert(process, latent)
+    assert nmse(result.latent, noise).max() < 1e-6
+    assert result.iterations.max() <= 2 * 3
+    assert result.evaluations[0] == 3 + result.iterations[0] * (1 + 2 * 12)
 
 
 def test_methods_for_first_order_refuse_others(make, noise):
