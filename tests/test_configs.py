@@ -153,6 +153,7 @@ def test_every_training_is_tested():
 def test_watermark_detection(tmp_path, saved_pipeline):
     tiny = [f"--model.pipeline.path={saved_pipeline('stable')[0]}", "--model.codec=LinearCodec", "--model.codec.stride=2"]
     exact = ["--model.decoder=EncodedLatent", "--model.guidance=1", "--model.sampler.init_args.steps=1"]
+    exact += ["--model.method=NaiveInversion"]
     small = ["--data.count=8", "--data.size=16", "--data.watermark.init_args.shape=[4,8,8]"]
     fit(tmp_path, "watermark_detection.yaml", *tiny, *exact, *small)
     with (tmp_path / "run" / "watermark.csv").open(newline="") as file:

@@ -153,7 +153,7 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
     write_confusion(rows, out / "confusion.csv")
     samplers = list(dict.fromkeys(row.sampler for row in rows))
     draw_dots(
-        {f"sampler: {name}": _series([row for row in rows if row.sampler == name]) for name in samplers},
+        {f"{name} inversion of the sampler": _series([row for row in rows if row.sampler == name]) for name in samplers},
         places=list(dict.fromkeys(row.attack for row in rows)),
         value="mean NMSE of the noise, dB",
         title="Noise recovered from attacked images, by inversion of the decoder",
