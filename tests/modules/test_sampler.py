@@ -54,7 +54,8 @@ def test_noise_is_found_from_true_latents(fit, sampler):
     assert [row.status for row in rows] == [Status.CONVERGED] * 2
     for index, row in enumerate(rows):
         assert row.noise_nmse_db < -60
-        assert row.round_trip_nmse_db < -25  # rounding to 8 bits, and clamping
+        assert row.psnr_db > 50  # of 58.9 that rounding to 8 bits leaves
+        assert row.round_trip_nmse_db < -10
         assert row.nmse_db == float("-inf")
         torch.testing.assert_close(run.noise(row), module.result.noise[index])
         torch.testing.assert_close(run.latent(row), module.batch.latent[index])
