@@ -1,6 +1,7 @@
 """Diffusion: networks, guidance, and the steps of samplers, which are what is inverted."""
 
 from decinv.diffusion.denoiser import Denoiser, Guidance
+from decinv.diffusion.flow import FlowEuler, RectifiedFlow
 from decinv.diffusion.gaussian import GaussianDenoiser
 from decinv.diffusion.invertible import BDIA, EDICT, InvertibleSampler
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
@@ -11,8 +12,6 @@ from decinv.diffusion.sampler import (
     DPMSolver,
     Euler,
     EulerAncestral,
-    FlowEuler,
-    RectifiedFlow,
     Sampler,
     Trajectory,
 )

@@ -15,6 +15,11 @@ class Level(NamedTuple):
         return self.alpha**2 + self.sigma**2
 
 
+def flow_level(sigma: float) -> Level:
+    """Give the level of a straight path from data to noise with ``sigma`` of noise."""
+    return Level(1 - sigma, sigma)
+
+
 class Parts(NamedTuple):
     """Data and noise as combinations of a point x and the network's output m: ``point x + output m``."""
 

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,10 +12,9 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
 )
 
-from decinv.diffusion.prediction import PREDICTIONS, Level, Parts, flow, reversed_flow
+from decinv.diffusion.prediction import PREDICTIONS, Level, Parts, flow_level
 from decinv.diffusion.step import Step, ancestral, first_order, second_order
 
 Spacing = Literal["linspace", "leading", "trailing"]
@@ -154,7 +153,7 @@ class DPMSolver(Sampler):
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler, whose first step is of first order, and its last one where it says so."""
         scheduler = self.scheduler(config, tokens)
-        level = _flow_level if scheduler.config.use_flow_sigmas else _normalised
+        level = flow_level if scheduler.config.use_flow_sigmas else _normalised
         levels = [level(float(sigma)) for sigma in scheduler.sigmas]
         predicted = _predicted(scheduler)
         plain = [
@@ -203,61 +202,6 @@ class EulerAncestral(Euler):
         return _exploding(self.scheduler(config, tokens), ancestral, config)
 
 
-class FlowEuler(Sampler):
-    """Euler's method for flow matching, as ``FlowMatchEulerDiscreteScheduler`` within the Flux and SD3 pipelines."""
-
-    scheduler_class = FlowMatchEulerDiscreteScheduler
-
-    def __init__(self, steps: int = 4) -> None:
-        """Set the grid: ``sigma = 1, 1 - 1/N, ..., 1/N``, shifted as the scheduler's config says.
-
-        Args:
-            steps: Number of steps N, at least 1.
-        """
-        super().__init__(steps)
-
-    def set_times(self, scheduler: Any, tokens: int | None) -> None:
-        """Give the scheduler the pipelines' grid, and the shift that they compute from the size of the image."""
-        config, shift = scheduler.config, None
-        if config.use_dynamic_shifting:
-            if tokens is None:
-                raise ValueError("Expected `tokens`, by which the scheduler shifts its times, but got None.")
-            low, high = config.base_image_seq_len, config.max_image_seq_len
-            shift = config.base_shift + (tokens - low) * (config.max_shift - config.base_shift) / (high - low)
-        scheduler.set_timesteps(sigmas=[1 - index / self.steps for index in range(self.steps)], mu=shift)
-
-    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off the scheduler.
-
-        Raises:
-            ValueError: If the scheduler adds noise.
-        """
-        scheduler = self.scheduler(config, tokens)
-        if scheduler.config.stochastic_sampling:
-            raise ValueError("Expected a scheduler without `stochastic_sampling`, but it is set; set it to false.")
-        return _straight(scheduler, flow)
-
-
-class RectifiedFlow(FlowEuler):
-    """Euler's method for the published rectified flows and InstaFlow (Liu et al., arXiv 2309.06380).
-
-    Their network predicts the velocity towards data, at times ``1000 sigma`` without shift, whatever scheduler lies in the
-    pipeline's directory.
-    """
-
-    def __init__(self, steps: int = 1) -> None:
-        """Set the grid.
-
-        Args:
-            steps: Number of steps, at least 1; InstaFlow has one.
-        """
-        super().__init__(steps)
-
-    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off a scheduler of flow matching with the default config."""
-        return _straight(self.scheduler({}, tokens), reversed_flow)
-
-
 def _predicted(scheduler: Any) -> Callable[[Level], Parts]:
     """Give what the scheduler's network predicts.
 
@@ -279,13 +223,6 @@ def _exploding(scheduler: Any, make: Callable[..., Step], config: Mapping[str, A
     return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 
-def _straight(scheduler: Any, predicted: Callable[[Level], Parts]) -> Trajectory:
-    """Steps along straight lines from noise to data."""
-    levels: Sequence[Level] = [_flow_level(float(sigma)) for sigma in scheduler.sigmas]
-    pairs = zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
-    return Trajectory(tuple(first_order(float(time), 1.0, start, end, predicted(start)) for time, start, end in pairs))
-
-
 def _variance_preserving(alpha_squared: float) -> Level:
     return Level(alpha_squared**0.5, (1 - alpha_squared) ** 0.5)
 
@@ -293,10 +230,6 @@ def _variance_preserving(alpha_squared: float) -> Level:
 def _normalised(sigma: float) -> Level:
     """The level of unit variance with ``sigma`` times as much noise as data."""
     return Level(1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5)
-
-
-def _flow_level(sigma: float) -> Level:
-    return Level(1 - sigma, sigma)
 
 
 def _reached(parts: Parts, point: float, output: float) -> Level:

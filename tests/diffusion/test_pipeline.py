@@ -47,9 +47,9 @@ def close(found, expected):
 def test_stable_diffusion_with_ddim(saved_pipeline, scale):
     path, theirs = saved_pipeline("stable")
     expected = theirs(
-        PROMPTS, height=32, width=32, num_inference_steps=5, guidance_scale=scale, latents=noise(), output_type="latent"
+        PROMPTS, height=32, width=32, num_inference_steps=3, guidance_scale=scale, latents=noise(), output_type="latent"
     )
-    close(ours(path, DDIM(5), scale, noise()), expected.images)
+    close(ours(path, DDIM(3), scale, noise()), expected.images)
 
 
 def test_stable_diffusion_with_another_solver_and_a_negative_prompt(saved_pipeline):
@@ -62,10 +62,10 @@ def test_stable_diffusion_with_another_solver_and_a_negative_prompt(saved_pipeli
     expected = theirs(
         PROMPTS,
         negative_prompt=["a red square"] * 2,
-        **{"height": 32, "width": 32, "num_inference_steps": 6, "guidance_scale": 2.0, "latents": noise()},
+        **{"height": 32, "width": 32, "num_inference_steps": 4, "guidance_scale": 2.0, "latents": noise()},
         output_type="latent",
     )
-    close(ours(path, DPMSolver(6), 2.0, noise(), negative="a red square"), expected.images)
+    close(ours(path, DPMSolver(4), 2.0, noise(), negative="a red square"), expected.images)
 
 
 @pytest.mark.parametrize("negative", [None, "a red square"])
@@ -74,10 +74,10 @@ def test_sdxl(saved_pipeline, negative):
     expected = theirs(
         PROMPTS,
         negative_prompt=None if negative is None else [negative] * 2,
-        **{"height": 32, "width": 32, "num_inference_steps": 4, "guidance_scale": 3.0, "latents": noise()},
+        **{"height": 32, "width": 32, "num_inference_steps": 2, "guidance_scale": 3.0, "latents": noise()},
         output_type="latent",
     )
-    close(ours(path, Euler(4), 3.0, noise(), negative=negative), expected.images)
+    close(ours(path, Euler(2), 3.0, noise(), negative=negative), expected.images)
 
 
 def test_sdxl_turbo_with_its_noise(saved_pipeline):

@@ -47,14 +47,15 @@ def fit(tmp_path, saved_pipeline):
     return run
 
 
-@pytest.mark.parametrize("sampler", [DDIM(4), DPMSolver(4)], ids=["ddim", "2m"])
+@pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3)], ids=["ddim", "2m"])
 def test_noise_is_found_from_true_latents(fit, sampler):
     module, run, trainer = fit(sampler, guidance=2.0, decoder=KnownLatent())
     rows = list(run.rows())
     assert [row.status for row in rows] == [Status.CONVERGED] * 2
     for index, row in enumerate(rows):
         assert row.noise_nmse_db < -60
-        assert row.round_trip_nmse_db < -25  # rounding to 8 bits, and clamping
+        assert row.psnr_db > 50  # of 58.9 that rounding to 8 bits leaves
+        assert row.round_trip_nmse_db < -10
         assert row.nmse_db == float("-inf")
         torch.testing.assert_close(run.noise(row), module.result.noise[index])
         torch.testing.assert_close(run.latent(row), module.batch.latent[index])
@@ -86,14 +87,17 @@ def test_latents_come_from_any_decoder_inversion(fit, decoder):
 
 
 def test_prompts_known_unknown_and_negative(fit):
-    residuals = {}
-    for prompt in (None, ""):
-        _, run, _ = fit(DDIM(2), guidance=1.0, decoder=KnownLatent(), prompt=prompt)
-        residuals[prompt] = max(row.noise_nmse_db for row in run.rows())
-        run.delete()
-    assert residuals[None] < -60 < residuals[""]
-    _, run, _ = fit(DDIM(2), guidance=3.0, decoder=KnownLatent(), negative_prompt="a blue circle")
-    assert max(row.noise_nmse_db for row in run.rows()) < -50
+    module, run, _ = fit(DDIM(1), guidance=1.0, decoder=KnownLatent(), prompt="", method=NaiveInversion())
+    embedding = module._process.condition.prompt.embedding
+    assert torch.equal(embedding[0], embedding[1])
+    assert module._process.condition.negative is None
+    run.delete()
+    options = {"guidance": 3.0, "negative_prompt": "a blue circle", "method": NaiveInversion()}
+    module, *_ = fit(DDIM(1), decoder=KnownLatent(), **options)
+    condition = module._process.condition
+    assert not torch.equal(condition.prompt.embedding[0], condition.prompt.embedding[1])
+    expected = module.pipeline.encode(["a blue circle"], (32, 32), module.device)
+    assert torch.equal(condition.negative.embedding[0], expected.embedding[0])
 
 
 def test_ancestral_noise_is_drawn_by_its_seed(fit):
@@ -103,19 +107,19 @@ def test_ancestral_noise_is_drawn_by_its_seed(fit):
 
 def test_images_of_unknown_origin_have_no_truth(fit):
     data = GeneratedData(2, 32, batch_size=2, perturbation=0.0)
-    _, run, _ = fit(DDIM(2), data=data, guidance=1.0, decoder=DecodedLatent(max_iters=3))
+    _, run, _ = fit(DDIM(2), data=data, guidance=1.0, decoder=DecodedLatent(max_iters=3), method=NaiveInversion())
     for row in run.rows():
         assert row.noise_nmse_db is None
         assert row.round_trip_nmse_db is not None
 
 
 def test_known_latents_must_be_known(fit, images):
-    module, *_ = fit(DDIM(1), guidance=1.0, decoder=KnownLatent())
+    module, *_ = fit(DDIM(1), guidance=1.0, decoder=KnownLatent(), method=NaiveInversion())
     with pytest.raises(ValueError, match="true latents"):
         module.begin(Batch(images(1, 32, 32), ("one",)))
 
 
 def test_a_codec_and_a_pipeline_of_one_directory(fit, saved_pipeline):
     codec = AutoencoderCodec(str(saved_pipeline("stable")[0]))
-    _, run, _ = fit(DDIM(2), codec=codec, guidance=1.0, decoder=EncodedLatent())
+    _, run, _ = fit(DDIM(2), codec=codec, guidance=1.0, decoder=EncodedLatent(), method=NaiveInversion())
     assert len(list(run.rows())) == 2
