@@ -44,14 +44,9 @@ class ClipScore:
         Args:
             path: A directory saved by transformers, or a hub id.
             device: Where it computes.
-
-        Raises:
-            ModuleNotFoundError: Without the extra ``text``.
         """
-        try:
-            from transformers import AutoTokenizer, CLIPModel
-        except ImportError as error:
-            raise ModuleNotFoundError("Expected transformers for CLIP scores; install it with `decinv[text]`.") from error
+        from transformers import AutoTokenizer, CLIPModel  # which takes seconds
+
         self.model = CLIPModel.from_pretrained(path).to(device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(path)
 
