@@ -92,8 +92,8 @@ def sampler(
     elsewhere: Sequence[str] | None = None,
     behind: Sequence[str] = ("naive", "Algorithm 1", "Algorithm 2", OURS),
     decoders: Sequence[str] = ("encoder", GRADIENT, DEFAULT),
-    ddim: int = 50,
-    multistep: int = 10,
+    ddim: int | None = 50,
+    multistep: int | None = 10,
     fine: int = 1000,
     most: int = 500,
     rtols: Sequence[float] = (3e-2, 1e-2, 3e-3, 1e-3, 1e-4),
@@ -124,8 +124,8 @@ def sampler(
         elsewhere: Names of those that take part with the other guidance scales too; by default all.
         behind: Names of those that take part behind the inversions of the decoder.
         decoders: Names of the inversions of the decoder, as the decoder benchmark has them; may be empty.
-        ddim: Steps of DDIM.
-        multistep: Steps of DPM-Solver++(2M).
+        ddim: Steps of DDIM, at least 1; null to leave it out.
+        multistep: Steps of DPM-Solver++(2M), at least 1; null to leave it out.
         fine: Steps of the finer grid of naive inversion.
         most: Largest number of iterations of the published algorithms for each step, at least 1; theirs is 500.
         rtols: Tolerances with which ours takes part beside its default, to compare evaluations at the same T0T.
@@ -146,10 +146,12 @@ def sampler(
     """
     options = {**locals(), "out": str(out)}
     refuse_table(out)
-    if min(iterations, ours, most, ddim, multistep, fine) < 1 or not prompts or reference not in guidance:
+    samplers: dict[str, Sampler] = {} if ddim is None else {f"DDIM {ddim}": DDIM(ddim)}
+    samplers |= {} if multistep is None else {f"2M {multistep}": DPMSolver(multistep)}
+    if min(iterations, ours, most, fine) < 1 or not prompts or reference not in guidance or not samplers:
         raise ValueError(
-            "Expected prompts, numbers of iterations and steps of at least 1, and `reference` to be one of `guidance`, "
-            f"but got {list(prompts)}, {(iterations, ours, most, ddim, multistep, fine)} and {reference}."
+            "Expected prompts, a sampler, numbers of iterations of at least 1, and `reference` to be one of `guidance`, "
+            f"but got {list(prompts)}, {list(samplers)}, {(iterations, ours, most, fine)} and {reference}."
         )
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
     if unknown := set(decoders) - BY_NAME.keys():
@@ -165,7 +167,6 @@ def sampler(
     known = contenders(model.channels * cells**2, fine, most, rtols)
     chosen = choose(known, methods, "methods")
     others, front = choose(chosen, elsewhere, "elsewhere"), choose(known, behind, "behind")
-    samplers = {f"DDIM {ddim}": DDIM(ddim), f"2M {multistep}": DPMSolver(multistep)}
     settings = [Setting(name, one, scale, model, autoencoder) for scale in guidance for name, one in samplers.items()]
     before = [(BY_NAME[name], {"encoder": 0, DEFAULT: ours}.get(name, iterations)) for name in decoders]
     environment = write_environment(out, options, place)

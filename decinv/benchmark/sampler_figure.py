@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from decinv.benchmark.figure import COLOURS, MARKERS, head
 from decinv.benchmark.sampler_methods import OURS
@@ -22,7 +22,8 @@ def draw_sampler(rows: Sequence[Row], caption: str, path: Path) -> None:
         path: The PNG file to write.
     """
     samplers = list(dict.fromkeys(row.sampler for row in rows))
-    figure = Figure(figsize=(16, 1.2 + 4.2 * len(samplers)), layout="constrained")
+    figure = Figure(figsize=(16, 1.2 + 4.2 * len(samplers)))
+    figure.set_layout_engine("constrained", wspace=0.04, hspace=0.05)
     grid = figure.subplots(len(samplers), 3, squeeze=False)
     others = dict.fromkeys(row.method for row in rows if not _ours(row))
     styles = dict(zip(others, zip(COLOURS * 2, (*MARKERS, *MARKERS[::-1]), strict=False), strict=False))
@@ -40,9 +41,10 @@ def draw_sampler(rows: Sequence[Row], caption: str, path: Path) -> None:
                 by_seconds.plot([r.seconds for r in group], [r.psnr_db for r in group], **look)
                 handles.setdefault(OURS if group is own else group[0].method, handle)
         by_step.set_yscale("log")
+        by_step.xaxis.set_major_locator(MaxNLocator(integer=True))
         _name(by_step, f"{name}: residual of each step", "step, the noisiest first", "|step(x) - y| / |y|, lower is better")
-        _name(by_evaluations, "error of the noise", "network evaluations, log scale", "T0T NMSE, dB, lower is better")
-        _name(by_seconds, "image sampled anew", "seconds an image, log scale", "PSNR, dB, higher is better")
+        _name(by_evaluations, f"{name}: error of the noise", "network evaluations, log scale", "T0T NMSE, dB, lower is better")
+        _name(by_seconds, f"{name}: image sampled anew", "seconds an image, log scale", "PSNR, dB, higher is better")
         for axes in (by_evaluations, by_seconds):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))

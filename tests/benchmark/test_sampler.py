@@ -115,6 +115,7 @@ def test_the_cheapest_that_is_as_accurate_is_matched():
     ("option", "message"),
     [
         ("--most=0", "iterations"),
+        ("--ddim=0", "`steps`"),
         ("--reference=2", "`reference`"),
         ("--behind=[best]", "`behind`"),
         ("--decoders=[none]", "`decoders`"),
