@@ -15,6 +15,7 @@ from decinv.benchmark.index import index
 from decinv.benchmark.report import report, report_command
 from decinv.benchmark.robustness import robustness
 from decinv.benchmark.rules import rules
+from decinv.benchmark.sampler import sampler
 from decinv.benchmark.soak import soak
 from decinv.benchmark.stress import stress
 from decinv.benchmark.thresholds import thresholds
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Any] = {
     "index": index,
     "soak": soak,
     "watermark": watermark,
+    "sampler": sampler,
     "report": report,
 }
 """All benchmarks: functions whose parameters are the command's options."""

@@ -10,14 +10,12 @@ import diffusers
 import torch
 from huggingface_hub import snapshot_download
 
+from decinv.diffusion.bundled import BUNDLED, pipeline_directory
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.encoders import FluxText, StableText, StableXLText
 from decinv.diffusion.networks import FluxDenoiser, UNetDenoiser
 from decinv.diffusion.prompt import Prompt
 from decinv.memory import release
-
-BUNDLED = Path(__file__).parent / "weights"
-"""The directory of the diffusion model that the package ships."""
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
 """Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
@@ -70,7 +68,7 @@ class DiffusersPipeline(Pipeline):
         """Look at the pipeline; nothing is loaded yet.
 
         Args:
-            path: ``bundled``, a directory saved by diffusers, or a hub id.
+            path: ``bundled``, ``bundled-flow`` for its few-step version, a directory saved by diffusers, or a hub id.
             dtype: Number format of the networks; latents are float32 all the same.
             told_guidance: Guidance scale that networks with guidance distilled into them, such as Flux-dev, are told.
             text_length: Tokens of Flux's long prompts; 256 for Flux-schnell in its authors' examples, 512 in diffusers.
@@ -148,17 +146,15 @@ class DiffusersPipeline(Pipeline):
 
 def _find(path: str) -> Path:
     """Give the directory of a pipeline, filled from the hub where it is not a local one."""
-    directory = BUNDLED if path == "bundled" else Path(path).expanduser()
-    if not directory.is_dir() and path != "bundled" and path.count("/") == 1 and not path.startswith((".", "/", "~")):
+    local = path in BUNDLED or path.startswith((".", "/", "~")) or Path(path).is_dir()
+    if not local and path.count("/") == 1:
         try:
-            directory = Path(snapshot_download(path, allow_patterns=list(WANTED), ignore_patterns=["*.fp16.*", "*.non_ema.*"]))
+            path = snapshot_download(path, allow_patterns=list(WANTED), ignore_patterns=["*.fp16.*", "*.non_ema.*"])
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
                 f"Expected a pipeline at the hub id {path!r}, of which there is no directory here, but got: {error}."
             ) from error
-    if not (directory / "model_index.json").is_file():
-        raise FileNotFoundError(f"Expected a pipeline saved by diffusers in {directory}, but it has no model_index.json.")
-    return directory
+    return pipeline_directory(path)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+import csv
+import json
+
+import pytest
+import torch
+
+from decinv.benchmark.__main__ import main
+from decinv.benchmark.sampler import Setting
+from decinv.benchmark.sampler_measure import invert, step_residuals
+from decinv.benchmark.sampler_methods import contenders
+from decinv.benchmark.sampler_rows import TRUE_LATENT, Found, match, summarise
+from decinv.codecs import load_codec
+from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver
+from decinv.methods import ExactInversion, NaiveInversion
+from decinv.status import Status
+
+SMALL = ["--count=2", "--size=16", "--ddim=2", "--multistep=3", "--fine=4", "--most=2", "--rtols=[1e-2]", "--iterations=1"]
+SMALL += ["--ours=1", "--guidance=[1,1.5]", "--reference=1.5", "--behind=[naive]", "--elsewhere=[naive,ours]", "--device=cpu"]
+SMALL += ["--threads=1"]
+
+
+@pytest.fixture(scope="module")
+def path(saved_pipeline):
+    return str(saved_pipeline("stable")[0])
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def setting(path, sampler):
+    return Setting("s", sampler, 2.0, DiffusersPipeline(path), load_codec(path))
+
+
+def test_every_combination_has_its_row(tmp_path, path):
+    assert main(["sampler", f"--out={tmp_path}", f"--pipeline={path}", *SMALL]) == 0
+    table = rows(tmp_path / "table.csv")
+    names = contenders(64, 4, 2, [1e-2])
+    expected = []
+    samplers = (("DDIM 2", False), ("2M 3", True))
+    expected += [(sampler, "1.0", "true latent", name) for sampler, _ in samplers for name in ("naive", "ours")]
+    for sampler, several in samplers:
+        expected += [(sampler, "1.5", "true latent", one.name) for one in names if one.inverts(several)]
+        expected += [(sampler, "1.5", d, "naive") for d in ("encoder", "gradient Adam 0.1 cosine", "Anderson")]
+    assert [(row["sampler"], row["guidance"], row["decoder"], row["method"]) for row in table] == expected
+    for row in table:
+        assert float(row["t0t"]) <= float(row["t0t_worst"])
+        assert float(row["seconds"]) > 0
+        assert (float(row["decoder_seconds"]) > 0) == (row["decoder"] != "true latent")
+        if row["method"] == "ours" and row["decoder"] == "true latent":
+            assert float(row["t0t"]) < 1e-8
+            assert row["status"] == "2 converged"
+    naive = next(row for row in table if row["method"] == "naive" and row["sampler"] == "DDIM 2")
+    assert float(naive["evaluations"]) == 2
+    matched = rows(tmp_path / "matched.csv")
+    assert {row["method"] for row in matched if row["ratio"]} >= {"naive", "Algorithm 1", "Algorithm 2"}
+    steps = rows(tmp_path / "steps.csv")
+    assert sum(row["method"] == "ours" for row in steps) == 2 + 3
+    assert not [row for row in steps if row["method"] == "naive, 4 steps"]
+    assert "same T0T" in (tmp_path / "table.md").read_text()
+    assert json.loads((tmp_path / "environment.json").read_text())["options"]["most"] == 2
+    assert (tmp_path / "sampler.png").is_file()
+
+
+@pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3)])
+def test_residuals_of_steps_are_those_of_the_points(path, sampler):
+    one = setting(path, sampler)
+    made = one.make(["a red circle"], [0, 1], 8, seed=1)
+    process = one.process(made.prompts, 8)
+    points = torch.stack([visited.point for visited in process.walk(made.noise)], dim=1)
+    assert float(step_residuals(process, points, made.latent).max()) < 1e-5
+    points[:, 1] *= 1.01
+    assert (step_residuals(process, points, made.latent)[:, 0] - 0.01 / 1.01).abs().max() < 1e-4
+    for method, low, high in ((ExactInversion(), 0.0, 1e-5), (NaiveInversion(), 1e-4, 1.0)):
+        found = invert(method, one.process(made.prompts, 8), made.latent)
+        assert found.points is not None
+        assert low <= float(step_residuals(process, found.points, made.latent).max()) < high
+        assert torch.equal(method.invert(one.process(made.prompts, 8), made.latent).latent, found.noise)
+
+
+def test_an_image_depends_on_its_number_alone(path):
+    one = setting(path, DDIM(2))
+    both = one.make(["a red circle", "a blue square"], [0, 1], 8, seed=1)
+    alone = one.make(["a red circle", "a blue square"], [1], 8, seed=1)
+    assert alone.prompts == ["a blue square"]
+    assert torch.equal(alone.noise, both.noise[1:])
+    assert float((alone.image - both.image[1:]).abs().max()) < 2.1 / 255
+
+
+def found(method, t0t_db, evaluations, guidance=3.0, decoder=TRUE_LATENT):
+    both = torch.tensor([t0t_db, t0t_db - 10])
+    spent, status = torch.tensor([evaluations, evaluations]), (Status.CONVERGED, Status.STALLED)
+    return Found("DDIM", guidance, decoder, method, both, both, both, spent, 2.0, 0.0, status, torch.empty(2, 0))
+
+
+def test_chunks_become_a_row():
+    row = summarise([found("naive", -20.0, 10), found("naive", -30.0, 20)])
+    assert (row.t0t, row.t0t_worst) == pytest.approx(((1e-2 + 2e-3 + 1e-4) / 4, 1e-2))
+    assert (row.t0t_db, row.t0t_db_worst) == pytest.approx((-30.0, -20.0))
+    assert (row.evaluations, row.seconds) == (15.0, 1.0)
+    assert row.status == "2 converged, 2 stalled"
+
+
+def test_the_cheapest_that_is_as_accurate_is_matched():
+    given = [found("Algorithm 1", -30.0, 300), found("ours, rtol 0.1", -20.0, 50), found("ours, rtol 0.01", -40.0, 60)]
+    given += [found("ours", -90.0, 150), found("ours, rtol 0.1", -50.0, 10, guidance=1.0)]
+    given += [found("naive", -10.0, 50, decoder="encoder"), found("better", -99.0, 70)]
+    first, last = match([summarise([one]) for one in given])
+    assert (first.method, first.ours, first.ratio) == ("Algorithm 1", "ours, rtol 0.01", 5.0)
+    assert (last.method, last.ours, last.ratio) == ("better", "", None)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--most=0", "iterations"),
+        ("--ddim=0", "`steps`"),
+        ("--reference=2", "`reference`"),
+        ("--behind=[best]", "`behind`"),
+        ("--decoders=[none]", "`decoders`"),
+    ],
+)
+def test_bad_options_are_named(tmp_path, path, capsys, option, message):
+    assert main(["sampler", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
