@@ -10,6 +10,7 @@ from decinv.benchmark.clip import clip
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
+from decinv.benchmark.editing import editing
 from decinv.benchmark.index import index
 from decinv.benchmark.report import report, report_command
 from decinv.benchmark.robustness import robustness
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Any] = {
     "index": index,
     "soak": soak,
     "watermark": watermark,
+    "editing": editing,
     "report": report,
 }
 """All benchmarks: functions whose parameters are the command's options."""

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.edit_rows import EditRow, merge_edit_rows, write_edit_rows
-from decinv.callbacks.images import ERROR_GAIN, error, sheet_row
+from decinv.callbacks.images import ERROR_GAIN, error, heading
 from decinv.callbacks.run import log_image, run_directory
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.diffusion.denoiser import Guidance
 from decinv.diffusion.prompt import Condition
-from decinv.editing import EditMask, Negative, Source, regenerate, to_pixels
+from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pixels
 from decinv.editing.regeneration import first_step
 from decinv.images.eight_bit import round_to_8_bits
 from decinv.memory import in_halves
@@ -40,6 +40,7 @@ class Editing(ChunkCallback):
         mask: EditMask | None = None,
         negative: Negative | None = None,
         strength: float = 1.0,
+        paste: bool = False,
         lpips: bool = False,
         clip: str | None = None,
     ) -> None:
@@ -51,6 +52,8 @@ class Editing(ChunkCallback):
             mask: Where images may change: ``PromptMask`` finds it, ``MaskFiles`` reads it; null for everywhere.
             negative: What guidance leads away from: ``SourcePrompt``, ``NullText``; null for what the inversion led away from.
             strength: Part of the sampler's steps that are taken anew, in (0, 1].
+            paste: Whether to take the pixels outside the mask from the image itself; else they are decoded from latents that are
+                the recovered ones there, but every pixel depends on other places of the latent too.
             lpips: Whether to measure LPIPS, whose network torchvision downloads.
             clip: A directory or hub id of the CLIP model that scores edits; null for no scores.
 
@@ -67,6 +70,7 @@ class Editing(ChunkCallback):
         self.mask = mask
         self.negative = negative
         self.strength = strength
+        self.paste = paste
         self.lpips = lpips
         self.clip = clip
         self._score: ClipScore | None = None
@@ -141,9 +145,11 @@ class Editing(ChunkCallback):
         edits = round_to_8_bits(decoded.float().cpu())[..., :rows, :wide]
         image = chunk.batch.image[index, :, :rows, :wide].float().cpu()
         shown = None if mask is None else to_pixels(mask.cpu(), (height, width))[..., :rows, :wide]
+        if self.paste and shown is not None:
+            edits = blend(edits, image, shown)
         reconstruction = chunk.reconstruction[index, :, :rows, :wide].float().cpu()
-        sheet = [sheet_row(image, reconstruction, chunk.rows[index]), *self._sheet_rows(image, edits, shown)]
-        picture = draw_sheet(sheet)
+        panels = {"source": image, "reconstruction": reconstruction, f"|error| x {ERROR_GAIN}": error(image, reconstruction)}
+        picture = draw_sheet([SheetRow(heading(chunk.rows[index]), panels), *self._sheet_rows(image, edits, shown)])
         picture.save(folder / "sheet.png")
         log_image(trainer, f"edits/{source.name}", picture, source.number)
         for number, edit in enumerate(edits):

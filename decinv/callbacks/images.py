@@ -61,18 +61,18 @@ def draw(target: Tensor, reconstruction: Tensor, row: Row) -> Image.Image:
         reconstruction: The image D(z), of the same shape and range.
         row: Its row, for the labels.
     """
-    return draw_sheet([sheet_row(target, reconstruction, row)])
-
-
-def sheet_row(target: Tensor, reconstruction: Tensor, row: Row) -> SheetRow:
-    """Give target, reconstruction and ten times their absolute difference as a row of a sheet; see ``draw``."""
     psnr = "" if row.psnr_db is None else f", {row.psnr_db:.2f} dB"
     panels = {
         "target": target,
         f"reconstruction{psnr}": reconstruction,
         f"|error| x {ERROR_GAIN}": error(target, reconstruction),
     }
-    return SheetRow(f"{row.name}  ({row.status.name.lower().replace('_', ' ')})", panels)
+    return draw_sheet([SheetRow(heading(row), panels)])
+
+
+def heading(row: Row) -> str:
+    """Give the name of a sample and how its inversion ended."""
+    return f"{row.name}  ({row.status.name.lower().replace('_', ' ')})"
 
 
 def error(target: Tensor, image: Tensor) -> Tensor:
