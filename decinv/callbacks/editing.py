@@ -52,8 +52,8 @@ class Editing(ChunkCallback):
             mask: Where images may change: ``PromptMask`` finds it, ``MaskFiles`` reads it; null for everywhere.
             negative: What guidance leads away from: ``SourcePrompt``, ``NullText``; null for what the inversion led away from.
             strength: Part of the sampler's steps that are taken anew, in (0, 1].
-            paste: Whether to take the pixels outside the mask from the image itself; else they are decoded from latents that are
-                the recovered ones there, but every pixel depends on other places of the latent too.
+            paste: Whether to take the pixels outside the mask from the image itself; else they are decoded from latents, which
+                are the recovered ones there, but pixels depend on other places of the latent too.
             lpips: Whether to measure LPIPS, whose network torchvision downloads.
             clip: A directory or hub id of the CLIP model that scores edits; null for no scores.
 
