@@ -27,8 +27,8 @@ from decinv.runs.names import safe_name
 class Editing(ChunkCallback):
     """Edit each image of a run that inverts a sampler, once its noise is found.
 
-    An image ``NAME`` gives ``edits/NAME/K.png``, the edit towards prompt K, ``edits/NAME/K.mask.png`` if there is a mask, and
-    ``edits/NAME/sheet.png``: source and reconstruction, then each edit with where it was allowed and ten times the difference
+    An image ``NAME`` gives ``edits/NAME.K.png``, the edit towards prompt K, ``edits/NAME.K.mask.png`` if there is a mask, and
+    ``edits/NAME.sheet.png``: source and reconstruction, then each edit with where it was allowed and ten times the difference
     from the source. All edits of the run have their rows in ``edits.csv``. It stands before ``ResultWriter`` in the list of
     callbacks, so that a run that goes on after an interruption misses no edit.
     """
@@ -88,24 +88,30 @@ class Editing(ChunkCallback):
         if self.negative is not None and not scale > 1:
             raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Encode the prompts before the network is loaded; they are kept."""
+        if isinstance(pl_module, SamplerInversion):
+            side = pl_module.codec.stride
+            pl_module.pipeline.encode([*self.prompts, pl_module.negative_prompt], (side, side), pl_module.device)
+
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Edit the images of a chunk, one after the other, each towards all prompts at once."""
         if not isinstance(pl_module, SamplerInversion):
             return
         for index, name in enumerate(chunk.batch.names):
-            folder = run_directory(trainer) / "edits" / safe_name(name)
-            folder.mkdir(parents=True, exist_ok=True)
+            stem = run_directory(trainer) / "edits" / safe_name(name)
+            stem.parent.mkdir(parents=True, exist_ok=True)
             try:
                 source = self._source(pl_module, chunk, index)
-                rows = self._edit(trainer, pl_module, chunk, index, source, folder)
+                rows = self._edit(trainer, pl_module, chunk, index, source, stem)
             except ValueError as error:
                 rows = [EditRow(name, number, prompt, reason=str(error)) for number, prompt in enumerate(self.prompts)]
-            write_edit_rows(folder / "rows.csv", rows)
+            write_edit_rows(_beside(stem, ".csv"), rows)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the rows of all images together, in the order of their names."""
         directory = run_directory(trainer)
-        merge_edit_rows(sorted((directory / "edits").rglob("rows.csv")), directory / "edits.csv")
+        merge_edit_rows(sorted((directory / "edits").rglob("*.csv")), directory / "edits.csv")
 
     def _source(self, module: SamplerInversion, chunk: Chunk, index: int) -> Source:
         """Follow an image's trajectory from its noise.
@@ -123,7 +129,7 @@ class Editing(ChunkCallback):
         return Source(row.name, number, batch.size(index), module.codec.stride, process, trajectory)
 
     def _edit(
-        self, trainer: Trainer, module: SamplerInversion, chunk: Chunk, index: int, source: Source, folder: Path
+        self, trainer: Trainer, module: SamplerInversion, chunk: Chunk, index: int, source: Source, stem: Path
     ) -> list[EditRow]:
         """Make all edits of an image, and write them down."""
         process, device = source.process, source.latent.device
@@ -150,12 +156,12 @@ class Editing(ChunkCallback):
         reconstruction = chunk.reconstruction[index, :, :rows, :wide].float().cpu()
         panels = {"source": image, "reconstruction": reconstruction, f"|error| x {ERROR_GAIN}": error(image, reconstruction)}
         picture = draw_sheet([SheetRow(heading(chunk.rows[index]), panels), *self._sheet_rows(image, edits, shown)])
-        picture.save(folder / "sheet.png")
+        picture.save(_beside(stem, ".sheet.png"))
         log_image(trainer, f"edits/{source.name}", picture, source.number)
         for number, edit in enumerate(edits):
-            _save(edit, folder / f"{number}.png")
+            _save(edit, _beside(stem, f".{number}.png"))
             if shown is not None:
-                _save(shown[number].float().expand(3, -1, -1) * 2 - 1, folder / f"{number}.mask.png")
+                _save(shown[number].float().expand(3, -1, -1) * 2 - 1, _beside(stem, f".{number}.mask.png"))
         return self._rows(source, latent, mask, image.expand_as(edits), edits, shown)
 
     def _rows(
@@ -198,6 +204,10 @@ class Editing(ChunkCallback):
             panels = {"edit": edits[number], part: where, f"|difference| x {ERROR_GAIN}": error(image, edits[number])}
             rows.append(SheetRow(prompt or "(no prompt)", panels))
         return rows
+
+
+def _beside(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
 
 
 def _save(image: Tensor, path: Path) -> None:

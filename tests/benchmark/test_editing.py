@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.editing import Inversion, edit, generate
+from decinv.benchmark.editing_images import Inversion, edit, generate
 from decinv.benchmark.editing_report import summarise
 from decinv.benchmark.watermark_images import Maker
 from decinv.codecs import LinearCodec
@@ -20,12 +20,12 @@ def path(saved_pipeline):
 
 
 def test_every_inversion_has_its_row(tmp_path, path):
-    assert main(["editing", f"--out={tmp_path}", f"--pipeline={path}", "--guidances=[1,3]", *SMALL]) == 0
+    assert main(["editing", f"--out={tmp_path}", f"--pipeline={path}", "--guidances=[3]", *SMALL]) == 0
     with (tmp_path / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = ["oracle", "exact", "naive, decoder inversion", "naive"]
-    assert [(row["guidance"], row["inversion"]) for row in rows] == [(g, name) for g in ("1", "3") for name in names]
-    assert all(row["noise_nmse_db"] == "" for row in rows[::4])
+    assert [(row["guidance"], row["inversion"]) for row in rows] == [("3", name) for name in names]
+    assert all(row["noise_nmse_db"] == "" for row in rows[:1])
     assert all(float(row["background_nmse"]) >= 0 for row in rows)
     assert {"table.md", "editing.png", "examples.png", "environment.json"} <= {file.name for file in tmp_path.iterdir()}
 

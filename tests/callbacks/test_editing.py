@@ -37,18 +37,17 @@ def test_every_image_is_edited_towards_every_prompt(fit, make_batch, module, tmp
     assert sorted((row["name"], row["prompt"]) for row in table) == [
         (n, p) for n in ("../c", "a/b.png") for p in reversed(PROMPTS)
     ]
-    folder = tmp_path / "run" / "edits" / "a" / "b.png"
-    assert {path.name for path in folder.iterdir()} == {"rows.csv", "sheet.png"} | {
-        f"{k}{s}.png" for k in (0, 1) for s in ("", ".mask")
-    }
-    with Image.open(folder / "0.png") as edit:  # the prompt that it was inverted with, so the image is sampled as it was
+    stem = str(tmp_path / "run" / "edits" / "a" / "b.png")
+    expected = {"b.png.csv", "b.png.sheet.png"} | {f"b.png.{k}{suffix}" for k in (0, 1) for suffix in (".png", ".mask.png")}
+    assert {path.name for path in (tmp_path / "run" / "edits" / "a").iterdir()} == expected
+    with Image.open(f"{stem}.0.png") as edit:  # the prompt that it was inverted with, so the image is sampled as it was
         same = np.asarray(edit)
     expected = ((made.reconstruction[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
     assert np.abs(same - expected).max() <= 1
     own = next(row for row in table if (row["name"], row["edit"]) == ("a/b.png", "0"))
     assert (float(own["edited"]), own["reason"]) == (0.0, "")
-    (cut,) = [path for path in (tmp_path / "run" / "edits").iterdir() if path.name.startswith("c-")]
-    with Image.open(cut / "1.png") as edit:
+    (cut,) = (tmp_path / "run" / "edits").glob("c-*.1.png")
+    with Image.open(cut) as edit:
         assert edit.size == (16, 12)
 
 
