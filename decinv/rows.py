@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from decinv.batch import Batch
-from decinv.codecs.base import Scaling
+from decinv.codecs.scaling import Scaling
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 from decinv.result import Result

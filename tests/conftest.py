@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-BLOCKS: dict[str, Any] = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "norm_num_groups": 4,
-}
-KL: dict[str, Any] = {**BLOCKS, "block_out_channels": (8,) * 4, "layers_per_block": 1}
-
-
-def _dc() -> diffusers.ModelMixin:
-    sides = {
-        f"{side}_{name}": value
-        for side in ("encoder", "decoder")
-        for name, value in {
-            "block_out_channels": (8,) * 4,
-            "layers_per_block": (1,) * 4,
-            "block_types": "ResBlock",
-            "qkv_multiscales": ((),) * 4,
-        }.items()
-    }
-    return diffusers.AutoencoderDC(latent_channels=8, scaling_factor=0.41407, **sides)
-
+from decinv.codecs.tiny import INSTANCES, KL, make
 
 MODELS: dict[str, Callable[[], diffusers.ModelMixin]] = {
-    "kl": lambda: diffusers.AutoencoderKL(latent_channels=4, scaling_factor=0.18215, **KL),
-    "kl16": lambda: diffusers.AutoencoderKL(
-        latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False, **KL
-    ),
-    "tiny": lambda: diffusers.AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4),
-    "dc": _dc,
-    "asymmetric": lambda: diffusers.AsymmetricAutoencoderKL(
-        down_block_out_channels=(8,) * 4, up_block_out_channels=(8,) * 4, **BLOCKS
-    ),
-    "vq": lambda: diffusers.VQModel(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(8,) * 3,
-        norm_num_groups=4,
-        num_vq_embeddings=16,
-    ),
-    "wan": lambda: diffusers.AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
-    "temporal": lambda: diffusers.AutoencoderKLTemporalDecoder(
-        down_block_types=("DownEncoderBlock2D",) * 2, block_out_channels=(32,) * 2, layers_per_block=1
-    ),
-    "consistency": lambda: diffusers.ConsistencyDecoderVAE(
-        encoder_block_out_channels=(8,) * 4,
-        encoder_down_block_types=("DownEncoderBlock2D",) * 4,
-        encoder_layers_per_block=1,
-        encoder_norm_num_groups=4,
-        encoder_in_channels=3,
-        encoder_out_channels=4,
-        decoder_block_out_channels=(8,) * 4,
-        decoder_layers_per_block=1,
-        decoder_norm_num_groups=4,
-    ),
+    **{name: partial(make, name) for name in INSTANCES},
     "grey": lambda: diffusers.AutoencoderKL(in_channels=1, out_channels=1, **KL),
     "unet": lambda: diffusers.UNet2DModel(
         sample_size=8,

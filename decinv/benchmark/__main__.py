@@ -11,6 +11,7 @@ from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
 from decinv.benchmark.editing import editing
+from decinv.benchmark.frames import frames
 from decinv.benchmark.index import index
 from decinv.benchmark.report import report, report_command
 from decinv.benchmark.robustness import robustness
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Any] = {
     "robustness": robustness,
     "stress": stress,
     "codec": codec,
+    "frames": frames,
     "index": index,
     "soak": soak,
     "watermark": watermark,

@@ -3,27 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import chain
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
-
-
-class Scaling(NamedTuple):
-    """The affine map between raw latents and the diffusion model's space: ``scaled = (raw - shift) * factor``."""
-
-    factor: float = 1.0
-    shift: float = 0.0
-
-    def apply(self, raw: Tensor) -> Tensor:
-        """Map raw latents to the diffusion model's space."""
-        return (raw - self.shift) * self.factor
-
-    def invert(self, scaled: Tensor) -> Tensor:
-        """Map latents of the diffusion model's space to raw latents."""
-        return scaled / self.factor + self.shift
+from decinv.codecs.scaling import Scaling
 
 
 class Codec(nn.Module, ABC):
@@ -85,7 +71,7 @@ class Codec(nn.Module, ABC):
         if not len(image):
             sides = (height // self.stride, width // self.stride)
             return image.new_zeros(0, self.latent_channels, *times, *sides, dtype=torch.float32)
-        return self._by_frames(self._encode, image).float()
+        return _run(self._encode, image, self.encodes_frames).float()
 
     def decode(self, latent: Tensor) -> Tensor:
         """Give the image D(z), not clamped.
@@ -106,7 +92,7 @@ class Codec(nn.Module, ABC):
         if not len(latent):
             height, width = (side * self.stride for side in latent.shape[-2:])
             return latent.new_zeros(0, 3, *times, height, width, dtype=torch.float32)
-        return self._by_frames(self._decode, latent).float()
+        return _run(self._decode, latent, self.frames is None).float()
 
     def picture(self, latent: Tensor) -> Tensor:
         """Give the image that a latent stands for: D(z), clamped to [-1, 1] where the codec ``clamps``.
@@ -124,6 +110,11 @@ class Codec(nn.Module, ABC):
         return decoded.clamp(-1, 1) if self.clamps else decoded
 
     @property
+    def encodes_frames(self) -> bool:
+        """Whether clips are encoded frame by frame, so that ``_encode`` takes images."""
+        return self.frames is None
+
+    @property
     def _dimensions(self) -> tuple[int, ...]:
         return (4, 5) if self.frames is None else (5,)
 
@@ -134,12 +125,6 @@ class Codec(nn.Module, ABC):
             return f"{name} of clips with shape {clip}"
         return f"{name} with shape (B, {channels}, {rest[3:]}), or of clips {clip}"
 
-    def _by_frames(self, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """Run a map on rows as they are, or on the frames of clips where it is one of images."""
-        if self.frames is not None or rows.ndim == 4:
-            return work(rows)
-        return as_clips(work(as_frames(rows)), rows.shape[2])
-
     def freeze(self) -> Self:
         """Make the weights constants; subclasses call it at the end of their construction."""
         self.requires_grad_(False)
@@ -149,3 +134,10 @@ class Codec(nn.Module, ABC):
         """Stay in evaluation mode, whatever a trainer asks for: dropout would make the maps random."""
         del mode
         return super().train(False)
+
+
+def _run(work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool) -> Tensor:
+    """Apply a map to rows, or to the frames of clips."""
+    if not by_frames or rows.ndim == 4:
+        return work(rows)
+    return as_clips(work(as_frames(rows)), rows.shape[2])

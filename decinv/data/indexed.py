@@ -63,6 +63,11 @@ class IndexedData(ChunkData):
         """
         return None
 
+    def frame_count(self, item: Input) -> int | None:
+        """Give the frames of the clip that ``load`` would give; ``None``, as here, for an image."""
+        del item
+        return None
+
     def setup(self, stage: str) -> None:
         """List the inputs, so that a wrong source ends a run before it begins, and look up which are done."""
         if self.run is None:
