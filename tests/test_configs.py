@@ -33,7 +33,11 @@ def train(out, name, *options):
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem not in ("sampler_inversion", "watermark_detection")],
+    [
+        path
+        for path in sorted(CONFIGS.glob("*.yaml"))
+        if path.stem not in ("editing", "sampler_inversion", "watermark_detection")
+    ],
     ids=lambda path: path.stem,
 )
 def test_jobs(tmp_path, path):
@@ -164,3 +168,13 @@ def test_watermark_detection(tmp_path, saved_pipeline):
         rates = {row["quantity"]: row["value"] for row in csv.DictReader(file)}
     assert (rates["marked images"], rates["unmarked images"]) == ("6", "2")
     assert float(rates["AUC"]) >= 0
+
+
+def test_editing(tmp_path, saved_pipeline):
+    tiny = [f"--model.pipeline.path={saved_pipeline('stable')[0]}", "--model.codec=LinearCodec", "--model.codec.stride=2"]
+    quick = ["--model.decoder=EncodedLatent", "--model.sampler.init_args.steps=2", "--model.method=NaiveInversion"]
+    fit(tmp_path, "editing.yaml", *tiny, *quick, "--data.count=2", "--data.size=16")
+    with (tmp_path / "run" / "edits.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["name"], row["edit"]) for row in rows] == [(f"sampled-0000{i}", str(k)) for i in range(2) for k in range(2)]
+    assert all(float(row["background_nmse"]) >= 0 for row in rows)

@@ -10,6 +10,7 @@ from decinv.benchmark.clip import clip
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
+from decinv.benchmark.editing import editing
 from decinv.benchmark.frames import frames
 from decinv.benchmark.index import index
 from decinv.benchmark.report import report, report_command
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Any] = {
     "soak": soak,
     "watermark": watermark,
     "sampler": sampler,
+    "editing": editing,
     "report": report,
 }
 """All benchmarks: functions whose parameters are the command's options."""

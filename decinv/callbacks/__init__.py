@@ -4,6 +4,7 @@ from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.checkpoint import ChunkCheckpoint
 from decinv.callbacks.clips import ClipWriter
 from decinv.callbacks.convergence import Convergence
+from decinv.callbacks.editing import Editing
 from decinv.callbacks.images import Images
 from decinv.callbacks.memory import Memory
 from decinv.callbacks.progress import InversionProgress
@@ -19,6 +20,7 @@ __all__ = [
     "ClipImages",
     "ClipWriter",
     "Convergence",
+    "Editing",
     "Images",
     "InversionProgress",
     "Memory",

@@ -1,26 +1,17 @@
 """Pictures to look at: target, reconstruction and error, side by side."""
 
-from pathlib import Path
-
-import matplotlib
-import torch
 from lightning import Trainer
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import draws, log_image, run_directory
+from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.modules.base import Inversion
 from decinv.rows import Row
 from decinv.runs.names import safe_name
 
-FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-"""A font with wide coverage that comes with matplotlib."""
-
 ERROR_GAIN = 10
-GAP = 8
-SMALLEST, LARGEST = 192, 768
-"""Sides of a panel in pixels: smaller ones are enlarged by a whole factor, larger ones reduced."""
 
 
 class Images(ChunkCallback):
@@ -70,41 +61,20 @@ def draw(target: Tensor, reconstruction: Tensor, row: Row) -> Image.Image:
         reconstruction: The image D(z), of the same shape and range.
         row: Its row, for the labels.
     """
-    error = (reconstruction - target).abs() * ERROR_GAIN - 1
     psnr = "" if row.psnr_db is None else f", {row.psnr_db:.2f} dB"
-    panels = {"target": target, f"reconstruction{psnr}": reconstruction, f"|error| x {ERROR_GAIN}": error}
-    pictures = [_panel(panel) for panel in panels.values()]
-    side, tall = pictures[0].size
-    size = max(11, min(20, side // 24))
-    font = ImageFont.truetype(FONT, size)
-    head, foot = 2 * size + GAP, 2 * size
-    sheet = Image.new("RGB", (3 * side + 4 * GAP, head + tall + foot), "white")
-    pen = ImageDraw.Draw(sheet)
-    title = f"{row.name.encode('utf-8', 'replace').decode()}  ({row.status.name.lower().replace('_', ' ')})"
-    pen.text((GAP, head // 2), _fitting(title.replace("\n", " "), font, sheet.width - 2 * GAP), "black", font, anchor="lm")
-    for index, (label, picture) in enumerate(zip(panels, pictures, strict=True)):
-        left = GAP + index * (side + GAP)
-        sheet.paste(picture, (left, head))
-        pen.text((left + side // 2, head + tall + foot // 2), _fitting(label, font, side), "black", font, anchor="mm")
-    return sheet
+    panels = {
+        "target": target,
+        f"reconstruction{psnr}": reconstruction,
+        f"|error| x {ERROR_GAIN}": error(target, reconstruction),
+    }
+    return draw_sheet([SheetRow(heading(row), panels)])
 
 
-def _panel(image: Tensor) -> Image.Image:
-    """Give an image ``(3, H, W)`` in [-1, 1] as a picture of a size to look at."""
-    pixels = ((image.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-    longest = max(picture.size)
-    if longest > LARGEST:
-        return picture.resize([max(1, round(v * LARGEST / longest)) for v in picture.size], Image.Resampling.LANCZOS)
-    factor = -(-SMALLEST // longest)
-    return picture.resize([v * factor for v in picture.size], Image.Resampling.NEAREST)
+def heading(row: Row) -> str:
+    """Give the name of a sample and how its inversion ended."""
+    return f"{row.name}  ({row.status.name.lower().replace('_', ' ')})"
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Shorten ``text`` in its middle until it fits."""
-    kept = len(text)
-    short = text
-    while font.getlength(short) > width and kept > 2:
-        kept -= 1
-        short = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
-    return short
+def error(target: Tensor, image: Tensor) -> Tensor:
+    """Give ten times the absolute difference of two images ``(3, H, W)`` in [-1, 1] as such an image, 0 as black."""
+    return (image - target).abs() * ERROR_GAIN - 1

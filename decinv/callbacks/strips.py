@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.images import ERROR_GAIN, FONT
+from decinv.callbacks.images import ERROR_GAIN
 from decinv.callbacks.run import draws, log_image, run_directory
+from decinv.callbacks.sheet import FONT
 from decinv.data.clips import ClipData, moments_of
 from decinv.modules.base import Inversion
 from decinv.runs.names import safe_name

@@ -5,6 +5,7 @@ from decinv.methods.gnri import GuidedNewton, GuidedNewtonReleased
 from decinv.methods.naive import NaiveInversion
 from decinv.methods.newton_krylov import NewtonKrylov
 from decinv.methods.published import Algorithm1, Algorithm2
+from decinv.methods.spdinv import SPDInv
 from decinv.methods.stepwise import Stepwise
 from decinv.methods.whole import ExactInversion, WholeTrajectory
 
@@ -17,6 +18,7 @@ __all__ = [
     "Method",
     "NaiveInversion",
     "NewtonKrylov",
+    "SPDInv",
     "Stepwise",
     "WholeTrajectory",
 ]

@@ -105,6 +105,12 @@ class SamplerInversion(Inversion):
         options = self.guidance, self.negative_prompt, self.noise_seed, self.device
         return conditioned(self.pipeline, self.sampler, prompts, cells, self.codec.stride, *options)
 
+    def prompts(self, batch: Batch) -> tuple[str, ...]:
+        """Give the prompt that each image of a chunk is inverted with."""
+        if self.prompt is not None:
+            return (self.prompt,) * len(batch.names)
+        return batch.prompts or ("",) * len(batch.names)
+
     def begin(self, batch: Batch) -> None:
         """Start on a chunk."""
         self.batch = batch
@@ -116,11 +122,10 @@ class SamplerInversion(Inversion):
         """From images to latents, to noise."""
         found = yield from self.decoder.course(self.codec, batch)
         self._found = found
-        prompts = (batch.prompts or ("",) * len(found)) if self.prompt is None else (self.prompt,) * len(found)
         if not len(found):
             return found
         height, width = found.shape[-2:]
-        self._process = self.process(prompts, (height, width))
+        self._process = self.process(self.prompts(batch), (height, width))
         return (yield from self.method.course(self._process, self.codec.scaling.apply(found)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

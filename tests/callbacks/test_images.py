@@ -6,7 +6,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decinv.callbacks import Images
-from decinv.callbacks.images import GAP, draw
+from decinv.callbacks.images import draw
+from decinv.callbacks.sheet import GAP
 from decinv.rows import Row
 from decinv.status import Status
 

@@ -1,0 +1,135 @@
+"""Generated images and their edits from recovered noise, for the benchmark of edits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decinv.benchmark.measure import advance, begin, now, reported
+from decinv.benchmark.methods import BY_NAME, DEFAULT
+from decinv.benchmark.watermark_images import Maker
+from decinv.diffusion import Condition
+from decinv.editing import PromptMask, regenerate, to_pixels
+from decinv.images.eight_bit import round_to_8_bits
+from decinv.methods import Method
+from decinv.metrics.background import background_nmse, background_psnr_db, background_ssim
+from decinv.metrics.latent import nmse_db
+from decinv.metrics.pixel import psnr_db
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How noise is recovered from an image.
+
+    Attributes:
+        name: What the table calls it.
+        decoder: Iterations of the decoder's inversion; 0 for the encoder, ``None`` for the true latent.
+        method: How the sampler is inverted; ``None`` for the true noise.
+    """
+
+    name: str
+    decoder: int | None
+    method: Method | None
+
+
+class Original(NamedTuple):
+    """A chunk of ``B`` images with all that is known of them.
+
+    Attributes:
+        image: 8-bit images ``(B, 3, H, W)`` in [-1, 1].
+        latent: Their scaled latents ``(B, C, h, w)``.
+        noise: The noise that those were made of.
+        mask: Where edits may change them, ``(B, 1, h, w)``.
+        prompts: What they show.
+        targets: What their edits show.
+    """
+
+    image: Tensor
+    latent: Tensor
+    noise: Tensor
+    mask: Tensor
+    prompts: list[str]
+    targets: list[str]
+
+
+class Edited(NamedTuple):
+    """Edits of ``B`` images, and how good they are, each ``(B,)``.
+
+    Attributes:
+        image: The edits ``(B, 3, H, W)``.
+        background_nmse: NMSE of the background, a ratio.
+        background_psnr_db: Its PSNR, dB.
+        background_ssim: Its structural similarity.
+        oracle_psnr_db: PSNR of the edit against that from the true noise, dB; ``inf`` if identical.
+        noise_nmse_db: NMSE of the recovered noise, dB; ``-inf`` if identical.
+        seconds: Seconds of the inversion for each image.
+    """
+
+    image: Tensor
+    background_nmse: Tensor
+    background_psnr_db: Tensor
+    background_ssim: Tensor
+    oracle_psnr_db: Tensor
+    noise_nmse_db: Tensor
+    seconds: Tensor
+
+
+@torch.no_grad()
+def generate(maker: Maker, pairs: Sequence[tuple[str, str]], numbers: Sequence[int], seed: int) -> Original:
+    """Generate images, and find where their edits may change them."""
+    codec = maker.codec
+    drawn = [np.random.default_rng([seed, number]).standard_normal(maker.shape, np.float32) for number in numbers]
+    noise = torch.from_numpy(np.stack(drawn)).to(codec.device)
+    prompts, targets = (list(texts) for texts in zip(*(pairs[number % len(pairs)] for number in numbers), strict=True))
+    process = maker.process(prompts)
+    latent = process.generate(noise)
+    image = round_to_8_bits(codec.decode(codec.scaling.invert(latent)))
+    target = maker.process(targets).condition.prompt
+    mask = PromptMask(seed=seed).compare(process, process.condition.prompt, target, latent, list(numbers))
+    return Original(image, latent, noise, mask, prompts, targets)
+
+
+@torch.no_grad()
+def edit(maker: Maker, original: Original, inversion: Inversion, oracle: Tensor | None) -> Edited:
+    """Recover the noise of a chunk, edit it, and compare.
+
+    Args:
+        maker: Has generated the images.
+        original: The images.
+        inversion: How the noise is recovered.
+        oracle: The edits from the true noise; ``None`` where these are they.
+    """
+    codec, process = maker.codec, maker.process(original.prompts)
+    start = now(codec.device)
+    noise = recover(maker, original, inversion)
+    seconds = (now(codec.device) - start) / len(noise)
+    source = tuple(process.walk(noise))
+    condition = Condition(maker.process(original.targets).condition.prompt, process.condition.negative)
+    latent = regenerate(process, source, process.guidance, [condition] * len(process.steps), original.mask)
+    image = round_to_8_bits(codec.decode(codec.scaling.invert(latent)))
+    size = image.shape[-2], image.shape[-1]
+    compared = image, original.image, to_pixels(original.mask, size)
+    measures: list[Callable[..., Tensor]] = [background_nmse, background_psnr_db, background_ssim]
+    values = (
+        *(measure(*compared) for measure in measures),
+        psnr_db(image, image if oracle is None else oracle.to(image.device)),
+        nmse_db(noise, original.noise),
+        torch.full((len(noise),), seconds),
+    )
+    return Edited(image.cpu(), *(value.cpu() for value in values))
+
+
+def recover(maker: Maker, original: Original, inversion: Inversion) -> Tensor:
+    """Recover the noise ``(B, C, h, w)`` of a chunk."""
+    codec = maker.codec
+    if inversion.method is None:
+        return original.noise
+    latent = original.latent
+    if inversion.decoder is not None:
+        solver = begin(BY_NAME[DEFAULT if inversion.decoder else "encoder"], codec, original.image, inversion.decoder)
+        advance(solver, inversion.decoder)
+        latent = codec.scaling.apply(reported(solver))
+    return inversion.method.invert(maker.process(original.prompts), latent).latent

@@ -1,0 +1,109 @@
+"""The report of the benchmark of edits: its rows, its columns and its figure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from decinv.benchmark.dots import Series, draw_dots
+from decinv.benchmark.summary import summarise as interval
+from decinv.benchmark.table import Column, Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """Edits by one inversion at one guidance scale, over all images; see ``COLUMNS``."""
+
+    guidance: str
+    inversion: str
+    background_nmse: float
+    background_half_width: float
+    background_worst: float
+    background_psnr_db: float
+    background_ssim: float
+    oracle_psnr_db: float | None
+    noise_nmse_db: float | None
+    seconds: float | None
+
+
+COLUMNS = (
+    Column("guidance", "guidance", "guidance scale of generation, inversion and edit"),
+    Column("inversion", "inversion", "how the noise is recovered; the oracle has the true one"),
+    Column("background_nmse", "background NMSE", "mean NMSE of the edits' backgrounds against the originals'", ".5f", "lowest"),
+    Column("background_half_width", "±", "half-width of the 95 % interval of that mean", ".5f"),
+    Column("background_worst", "worst", "largest background NMSE of an image", ".5f", "lowest"),
+    Column("background_psnr_db", "PSNR dB", "mean PSNR of the backgrounds", ".2f", "highest"),
+    Column("background_ssim", "SSIM", "mean structural similarity of the backgrounds", ".4f", "highest"),
+    Column("oracle_psnr_db", "to oracle dB", "mean PSNR of the whole edits against the oracle's", ".2f", "highest"),
+    Column("noise_nmse_db", "noise NMSE dB", "mean NMSE of the recovered noise", ".2f", "lowest"),
+    Column("seconds", "s/image", "seconds of the inversion for each image", ".3g"),
+)
+"""How the rows are shown."""
+
+
+def summarise(
+    guidance: float,
+    inversion: str,
+    background_nmse: Tensor,
+    background_psnr_db: Tensor,
+    background_ssim: Tensor,
+    oracle_psnr_db: Tensor,
+    noise_nmse_db: Tensor,
+    seconds: Tensor,
+) -> Row:
+    """Reduce the measures ``(N,)`` of ``N`` images to one row; images whose mask leaves no background are left out.
+
+    Args:
+        guidance: The guidance scale.
+        inversion: How the noise was recovered; what is trivial where it is the true one is left out.
+        background_nmse: NMSE of the background, nan where there is none.
+        background_psnr_db: Its PSNR, dB.
+        background_ssim: Its structural similarity.
+        oracle_psnr_db: PSNR against the oracle's edit, dB.
+        noise_nmse_db: NMSE of the noise, dB.
+        seconds: Seconds of the inversion for each image.
+    """
+    kept = ~background_nmse.isnan()
+    nmse = interval(background_nmse[kept])
+    true = bool(noise_nmse_db.isneginf().all())
+    return Row(
+        f"{guidance:g}",
+        inversion,
+        nmse.mean,
+        nmse.half_width,
+        nmse.worst,
+        float(background_psnr_db[kept].mean()),
+        float(background_ssim[kept].mean()),
+        None if true else float(oracle_psnr_db.mean()),
+        None if true else float(noise_nmse_db.mean()),
+        None if true else float(seconds.mean()),
+    )
+
+
+def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
+    """Write table.csv, table.md and editing.png, and print the table.
+
+    Args:
+        rows: What was measured, by guidance, then inversion.
+        out: The directory to write into.
+        conditions: A phrase on what was measured and where.
+    """
+    table = Table(COLUMNS, [asdict(row) for row in rows])
+    table.write_csv(out / "table.csv")
+    heading = f"# Edits of generated images\n\n{conditions}. The best of each guidance scale is in bold.\n\n"
+    (out / "table.md").write_text(heading + table.markdown(), encoding="utf-8")
+    series = []
+    for name in dict.fromkeys(row.inversion for row in rows):
+        own = [row for row in rows if row.inversion == name]
+        values, bars = [1e3 * row.background_nmse for row in own], [1e3 * row.background_half_width for row in own]
+        series.append(Series(name, values, bars, emphasised=name == "exact"))
+    draw_dots(
+        {"by inversion of decoder and sampler": series},
+        places=[f"guidance {guidance}" for guidance in dict.fromkeys(row.guidance for row in rows)],
+        value="mean background NMSE x 1000",
+        title="What edits change of the background",
+        caption=conditions + "\nbars: 95 % interval of the mean",
+        path=out / "editing.png",
+    )
+    table.print()

@@ -1,0 +1,63 @@
+"""One row for each edit of an image: what the table of edits says."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from decinv.runs.atomic import replacing
+from decinv.runs.table import format_cells, format_row
+
+
+class EditRow(NamedTuple):
+    """The outcome of one edit; ``None`` is what is not known.
+
+    Attributes:
+        name: The image's name.
+        edit: Number of the prompt, from 0.
+        prompt: The prompt of the edit.
+        edited: Part of the image's pixels inside the mask; 1 without a mask.
+        background_nmse: NMSE of the edited image against the image itself over the background, a ratio; without a mask all of
+            the image is background. So it is for the measures below.
+        background_psnr_db: PSNR there, dB.
+        background_ssim: Structural similarity there.
+        latent_nmse_db: NMSE of the scaled latent of the edit against the recovered one there, dB.
+        lpips: Perceptual distance of the whole images, where it is asked for.
+        clip_score: CLIP's score of the edited image with its prompt, where it is asked for.
+        reason: Why there is no edit; empty if there is one.
+    """
+
+    name: str
+    edit: int
+    prompt: str
+    edited: float | None = None
+    background_nmse: float | None = None
+    background_psnr_db: float | None = None
+    background_ssim: float | None = None
+    latent_nmse_db: float | None = None
+    lpips: float | None = None
+    clip_score: float | None = None
+    reason: str = ""
+
+
+def write_edit_rows(path: Path, rows: Iterable[EditRow]) -> None:
+    """Write a table of edits."""
+    _write(path, map(format_row, rows))
+
+
+def merge_edit_rows(paths: Iterable[Path], path: Path) -> None:
+    """Put tables of edits together in one; processes may do so at the same time, and the last one has all rows."""
+    _write(path, (format_cells(cells) for one in paths for cells in _cells(one)))
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with replacing(path, shared=True) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(format_cells(EditRow._fields))
+        file.writelines(lines)
+
+
+def _cells(path: Path) -> Iterator[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        next(reader, None)
+        yield from reader

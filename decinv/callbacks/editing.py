@@ -1,0 +1,216 @@
+"""The callback that edits the images of a run: it samples them anew under other prompts, from the noise that was recovered."""
+
+from pathlib import Path
+
+import torch
+from lightning import LightningModule, Trainer
+from PIL import Image
+from torch import Tensor
+
+from decinv.callbacks.base import Chunk, ChunkCallback
+from decinv.callbacks.edit_rows import EditRow, merge_edit_rows, write_edit_rows
+from decinv.callbacks.images import ERROR_GAIN, error, heading
+from decinv.callbacks.run import log_image, run_directory
+from decinv.callbacks.sheet import SheetRow, draw_sheet
+from decinv.diffusion.denoiser import Guidance
+from decinv.diffusion.prompt import Condition
+from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pixels
+from decinv.editing.regeneration import first_step
+from decinv.images.eight_bit import round_to_8_bits
+from decinv.memory import in_halves
+from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips
+from decinv.modules.base import Inversion
+from decinv.modules.sampler import SamplerInversion
+from decinv.runs.names import safe_name
+
+
+class Editing(ChunkCallback):
+    """Edit each image of a run that inverts a sampler, once its noise is found.
+
+    An image ``NAME`` gives ``edits/NAME.K.png``, the edit towards prompt K, ``edits/NAME.K.mask.png`` if there is a mask, and
+    ``edits/NAME.sheet.png``: source and reconstruction, then each edit with where it was allowed and ten times the difference
+    from the source. All edits of the run have their rows in ``edits.csv``. It stands before ``ResultWriter`` in the list of
+    callbacks, so that a run that goes on after an interruption misses no edit.
+    """
+
+    def __init__(
+        self,
+        prompts: list[str],
+        guidance: float | None = None,
+        mask: EditMask | None = None,
+        negative: Negative | None = None,
+        strength: float = 1.0,
+        paste: bool = False,
+        lpips: bool = False,
+        clip: str | None = None,
+    ) -> None:
+        """Say what is edited, and how.
+
+        Args:
+            prompts: What the edited images show, one edit of each image for each prompt.
+            guidance: Guidance scale of the edit, at least 0; null for that of the inversion.
+            mask: Where images may change: ``PromptMask`` finds it, ``MaskFiles`` reads it; null for everywhere.
+            negative: What guidance leads away from: ``SourcePrompt``, ``NullText``; null for what the inversion led away from.
+            strength: Part of the sampler's steps that are taken anew, in (0, 1].
+            paste: Whether to take the pixels outside the mask from the image itself; else they are decoded from latents, which
+                are the recovered ones there, but pixels depend on other places of the latent too.
+            lpips: Whether to measure LPIPS, whose network torchvision downloads.
+            clip: A directory or hub id of the CLIP model that scores edits; null for no scores.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if not prompts:
+            raise ValueError("Expected at least one of `prompts`, but got none.")
+        if guidance is not None and not guidance >= 0:
+            raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
+        first_step(1, strength)
+        self.prompts = prompts
+        self.guidance = guidance
+        self.mask = mask
+        self.negative = negative
+        self.strength = strength
+        self.paste = paste
+        self.lpips = lpips
+        self.clip = clip
+        self._score: ClipScore | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse modules that recover no noise, and negative prompts without guidance.
+
+        Raises:
+            TypeError: If ``pl_module`` inverts no sampler.
+            ValueError: If there is a negative prompt, but no guidance.
+        """
+        if not isinstance(pl_module, SamplerInversion):
+            raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
+        scale = pl_module.guidance if self.guidance is None else self.guidance
+        if self.negative is not None and not scale > 1:
+            raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Encode the prompts before the network is loaded; they are kept."""
+        if isinstance(pl_module, SamplerInversion):
+            side = pl_module.codec.stride
+            pl_module.pipeline.encode([*self.prompts, pl_module.negative_prompt], (side, side), pl_module.device)
+
+    def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
+        """Edit the images of a chunk, one after the other, each towards all prompts at once."""
+        if not isinstance(pl_module, SamplerInversion):
+            return
+        for index, name in enumerate(chunk.batch.names):
+            stem = run_directory(trainer) / "edits" / safe_name(name)
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                source = self._source(pl_module, chunk, index)
+                rows = self._edit(trainer, pl_module, chunk, index, source, stem)
+            except ValueError as error:
+                rows = [EditRow(name, number, prompt, reason=str(error)) for number, prompt in enumerate(self.prompts)]
+            write_edit_rows(_beside(stem, ".csv"), rows)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the rows of all images together, in the order of their names."""
+        directory = run_directory(trainer)
+        merge_edit_rows(sorted((directory / "edits").rglob("*.csv")), directory / "edits.csv")
+
+    def _source(self, module: SamplerInversion, chunk: Chunk, index: int) -> Source:
+        """Follow an image's trajectory from its noise.
+
+        Raises:
+            ValueError: If no noise was recovered.
+        """
+        noise, batch, row = chunk.result.noise, chunk.batch, chunk.rows[index]
+        if noise is None or not noise[index].isfinite().all():
+            raise ValueError(f"Expected noise that {row.name!r} is sampled from, but none was found.")
+        height, width = noise.shape[-2:]
+        process = module.process([module.prompts(batch)[index]], (height, width))
+        number = index if row.number is None else row.number
+        trajectory = tuple(process.walk(noise[index : index + 1]))
+        return Source(row.name, number, batch.size(index), module.codec.stride, process, trajectory)
+
+    def _edit(
+        self, trainer: Trainer, module: SamplerInversion, chunk: Chunk, index: int, source: Source, stem: Path
+    ) -> list[EditRow]:
+        """Make all edits of an image, and write them down."""
+        process, device = source.process, source.latent.device
+        scale = module.guidance if self.guidance is None else self.guidance
+        guidance = Guidance(process.guidance.denoiser, scale)
+        height, width = (side * source.stride for side in source.latent.shape[-2:])
+        targets = module.pipeline.encode(self.prompts, (height, width), device)
+        empty = module.pipeline.encode([module.negative_prompt], (height, width), device)
+        negatives = [empty] * len(process.steps)
+        if self.negative is not None:
+            negatives = self.negative.prompts(process, source.trajectory, guidance, empty)
+        every = torch.zeros(len(self.prompts), dtype=torch.long, device=device)
+        conditions = [Condition(targets, negative.select(every)) for negative in negatives]
+        mask = None if self.mask is None else self.mask.find(source, targets)
+        latent = regenerate(process, source.trajectory, guidance, conditions, mask, self.strength)
+        with torch.no_grad():
+            decoded = in_halves(module.codec.decode, module.codec.scaling.invert(latent)).clamp(-1, 1)
+        rows, wide = source.size
+        edits = round_to_8_bits(decoded.float().cpu())[..., :rows, :wide]
+        image = chunk.batch.image[index, :, :rows, :wide].float().cpu()
+        shown = None if mask is None else to_pixels(mask.cpu(), (height, width))[..., :rows, :wide]
+        if self.paste and shown is not None:
+            edits = blend(edits, image, shown)
+        reconstruction = chunk.reconstruction[index, :, :rows, :wide].float().cpu()
+        panels = {"source": image, "reconstruction": reconstruction, f"|error| x {ERROR_GAIN}": error(image, reconstruction)}
+        picture = draw_sheet([SheetRow(heading(chunk.rows[index]), panels), *self._sheet_rows(image, edits, shown)])
+        picture.save(_beside(stem, ".sheet.png"))
+        log_image(trainer, f"edits/{source.name}", picture, source.number)
+        for number, edit in enumerate(edits):
+            _save(edit, _beside(stem, f".{number}.png"))
+            if shown is not None:
+                _save(shown[number].float().expand(3, -1, -1) * 2 - 1, _beside(stem, f".{number}.mask.png"))
+        return self._rows(source, latent, mask, image.expand_as(edits), edits, shown)
+
+    def _rows(
+        self, source: Source, latent: Tensor, mask: Tensor | None, image: Tensor, edits: Tensor, shown: Tensor | None
+    ) -> list[EditRow]:
+        """Measure the edits of an image."""
+        count = len(edits)
+        empty: list[float | None] = [None] * count
+        outside = torch.ones_like(latent[:, :1]) if mask is None else (~mask).float()
+        part = (outside * (latent - source.latent)).flatten(1).square().sum(1) / (outside * source.latent).flatten(
+            1
+        ).square().sum(1)
+        small = min(image.shape[-2:]) < 11
+        measures = (
+            [1.0] * count if shown is None else shown.flatten(1).float().mean(1).tolist(),
+            background_nmse(edits, image, shown).tolist(),
+            background_psnr_db(edits, image, shown).tolist(),
+            empty if small else background_ssim(edits, image, shown).tolist(),
+            (10 * torch.log10(part)).tolist(),
+            lpips(edits, image).tolist() if self.lpips else empty,
+            empty if self.clip is None else self._clip_score(self.clip)(edits, self.prompts).tolist(),
+        )
+        return [
+            EditRow(source.name, number, prompt, *values)
+            for number, (prompt, *values) in enumerate(zip(self.prompts, *measures, strict=True))
+        ]
+
+    def _clip_score(self, path: str) -> ClipScore:
+        """Load the model when it is first asked for."""
+        if self._score is None:
+            self._score = ClipScore(path)
+        return self._score
+
+    def _sheet_rows(self, image: Tensor, edits: Tensor, shown: Tensor | None) -> list[SheetRow]:
+        """Give a row for each edit: the edit, the source darkened where nothing may change, and the difference."""
+        rows = []
+        for number, prompt in enumerate(self.prompts):
+            where = image if shown is None else torch.where(shown[number], image, (image + 1) * 0.2 - 1)
+            part = "no mask" if shown is None else f"mask, {float(shown[number].float().mean()):.0%}"
+            panels = {"edit": edits[number], part: where, f"|difference| x {ERROR_GAIN}": error(image, edits[number])}
+            rows.append(SheetRow(prompt or "(no prompt)", panels))
+        return rows
+
+
+def _beside(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
+
+
+def _save(image: Tensor, path: Path) -> None:
+    """Write an image ``(3, H, W)`` in [-1, 1] as 8-bit PNG."""
+    pixels = ((image.nan_to_num(-1.0) + 1) * 127.5).round().to(torch.uint8)
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)

@@ -1,0 +1,72 @@
+"""Sheets of pictures: rows of panels with headings above and labels below."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""A font with wide coverage that comes with matplotlib."""
+
+GAP = 8
+SMALLEST, LARGEST = 192, 768
+"""Sides of a panel in pixels: smaller ones are enlarged by a whole factor, larger ones reduced."""
+
+
+class SheetRow(NamedTuple):
+    """A row of a sheet.
+
+    Attributes:
+        heading: What stands above it.
+        panels: Images ``(3, H, W)`` in [-1, 1] of one size by their labels.
+    """
+
+    heading: str
+    panels: Mapping[str, Tensor]
+
+
+def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
+    """Draw rows of as many panels each, at least one."""
+    pictures = [[panel(image) for image in row.panels.values()] for row in rows]
+    side, tall = pictures[0][0].size
+    size = max(11, min(20, side // 24))
+    font = ImageFont.truetype(FONT, size)
+    head, foot = 2 * size + GAP, 2 * size
+    across = len(pictures[0])
+    sheet = Image.new("RGB", (across * side + (across + 1) * GAP, len(rows) * (head + tall + foot)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (row, line) in enumerate(zip(rows, pictures, strict=True)):
+        top = place * (head + tall + foot)
+        heading = row.heading.encode("utf-8", "replace").decode().replace("\n", " ")
+        pen.text((GAP, top + head // 2), _fitting(heading, font, sheet.width - 2 * GAP), "black", font, anchor="lm")
+        for index, (label, picture) in enumerate(zip(row.panels, line, strict=True)):
+            left = GAP + index * (side + GAP)
+            sheet.paste(picture, (left, top + head))
+            middle = left + side // 2, top + head + tall + foot // 2
+            pen.text(middle, _fitting(label, font, side), "black", font, anchor="mm")
+    return sheet
+
+
+def panel(image: Tensor) -> Image.Image:
+    """Give an image ``(3, H, W)`` in [-1, 1] as a picture of a size to look at."""
+    pixels = ((image.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    longest = max(picture.size)
+    if longest > LARGEST:
+        return picture.resize([max(1, round(v * LARGEST / longest)) for v in picture.size], Image.Resampling.LANCZOS)
+    factor = -(-SMALLEST // longest)
+    return picture.resize([v * factor for v in picture.size], Image.Resampling.NEAREST)
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Shorten ``text`` in its middle until it fits."""
+    kept = len(text)
+    short = text
+    while font.getlength(short) > width and kept > 2:
+        kept -= 1
+        short = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+    return short

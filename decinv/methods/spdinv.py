@@ -1,0 +1,63 @@
+"""Source prompt disentangled inversion (Li et al., arXiv 2403.11105), as released."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from decinv.course import Course
+from decinv.diffusion.process import Process
+from decinv.methods.base import Method, naive_step, refuse_history
+from decinv.problems.fixed_point import FixedPointProblem
+from decinv.stopping import Stopping
+from decinv.updates.base import UpdateFactory
+
+THRESHOLD = 5e-6**0.5
+"""Root mean square of ``x_s - f(x_s)`` below which the released code ends a step."""
+
+
+class SPDInv(Method):
+    """Step after step, from the naive inversion of each: AdamW on ``mean (x_s - f(x_s))^2``.
+
+    The authors invert without guidance, and edit with the source's prompt as the negative one.
+    """
+
+    def __init__(
+        self,
+        update: UpdateFactory | None = None,
+        max_iters: int = 25,
+        tolerance: float = THRESHOLD,
+        last_iterate: bool = True,
+    ) -> None:
+        """Set rule and stopping; the defaults are the released code's.
+
+        Args:
+            update: The update rule; by default AdamW with rate 0.001.
+            max_iters: Largest number of predictions of a sample for one step, at least 1.
+            tolerance: Root mean square of ``x_s - f(x_s)`` below which a step is inverted, at least 0.
+            last_iterate: Whether to take the iterate after the last update instead of the best one evaluated, where
+                ``max_iters`` are spent.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        super().__init__(update or _released, Stopping(max_iters, tolerance, None, last_iterate))
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Invert the last step, the one before it, and so on.
+
+        Raises:
+            ValueError: If a step has a history.
+        """
+        refuse_history(process, type(self).__name__)
+        point = latent
+        for index in reversed(range(len(process.steps))):
+            step, noise = process.steps[index], process.noise(index)
+            target = point if noise is None else point - step.noise * noise
+            start = naive_step(process, step, target)
+            point = (yield FixedPointProblem(process, step.plain, target, start)).latent
+        return point / process.trajectory.start
+
+
+def _released(params: Iterable[nn.Parameter]) -> AdamW:
+    return AdamW(params, lr=1e-3)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from decinv.diffusion import Prompt
+from decinv.editing import MaskFiles, PromptMask, Source
+
+
+@pytest.fixture
+def source(make):
+    process, trajectory = make([1.0])
+    return Source("a/b.png", 7, (15, 13), 4, process, trajectory)
+
+
+def test_prompts_that_differ_somewhere_give_that_place(source):
+    means = source.process.condition.prompt.embedding.repeat(3, 1, 1, 1)
+    means[0, :, 1, 2] += 0.5
+    means[1, 0, 3, 0] -= 0.1
+    mask = PromptMask(margin=0, draws=2).find(source, Prompt(means))
+    assert mask.shape == (3, 1, 4, 4)
+    assert [mask[i, 0].nonzero().tolist() for i in range(3)] == [[[1, 2]], [[3, 0]], []]
+    assert PromptMask(margin=1, draws=2).find(source, Prompt(means))[1, 0].nonzero().tolist() == [
+        [2, 0],
+        [2, 1],
+        [3, 0],
+        [3, 1],
+    ]
+
+
+@pytest.mark.parametrize("options", [{"draws": 0}, {"margin": -1}, {"ratio": 0.0}, {"threshold": 1.0}, {"strength": 0.0}])
+def test_options_out_of_range_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        PromptMask(**options)
+
+
+def test_files_are_masks_of_whole_cells(source, prompts, tmp_path):
+    pixels = np.zeros((15, 13), dtype=np.uint8)
+    pixels[4, 7], pixels[14, 12], pixels[0, 0] = 255, 200, 100
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "b.png")
+    for path in (tmp_path, tmp_path / "a" / "b.png"):
+        mask = MaskFiles(str(path)).find(source, prompts(0.0, 0.0))
+        assert mask.shape == (2, 1, 4, 4)
+        assert mask[1, 0].nonzero().tolist() == [[1, 1], [3, 3]]
+
+
+def test_masks_that_are_none_are_refused(source, prompts, tmp_path):
+    masks = MaskFiles(str(tmp_path))
+    with pytest.raises(ValueError, match=r"mask of 'a/b.png'"):
+        masks.find(source, prompts(0.0))
+    (tmp_path / "a").mkdir()
+    Image.new("L", (15, 13)).save(tmp_path / "a" / "b.png")
+    with pytest.raises(ValueError, match=r"15 x 13 pixels for 'a/b.png', but got 13 x 15"):
+        masks.find(source, prompts(0.0))
+    (tmp_path / "a" / "b.png").write_text("no image")
+    with pytest.raises(ValueError, match="readable image"):
+        masks.find(source, prompts(0.0))
+    with pytest.raises(FileNotFoundError, match="`path`"):
+        MaskFiles(str(tmp_path / "none"))
