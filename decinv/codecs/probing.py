@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from decinv.codecs.drivers import Driver
+from decinv.codecs.driver import Driver
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.codecs.loading import reason
 

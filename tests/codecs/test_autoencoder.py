@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from decinv.codecs import AutoencoderCodec, load_codec
-from decinv.codecs.drivers import DRIVERS, UNSUPPORTED, ClipDriver
+from decinv.codecs.driver import ClipDriver
+from decinv.codecs.drivers import DRIVERS, UNSUPPORTED
 from decinv.memory import MIB, PeakMemory
 
 IMAGES = ["kl", "kl16", "tiny", "dc", "asymmetric", "vq"]

@@ -1,0 +1,89 @@
+"""The driver: the two maps of an autoencoder of diffusers as functions of tensors, whatever its class asks for."""
+
+import inspect
+import warnings
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from decinv.codecs.frames import FrameRule
+from decinv.codecs.scaling import Scaling, scaling_of
+
+SIZES = (64, 128, 256, 512)
+"""Image sizes in pixels that are tried, in order, to learn an autoencoder's stride."""
+
+
+class Driver:
+    """Encode and decode images ``(B, 3, H, W)``; subclasses say what their autoencoders do otherwise.
+
+    E is the mode of the posterior, or the latent itself where the encoder has no posterior; D is the decoder alone.
+
+    Attributes:
+        codes_clips: Whether it takes clips ``(B, 3, T, H, W)`` instead.
+        encodes_frames: Whether a codec of clips encodes frames, as images, that no other frame takes part in.
+        note: What users should know of it, one sentence for the table of classes.
+        reads_values: Whether the host reads values back on the way, so that nothing is known without computing.
+        sizes: Image sizes in pixels with which to try the autoencoder.
+    """
+
+    codes_clips: ClassVar[bool] = False
+    encodes_frames: ClassVar[bool] = False
+    note: ClassVar[str] = ""
+    reads_values: ClassVar[bool] = False
+
+    def __init__(self, model: Any) -> None:
+        """Take the autoencoder."""
+        self.model = model
+        self.sizes: tuple[int, ...] = SIZES
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Give the latents of images in the autoencoder's number format."""
+        output = self.model.encode(image)
+        for name in ("latent_dist", "latents", "latent"):
+            if hasattr(output, name):
+                latent = getattr(output, name)
+                mode: Tensor = latent.mode() if name == "latent_dist" else latent
+                return mode
+        raise ValueError(
+            f"Expected an encoder output with a latent, but {type(self.model).__name__} gives {type(output).__name__}."
+        )
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Give the images of latents."""
+        return self._sample(self.model.decode(latent))
+
+    @staticmethod
+    def _sample(output: Any) -> Tensor:
+        sample: Tensor = getattr(output, "sample", output)
+        return sample
+
+    def frame_rule(self) -> FrameRule:
+        """Guess which numbers of frames the autoencoder takes; ``probe`` tries it out."""
+        name = "temporal_compression_ratio"
+        return FrameRule(1, int(self.model.config.get(name) or vars(self.model).get(name) or 4))
+
+    def scaling(self, channels: int) -> Scaling:
+        """Give the map of the autoencoder's latents to the diffusion model's space."""
+        return scaling_of(self.model, channels)
+
+    def enable_tiling(self) -> None:
+        """Switch tiling on, and say what that means; refuse where the class has none that works."""
+        switch = getattr(self.model, "enable_tiling", None)
+        kind = type(self.model).__name__
+        try:
+            if switch is None or not inspect.ismethod(switch):
+                raise NotImplementedError
+            switch()
+        except NotImplementedError as error:
+            raise ValueError(f"Expected an autoencoder with tiling, but {kind} has none; leave `tiling` off.") from error
+        warnings.warn(
+            f"With `tiling`, {kind} codes images that are larger than its tile in parts, none of which sees the statistics of "
+            "the whole image: latents solve the problem of the tiled codec, and are not those of the whole one.",
+            stacklevel=4,
+        )
+
+
+class ClipDriver(Driver):
+    """Code clips, as most autoencoders of videos do by themselves."""
+
+    codes_clips = True
