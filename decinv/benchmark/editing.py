@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions, Dtype
-from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate
+from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate, invert_decoder
 from decinv.benchmark.editing_report import Row, summarise, write_report
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.progress import ticking
@@ -106,6 +106,7 @@ def editing(
     loaded = load_codec(codec or pipeline, dtype, place)
     inversions = (
         Inversion("oracle", None, None),
+        Inversion("exact, true latents", None, ExactInversion(sampler_iters)),
         Inversion("exact", iterations, ExactInversion(sampler_iters)),
         Inversion("naive, decoder inversion", iterations, NaiveInversion()),
         Inversion("naive", 0, NaiveInversion()),
@@ -122,9 +123,10 @@ def editing(
                 tick(f"guidance {guidance:g}: generate")
                 original = generate(maker, pairs, range(start, min(start + batch_size, count)), seed)
                 oracle: Tensor | None = None
+                latents = {one: invert_decoder(loaded, original, one) for one in {each.decoder for each in inversions}}
                 for inversion in inversions:
                     tick(f"guidance {guidance:g}: {inversion.name}")
-                    edited = edit(maker, original, inversion, oracle)
+                    edited = edit(maker, original, inversion, latents[inversion.decoder], oracle)
                     oracle = edited.image if oracle is None else oracle
                     edits[inversion.name].append(edited)
                 if not start:

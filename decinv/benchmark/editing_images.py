@@ -11,6 +11,7 @@ from torch import Tensor
 from decinv.benchmark.measure import advance, begin, now, reported
 from decinv.benchmark.methods import BY_NAME, DEFAULT
 from decinv.benchmark.watermark_images import Maker
+from decinv.codecs.base import Codec
 from decinv.diffusion import Condition
 from decinv.editing import PromptMask, regenerate, to_pixels
 from decinv.images.eight_bit import round_to_8_bits
@@ -55,6 +56,18 @@ class Original(NamedTuple):
     targets: list[str]
 
 
+class Latent(NamedTuple):
+    """What the inversion of a decoder found.
+
+    Attributes:
+        scaled: Scaled latents ``(B, C, h, w)``.
+        seconds: Seconds that it took for all of them.
+    """
+
+    scaled: Tensor
+    seconds: float
+
+
 class Edited(NamedTuple):
     """Edits of ``B`` images, and how good they are, each ``(B,)``.
 
@@ -93,23 +106,25 @@ def generate(maker: Maker, pairs: Sequence[tuple[str, str]], numbers: Sequence[i
 
 
 @torch.no_grad()
-def edit(maker: Maker, original: Original, inversion: Inversion, oracle: Tensor | None) -> Edited:
+def edit(maker: Maker, original: Original, inversion: Inversion, latent: Latent, oracle: Tensor | None) -> Edited:
     """Recover the noise of a chunk, edit it, and compare.
 
     Args:
         maker: Has generated the images.
         original: The images.
         inversion: How the noise is recovered.
+        latent: The latents from which it is.
         oracle: The edits from the true noise; ``None`` where these are they.
     """
     codec, process = maker.codec, maker.process(original.prompts)
     start = now(codec.device)
-    noise = recover(maker, original, inversion)
-    seconds = (now(codec.device) - start) / len(noise)
+    method = inversion.method
+    noise = original.noise if method is None else method.invert(maker.process(original.prompts), latent.scaled).latent
+    seconds = (now(codec.device) - start + latent.seconds) / len(noise)
     source = tuple(process.walk(noise))
     condition = Condition(maker.process(original.targets).condition.prompt, process.condition.negative)
-    latent = regenerate(process, source, process.guidance, [condition] * len(process.steps), original.mask)
-    image = round_to_8_bits(codec.decode(codec.scaling.invert(latent)))
+    edited = regenerate(process, source, process.guidance, [condition] * len(process.steps), original.mask)
+    image = round_to_8_bits(codec.decode(codec.scaling.invert(edited)))
     size = image.shape[-2], image.shape[-1]
     compared = image, original.image, to_pixels(original.mask, size)
     measures: list[Callable[..., Tensor]] = [background_nmse, background_psnr_db, background_ssim]
@@ -122,14 +137,12 @@ def edit(maker: Maker, original: Original, inversion: Inversion, oracle: Tensor 
     return Edited(image.cpu(), *(value.cpu() for value in values))
 
 
-def recover(maker: Maker, original: Original, inversion: Inversion) -> Tensor:
-    """Recover the noise ``(B, C, h, w)`` of a chunk."""
-    codec = maker.codec
-    if inversion.method is None:
-        return original.noise
-    latent = original.latent
-    if inversion.decoder is not None:
-        solver = begin(BY_NAME[DEFAULT if inversion.decoder else "encoder"], codec, original.image, inversion.decoder)
-        advance(solver, inversion.decoder)
-        latent = codec.scaling.apply(reported(solver))
-    return inversion.method.invert(maker.process(original.prompts), latent).latent
+@torch.no_grad()
+def invert_decoder(codec: Codec, original: Original, iterations: int | None) -> Latent:
+    """Recover the latents of a chunk; see ``Inversion.decoder``."""
+    if iterations is None:
+        return Latent(original.latent, 0.0)
+    start = now(codec.device)
+    solver = begin(BY_NAME[DEFAULT if iterations else "encoder"], codec, original.image, iterations)
+    advance(solver, iterations)
+    return Latent(codec.scaling.apply(reported(solver)), now(codec.device) - start)
