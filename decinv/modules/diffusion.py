@@ -4,6 +4,7 @@ import copy
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ from diffusers import ConfigMixin, StableDiffusionPipeline, UNet2DConditionModel
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from decinv.diffusion.text import encode_prompts
@@ -22,8 +23,8 @@ from decinv.modules.schedule import Trapezoid
 class DiffusionTraining(LightningModule, ABC):
     """Train a U-Net conditioned by a text encoder, and save both as a pipeline of diffusers without an autoencoder.
 
-    Weights are averaged exponentially over the steps, and the averages are validated and saved: after each validation and at
-    the end, into ``pipeline`` below the run directory.
+    Weights are averaged exponentially over the steps, over fewer of them early on, and the averages are validated and saved:
+    after each validation and at the end, into ``pipeline`` below the run directory.
     """
 
     scheduler: ConfigMixin
@@ -60,7 +61,7 @@ class DiffusionTraining(LightningModule, ABC):
             raise ValueError(f"Expected `average_decay` in [0, 1), but got {average_decay}.")
         self.tokenizer = tokenizer
         self.networks = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
-        self.average = AveragedModel(self.networks, multi_avg_fn=get_ema_multi_avg_fn(average_decay))  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.networks, multi_avg_fn=partial(_average, average_decay))
         self.average.requires_grad_(False)
         self.lr = lr
         self.weight_decay = weight_decay
@@ -132,3 +133,10 @@ class DiffusionTraining(LightningModule, ABC):
         pipeline.save_pretrained(fresh)
         shutil.rmtree(directory, ignore_errors=True)
         fresh.rename(directory)
+
+
+def _average(decay: float, averages: Sequence[Tensor], weights: Sequence[Tensor], count: int | Tensor) -> None:
+    """Keep ``min(decay, (1 + count) / (10 + count))`` of averages of ``count`` steps, so that the start is soon forgotten."""
+    kept = min(decay, (1 + int(count)) / (10 + int(count)))
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, 1 - kept)

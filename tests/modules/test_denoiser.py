@@ -130,3 +130,15 @@ def test_captions_are_dropped(dropout, expected, monkeypatch):
 def test_arguments_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=str(next(iter(options.values())))):
         tiny(**options)
+
+
+@torch.no_grad()
+def test_averages_soon_forget_the_start_and_keep_to_their_decay():
+    module = tiny(average_decay=0.5)
+    (name, weight), expected = next(iter(module.networks.named_parameters())), []
+    for step, kept in enumerate((0.0, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15, 7 / 16, 8 / 17, 0.5, 0.5)):
+        weight.fill_(float(step))
+        expected.append(step if not step else kept * expected[-1] + (1 - kept) * step)
+        module.on_train_batch_end(None, None, step)
+        average = dict(module.averaged.named_parameters())[name]
+        torch.testing.assert_close(average, torch.full_like(average, expected[-1]))
