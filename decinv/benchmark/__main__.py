@@ -9,6 +9,7 @@ from jsonargparse import auto_cli
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
+from decinv.benchmark.frames import frames
 from decinv.benchmark.index import index
 from decinv.benchmark.robustness import robustness
 from decinv.benchmark.rules import rules
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Any] = {
     "robustness": robustness,
     "stress": stress,
     "codec": codec,
+    "frames": frames,
     "index": index,
     "soak": soak,
 }
