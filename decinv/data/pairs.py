@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler
 
 from decinv.data.cached import CachedLatents, Captioned
 from decinv.data.scenes import captioned_scene
@@ -77,6 +77,8 @@ class FlowPairs(CachedLatents):
         Raises:
             FileNotFoundError: If there is no diffusion model.
         """
+        from diffusers import StableDiffusionPipeline  # late: it takes seconds, and other jobs need none of it
+
         directory = pipeline_directory(self.pipeline)
         pipeline = StableDiffusionPipeline.from_pretrained(directory, vae=None, low_cpu_mem_usage=False)
         config = pipeline.scheduler.config  # trailing steps begin where all is noise

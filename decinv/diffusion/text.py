@@ -3,20 +3,23 @@
 import json
 from collections.abc import Sequence
 from string import ascii_lowercase
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from decinv.diffusion.captions import LONGEST
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def make_tokenizer(words: Sequence[str], length: int = LONGEST + 2) -> CLIPTokenizer:
+def make_tokenizer(words: Sequence[str], length: int = LONGEST + 2) -> "CLIPTokenizer":
     """Learn byte pair merges until each word is one token.
 
     Letters are tokens too, so that words outside the vocabulary are spelled.
@@ -32,10 +35,12 @@ def make_tokenizer(words: Sequence[str], length: int = LONGEST + 2) -> CLIPToken
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     tokens = [START, END, *ascii_lowercase, *(f"{letter}</w>" for letter in ascii_lowercase), *map("".join, merges)]
     vocabulary = {token: number for number, token in enumerate(tokens)}
+    from transformers import CLIPTokenizer  # late: it takes seconds, and other jobs need none of it
+
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
 
 
-def make_text_encoder(tokenizer: CLIPTokenizer, width: int = 64, layers: int = 2, heads: int = 4) -> CLIPTextModel:
+def make_text_encoder(tokenizer: "CLIPTokenizer", width: int = 64, layers: int = 2, heads: int = 4) -> "CLIPTextModel":
     """Build a text encoder with random weights.
 
     Args:
@@ -44,6 +49,8 @@ def make_text_encoder(tokenizer: CLIPTokenizer, width: int = 64, layers: int = 2
         layers: Transformer layers.
         heads: Heads of attention.
     """
+    from transformers import CLIPTextConfig, CLIPTextModel  # late: it takes seconds, and other jobs need none of it
+
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -60,7 +67,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer, width: int = 64, layers: int = 2
     )
 
 
-def encode_prompts(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, prompts: Sequence[str]) -> Tensor:
+def encode_prompts(tokenizer: "CLIPTokenizer", encoder: "CLIPTextModel", prompts: Sequence[str]) -> Tensor:
     """Embed prompts as Stable Diffusion does, ``(B, L, width)``: each padded or cut to the tokenizer's length, last layer."""
     tokens = tokenizer(
         list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"

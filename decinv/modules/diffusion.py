@@ -6,18 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from diffusers import ConfigMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import ConfigMixin, UNet2DConditionModel
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from decinv.diffusion.text import encode_prompts
 from decinv.modules.schedule import Trapezoid
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 
 class DiffusionTraining(LightningModule, ABC):
@@ -33,8 +35,8 @@ class DiffusionTraining(LightningModule, ABC):
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
+        text_encoder: "CLIPTextModel",
+        tokenizer: "CLIPTokenizer",
         average_decay: float,
         lr: float,
         weight_decay: float,
@@ -118,6 +120,8 @@ class DiffusionTraining(LightningModule, ABC):
 
     def export(self, directory: Path) -> None:
         """Write the averages as a pipeline without an autoencoder, the U-Net in float16, replacing what ``directory`` held."""
+        from diffusers import StableDiffusionPipeline  # late: it takes seconds, and other jobs need none of it
+
         fresh = directory.with_name(f"{directory.name}.new")
         networks = copy.deepcopy(self.averaged).eval().cpu()
         pipeline = StableDiffusionPipeline(

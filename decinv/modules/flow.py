@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from decinv.diffusion.bundled import pipeline_directory
 from decinv.modules.diffusion import DiffusionTraining
@@ -50,6 +49,8 @@ class FlowTraining(DiffusionTraining):
             raise ValueError(f"Expected `grid` to be at least 1, but got {grid}.")
         if not 0 <= grid_fraction <= 1:
             raise ValueError(f"Expected `grid_fraction` in [0, 1], but got {grid_fraction}.")
+        from transformers import CLIPTextModel, CLIPTokenizer  # late: it takes seconds, and other jobs need none of it
+
         directory = pipeline_directory(pipeline)
         unet = UNet2DConditionModel.from_pretrained(directory, subfolder="unet", low_cpu_mem_usage=False)
         text_encoder = CLIPTextModel.from_pretrained(directory, subfolder="text_encoder").requires_grad_(False)
