@@ -53,6 +53,7 @@ class FlowTraining(DiffusionTraining):
 
         directory = pipeline_directory(pipeline)
         unet = UNet2DConditionModel.from_pretrained(directory, subfolder="unet", low_cpu_mem_usage=False)
+        unet.register_to_config(_name_or_path="")  # which diffusers would save
         text_encoder = CLIPTextModel.from_pretrained(directory, subfolder="text_encoder").requires_grad_(False)
         tokenizer = CLIPTokenizer.from_pretrained(directory, subfolder="tokenizer")
         super().__init__(unet.train(), text_encoder, tokenizer, average_decay, lr, weight_decay, warmup_steps, decay_fraction)
