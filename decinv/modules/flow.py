@@ -52,6 +52,7 @@ class FlowTraining(DiffusionTraining):
             raise ValueError(f"Expected `grid_fraction` in [0, 1], but got {grid_fraction}.")
         directory = pipeline_directory(pipeline)
         unet = UNet2DConditionModel.from_pretrained(directory, subfolder="unet", low_cpu_mem_usage=False)
+        unet.register_to_config(_name_or_path="")  # which diffusers would save
         text_encoder = CLIPTextModel.from_pretrained(directory, subfolder="text_encoder").requires_grad_(False)
         tokenizer = CLIPTokenizer.from_pretrained(directory, subfolder="tokenizer")
         super().__init__(unet.train(), text_encoder, tokenizer, average_decay, lr, weight_decay, warmup_steps, decay_fraction)

@@ -69,6 +69,7 @@ def test_training_saves_a_flow_model(diffusion, tmp_path):
         Trainer(max_steps=2, default_root_dir=tmp_path, **QUIET).fit(flow, datamodule=pairs(directory, steps=1))
     for name, value in flow.networks.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("text_encoder"), name
+    assert not any(str(directory) in file.read_text() for file in (tmp_path / "pipeline").rglob("*.json"))
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path / "pipeline", subfolder="scheduler")
     assert scheduler.config.shift == 1.0
     saved = UNet2DConditionModel.from_pretrained(tmp_path / "pipeline", subfolder="unet").state_dict()
