@@ -11,12 +11,18 @@ from torch import Tensor, nn
 
 from decinv.batch import check_images
 from decinv.codecs.base import Codec
+from decinv.codecs.frames import FrameRule, as_clips, as_frames
+from decinv.diffusion.conditioned import conditioned
+from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
+from decinv.diffusion.sampler import DDIM, Sampler
 from decinv.images.padding import pad_to_multiple
 from decinv.images.reading import UnreadableImageError, from_pil, read_image
 from decinv.memory import is_out_of_memory, release
+from decinv.methods.base import Method
+from decinv.methods.whole import ExactInversion
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
-from decinv.result import Result
+from decinv.result import Result, followed
 from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
@@ -37,12 +43,20 @@ def invert(
     last_iterate: bool = False,
     batch_size: int = 8,
     problem: Callable[[Codec, Tensor], Problem] = DecoderProblem,
+    pipeline: Pipeline | str | Path | None = None,
+    prompt: str | Sequence[str] = "",
+    negative_prompt: str | None = None,
+    guidance: float = 1.0,
+    sampler: Sampler | None = None,
+    method: Method | None = None,
+    noise_seed: int = 0,
 ) -> Result:
-    """Find latents z with E(D(z)) = E(x), without gradients.
+    """Find latents z with E(D(z)) = E(x), without gradients; and the noise that a diffusion model makes them from.
 
     Args:
-        images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride; or PIL images and
-            paths of image files, all of one size, which are padded by reflection below and to the right.
+        images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride, or clips
+            ``(B, 3, T, H, W)`` of as many frames as the codec takes; or PIL images and paths of image files, all of one size,
+            which are padded by reflection below and to the right.
         codec: The codec whose decoder is inverted; the computing happens on its device.
         update: The update rule: a callable from parameters to an optimizer, or the path of a YAML fragment such as
             ``configs/update/paper_adam.yaml``.
@@ -50,12 +64,23 @@ def invert(
         rtol: Relative residual below which a sample has converged, at least 0.
         patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
         last_iterate: Whether to report the iterate after the last update instead of the best one evaluated.
-        batch_size: Images that are inverted together, at least 1.
+        batch_size: Images, or clips, that are inverted together, at least 1; with a codec of images, frames of clips.
         problem: What is solved; ``decinv.problems.GradientProblem`` for the gradient baseline.
+        pipeline: A diffusion model, whose sampler is inverted too: ``bundled``, a directory saved by diffusers, a hub id, or a
+            ``decinv.diffusion.Pipeline``. By default only the decoder is inverted, and no later argument counts.
+        prompt: The prompt of all images, or one for each.
+        negative_prompt: What guidance leads away from; ``None`` for what the pipeline takes if no prompt is given.
+        guidance: Guidance scale, at least 0; up to 1 there is none.
+        sampler: The sampler; by default DDIM with 50 steps.
+        method: How the sampler's steps are inverted; by default exactly.
+        noise_seed: Seed of the noise that ancestral samplers add in each step, the same for each image.
 
     Returns:
-        The raw latents with their residuals, on the codec's device. A file that cannot be read has the status UNREADABLE and
-        a latent of nan, and costs the others nothing. Images that do not fit into memory together are inverted in halves.
+        The raw latents with their residuals, on the codec's device; with a ``pipeline`` also the noise, and residuals are
+        those of the sampler's steps, statuses the worse of both, all else the sum or sequence of both. A file that cannot be
+        read has the status UNREADABLE and a latent of nan, and costs the others nothing. Images that do not fit into memory
+        together are inverted in halves. With a codec of images, every frame of a clip is inverted on its own, and all is
+        joined to clips again.
 
     Raises:
         TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths.
@@ -66,6 +91,12 @@ def invert(
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
     pixels, readable = _pixels(images, codec)
+    if pixels.ndim == 5 and pipeline is not None:
+        raise ValueError("Expected images where a `pipeline` is inverted too, but got clips; give their frames as images.")
+    times = pixels.shape[2] if pixels.ndim == 5 and codec.frames is None else None
+    if times is not None:
+        FrameRule().latents(times)  # not 0
+        pixels, readable = as_frames(pixels), [True] * (len(pixels) * times)
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
     solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
@@ -84,7 +115,23 @@ def invert(
         release()
         return [part for half in torch.tensor_split(chunk, 2) for part in solve(half)]
 
-    return _join([part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)], readable)
+    parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)]
+    if pipeline is not None:
+        model = pipeline if isinstance(pipeline, Pipeline) else DiffusersPipeline(str(pipeline))
+        texts = iter(_prompts(prompt, readable))
+        how = sampler or DDIM(), method or ExactInversion()
+
+        def sample_back(found: Result) -> Result:
+            """Invert the sampler from a chunk's latents."""
+            latent = codec.scaling.apply(found.latent)
+            own = [next(texts) for _ in range(len(latent))]
+            options = codec.stride, guidance, negative_prompt, noise_seed, codec.device
+            process = conditioned(model, how[0], own, (latent.shape[-2], latent.shape[-1]), *options)
+            return followed(found, how[1].invert(process, latent))
+
+        parts = [sample_back(part) for part in parts]
+    result = _join(parts, readable)
+    return result if times is None else _join_frames(result, times)
 
 
 def load_update(path: str | Path) -> UpdateFactory:
@@ -110,6 +157,14 @@ def load_update(path: str | Path) -> UpdateFactory:
     except Exception as error:  # jsonargparse raises its own and argparse's errors, which share no base
         raise ValueError(f"Expected {str(path)!r} to describe an update rule, but: {error}") from error
     return factory
+
+
+def _prompts(prompt: str | Sequence[str], readable: list[bool]) -> list[str]:
+    """Give the prompts of the readable images."""
+    prompts = [prompt] * len(readable) if isinstance(prompt, str) else list(prompt)
+    if len(prompts) != len(readable):
+        raise ValueError(f"Expected one `prompt`, or one for each of {len(readable)} images, but got {len(prompts)}.")
+    return [text for text, usable in zip(prompts, readable, strict=True) if usable]
 
 
 def _pixels(images: Images, codec: Codec) -> tuple[Tensor, list[bool]]:
@@ -163,4 +218,19 @@ def _join(parts: list[Result], readable: list[bool]) -> Result:
         evaluations=spread([part.evaluations for part in parts], 0),
         seconds=spread([part.seconds for part in parts], 0.0),
         status=tuple(next(outcomes) if ok else Status.UNREADABLE for ok in readable),
+        noise=None if parts[0].noise is None else spread([part.noise for part in parts if part.noise is not None], torch.nan),
+    )
+
+
+def _join_frames(result: Result, times: int) -> Result:
+    """Join the outcomes of frames to those of clips of ``times`` frames, clip after clip."""
+    clips = len(result.status) // times
+    return Result(
+        latent=as_clips(result.latent, times),
+        residual=result.residual.view(clips, times),
+        history=result.history.reshape(-1, clips, times),
+        iterations=result.iterations.view(clips, times),
+        evaluations=result.evaluations.view(clips, times),
+        seconds=result.seconds.view(clips, times),
+        status=result.status,
     )

@@ -28,13 +28,16 @@ class Batch(NamedTuple):
     """One chunk of samples of one size.
 
     Attributes:
-        image: Images with shape ``(B, 3, H, W)``, float32 in [-1, 1].
+        image: Images ``(B, 3, H, W)``, among them single frames of clips, or for a codec of clips whole clips
+            ``(B, 3, T, H, W)``; float32 in [-1, 1].
         names: ``B`` stable, unique names.
-        latent: The true raw latents ``(B, C, h, w)`` where they are known, else ``None``.
+        latent: The true raw latents ``(B, C, h, w)`` or ``(B, C, t, h, w)`` where they are known, else ``None``.
         sizes: ``B`` pairs ``(height, width)`` of the images before padding, which is below and to the right; the top-left
-            ``height x width`` pixels are the image. Empty where nothing was padded.
+            ``height x width`` pixels (of every frame) are the image. Empty where nothing was padded.
         failures: Inputs met while the chunk was gathered that gave no sample.
         numbers: Numbers of the B samples in the list of the run's inputs; empty where there is no such list.
+        noise: The true noise ``(B, C, h, w)`` that the latents were sampled from where it is known, else ``None``.
+        prompts: ``B`` prompts that the images were sampled with, or empty where they are not known.
     """
 
     image: Tensor
@@ -43,6 +46,8 @@ class Batch(NamedTuple):
     sizes: tuple[tuple[int, int], ...] = ()
     failures: tuple[Failure, ...] = ()
     numbers: tuple[int, ...] = ()
+    noise: Tensor | None = None
+    prompts: tuple[str, ...] = ()
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of one image without its padding."""
@@ -58,11 +63,13 @@ class Batch(NamedTuple):
             sizes=self.sizes[start:stop],
             failures=() if start else self.failures,
             numbers=self.numbers[start:stop],
+            noise=None if self.noise is None else self.noise[start:stop],
+            prompts=self.prompts[start:stop],
         )
 
 
 def check_images(image: Tensor) -> None:
-    """Refuse anything but float images ``(B, 3, H, W)`` in [-1, 1].
+    """Refuse anything but float images ``(B, 3, H, W)`` or clips ``(B, 3, T, H, W)`` in [-1, 1].
 
     Raises:
         TypeError: If ``image`` is no floating-point tensor.
@@ -73,8 +80,8 @@ def check_images(image: Tensor) -> None:
         raise TypeError(
             f"Expected images as a float tensor in [-1, 1], but got {kind}; convert 8-bit pixels with x / 127.5 - 1."
         )
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(f"Expected images with shape (B, 3, H, W), but got {tuple(image.shape)}.")
+    if image.ndim not in (4, 5) or image.shape[1] != 3:
+        raise ValueError(f"Expected images with shape (B, 3, H, W), or clips (B, 3, T, H, W), but got {tuple(image.shape)}.")
     if image.numel() == 0:
         return
     low, high = (float(v) for v in torch.aminmax(torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)))

@@ -38,6 +38,9 @@ class Ledger:
         error: Its weighted squared residual plus its squared pixel error, each relative to its first, ``(B,)``.
         first: First squared residual and pixel error, ``(2, B)``.
         bar: Squared residual and pixel error, relative to the first, below which a point is preferred to the start, ``(2, B)``.
+        price: Part of its squared pixel error that a point must have less than the best one for each iteration between them, to
+            be preferred, ``(B,)``.
+        reached: Iteration of each sample's best point, ``(B,)``.
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
         iterations: Iterations so far, ``(B,)``.
@@ -55,6 +58,8 @@ class Ledger:
         self.error = np.full(count, np.inf)
         self.first = np.full((2, count), np.inf)
         self.bar = np.full((2, count), np.inf)
+        self.price = np.zeros(count)
+        self.reached: Indices = np.zeros(count, np.int64)
         self.mark = np.full((2, count), np.inf)
         self.marked: Indices = np.zeros(count, np.int64)
         self.iterations: Indices = np.zeros(count, np.int64)
@@ -95,9 +100,11 @@ class Ledger:
         finite = np.isfinite(error)
         converged = merit <= stopping.rtol
         proven = (relative <= self.bar[:, rows]).all(0) & (error < (1 - MARGIN) * START) | (iteration == 1)
-        better = np.flatnonzero(finite & (converged | (proven & (error < self.error[rows]))))
+        due = self.price[rows] * (iteration - self.reached[rows]) * relative[1]
+        better = np.flatnonzero(finite & (converged | (proven & (error + due < self.error[rows]))))
         self.residual[self.rows[better]] = merit[better]
         self.error[self.rows[better]] = error[better]
+        self.reached[self.rows[better]] = iteration
         lower = squares < PROGRESS**2 * self.mark[:, rows]
         self.mark[:, rows] = np.where(lower, squares, self.mark[:, rows])
         self.marked[rows] = marked = np.where(lower.any(0), iteration, self.marked[rows])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -31,17 +32,18 @@ STEADY = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """Memory of an inversion of images of one size, in bytes.
+    """Memory of an inversion of images, or clips, of one size, in bytes.
 
     Attributes:
         height: Height of the images in pixels.
         width: Width of the images in pixels.
-        batch_size: Images that are inverted together.
+        batch_size: Images, or clips, that are inverted together.
         weights: The codec's weights.
         single: Peak of one image alone, above weights and image, as ``PeakMemory`` counts it and ``results.csv`` reports it.
         peak: The same of the whole batch.
         total: Weights, images and peak of the whole batch.
         largest: The largest batch whose total is within the budget, 0 if not even one image is; ``None`` without a budget.
+        frames: Frames of the clips; ``None`` for images.
     """
 
     height: int
@@ -52,6 +54,7 @@ class Plan:
     peak: int
     total: int
     largest: int | None
+    frames: int | None = None
 
 
 def plan(
@@ -61,6 +64,7 @@ def plan(
     batch_size: int = 8,
     precision: str = "32-true",
     budget: int | None = None,
+    frames: int | None = None,
 ) -> Plan:
     """Predict the memory of a chunk, from its first encode to its last step.
 
@@ -74,9 +78,11 @@ def plan(
         inversion: The inversion, on any device; made within ``with torch.device("meta")`` its codec needs no weights.
         height: Height of the images in pixels, a multiple of the codec's stride.
         width: Width of the images in pixels, a multiple of the codec's stride.
-        batch_size: Images that are inverted together, at least 1.
+        batch_size: Images, or clips, that are inverted together, at least 1.
         precision: The trainer's precision, one of ``PRECISIONS``.
         budget: Bytes that weights, images and peak may take, above 0; ``None`` for no question.
+        frames: Frames of a clip, for a codec of clips, or for clips that a codec of images shall invert as one sample each;
+            ``None`` for images, and for clips whose frames are samples of their own.
 
     Returns:
         The plan.
@@ -94,13 +100,15 @@ def plan(
     with fake:
         codec = _without_content(inversion.codec)
     weights = sum(tensor.nbytes for tensor in (*codec.parameters(), *codec.buffers()))
-    image = 3 * height * width * torch.float32.itemsize
+    size = (height, width) if frames is None else (frames, height, width)
+    values = 3 * prod(size)
+    image = values * torch.float32.itemsize
 
     @cache
     def measured(rows: int) -> _Need:
         with torch.device("cpu"), fake, _replaced_codec(inversion, codec):
-            begin, held, evaluate, point = _problem_need(inversion, rows, (height, width), precision)
-        return _Need(begin, held, evaluate, *_solver_need(inversion, rows, point, 3 * height * width))
+            begin, held, evaluate, point = _problem_need(inversion, rows, size, precision)
+        return _Need(begin, held, evaluate, *_solver_need(inversion, rows, point, values))
 
     def peak(rows: int) -> int:
         if rows <= MOST_ROWS:
@@ -112,7 +120,7 @@ def plan(
         return weights + rows * image + peak(rows)
 
     largest = None if budget is None else _largest(total, budget)
-    return Plan(height, width, batch_size, weights, peak(1), peak(batch_size), total(batch_size), largest)
+    return Plan(height, width, batch_size, weights, peak(1), peak(batch_size), total(batch_size), largest, frames)
 
 
 def _largest(total: Callable[[int], int], budget: int) -> int:
@@ -146,7 +154,7 @@ class _Need(NamedTuple):
         return max(self.begin, self.held + max(self.kept + self.evaluate, self.update))
 
 
-def _problem_need(inversion: Inversion, rows: int, size: tuple[int, int], precision: str) -> tuple[int, int, int, int]:
+def _problem_need(inversion: Inversion, rows: int, size: tuple[int, ...], precision: str) -> tuple[int, int, int, int]:
     """Evaluate the inversion's problem once on tensors without content; give its needs, and the values of a sample's point."""
     image = torch.empty(rows, 3, *size)
     with _autocast(precision):

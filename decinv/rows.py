@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from decinv.batch import Batch
-from decinv.codecs.base import Scaling
+from decinv.codecs.scaling import Scaling
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 from decinv.result import Result
@@ -34,6 +34,8 @@ class Row(NamedTuple):
         number: Its number in the list of the run's inputs.
         latents: The file of its latent, relative to the run directory; empty if there is none.
         reason: What went wrong, and what to do about it; empty if nothing did.
+        noise_nmse_db: NMSE of the noise against the true one in dB, where samplers are inverted: T0T.
+        round_trip_nmse_db: NMSE of the image sampled from the noise, clamped, against x in dB, padding included: 0T0.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Row(NamedTuple):
     number: int | None = None
     latents: str = ""
     reason: str = ""
+    noise_nmse_db: float | None = None
+    round_trip_nmse_db: float | None = None
 
 
 def make_rows(
@@ -59,7 +63,8 @@ def make_rows(
     Args:
         batch: The chunk.
         result: Its outcome.
-        reconstruction: The images D(z) ``(B, 3, H, W)`` of the reported latents, clamped to [-1, 1].
+        reconstruction: The images ``(B, 3, H, W)`` of the reported latents, or sampled from the reported noise, clamped to
+            [-1, 1].
         scaling: The codec's map to the diffusion model's space, in which the NMSE is taken.
         peak_mib: Peak memory of the chunk in MiB, if it was measured.
 
@@ -70,6 +75,12 @@ def make_rows(
     nmse: list[float | None] = [None] * len(batch.names)
     if batch.latent is not None:
         nmse = _known(nmse_db(scaling.apply(result.latent), scaling.apply(batch.latent)))
+    noise_nmse: list[float | None] = [None] * len(batch.names)
+    round_trip = list(noise_nmse)
+    if result.noise is not None:
+        round_trip = _known(nmse_db(reconstruction, batch.image))
+        if batch.noise is not None:
+            noise_nmse = _known(nmse_db(result.noise, batch.noise))
     rows = [
         Row(
             name=batch.names[index],
@@ -79,6 +90,8 @@ def make_rows(
             residual=residual,
             psnr_db=psnr[index],
             nmse_db=nmse[index],
+            noise_nmse_db=noise_nmse[index],
+            round_trip_nmse_db=round_trip[index],
             seconds=float(result.seconds[index]),
             peak_mib=peak_mib,
             number=batch.numbers[index] if batch.numbers else None,
@@ -91,14 +104,14 @@ def make_rows(
 
 
 def image_psnr_db(batch: Batch, images: Tensor) -> list[float | None]:
-    """Give the PSNR in dB of each of ``images`` ``(B, 3, H, W)`` in [-1, 1] against the batch's, without their padding.
+    """Give the PSNR in dB of each of ``images`` ``(B, 3, H, W)`` or clips in [-1, 1] against the batch's, without padding.
 
     Values that are nan become ``None``.
     """
     values: list[float | None] = []
     for index in range(len(batch.names)):
         height, width = batch.size(index)
-        crop = (slice(index, index + 1), slice(None), slice(height), slice(width))
+        crop = (slice(index, index + 1), ..., slice(height), slice(width))
         values += _known(psnr_db(images[crop], batch.image[crop]))
     return values
 

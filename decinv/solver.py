@@ -16,6 +16,9 @@ from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateRule
 
+AKAIKE = 2.0
+"""Mean squared errors that a fit must lose for each direction that it adds (Akaike, IEEE Trans. Autom. Control 1974)."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -40,7 +43,9 @@ class Solver:
     The points of the samples that still run are the rows of one parameter. A sample that is done leaves them, and the update
     rule's state with it, so what becomes of a sample does not depend on its batch mates. Reported is the best point that was
     evaluated, with its own residual: the one that converged, or else that of the smallest sum of squared residual and squared
-    pixel error, each relative to its first, among the start and those points that have the proof that the rule asks for.
+    pixel error, each relative to its first, among the start and those points that have the proof that the rule asks for. Where
+    the rule fits a new direction in each iteration, a later point must be better by what Akaike's criterion asks for: less is
+    what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost.
 
     Attributes:
         settled: Whether a chunk has begun and every step that touched its state was finished, so that ``state_dict`` can be
@@ -159,6 +164,7 @@ class Solver:
         self.iteration += 1
         if self.iteration == 1:
             self._ledger.bar = np.square(self.rule.proof(evaluation).double().cpu().numpy())
+            self._ledger.price[:] = AKAIKE * self.rule.freedom / max(evaluation.mismatch[:1].numel(), 1)
         with np.errstate(all="ignore"):
             better, status = self._ledger.judge(self.iteration, merit, mismatch)
         self._remember(rows, better, self.point.detach())

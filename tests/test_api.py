@@ -9,6 +9,10 @@ from PIL import Image
 import decinv
 from decinv.api import load_update
 from decinv.codecs import LinearCodec
+from decinv.codecs.frames import as_clips
+from decinv.diffusion import DDIM, DPMSolver, GaussianDenoiser, Pipeline, Prompt
+from decinv.diffusion.conditioned import conditioned
+from decinv.methods import NaiveInversion
 from decinv.problems import GradientProblem
 from decinv.updates import Anderson, ForwardStep, Scheduled
 
@@ -96,6 +100,21 @@ def test_a_result_does_not_depend_on_batch_mates(codec):
     for sample in range(5):
         alone = decinv.invert(image[sample : sample + 1], codec)
         assert torch.allclose(alone.latent[0], together.latent[sample], atol=1e-5)
+
+
+def test_frames_of_clips_are_inverted_on_their_own_and_joined_again(codec):
+    image, _ = images(codec, 6)
+    image[4] = 0  # solved at once
+    result = decinv.invert(as_clips(image, 3), codec, batch_size=6)
+    frames = decinv.invert(image, codec, batch_size=6)
+    assert torch.equal(result.latent[1, :, 2], frames.latent[5])
+    assert torch.equal(result.residual, frames.residual.view(2, 3))
+    assert torch.equal(result.iterations, frames.iterations.view(2, 3))
+    assert result.history.shape == (len(frames.history), 2, 3)
+    assert result.status == frames.status
+    assert len(set(frames.iterations.tolist())) > 1
+    with pytest.raises(ValueError, match="at least 1 frames, but got 0"):
+        decinv.invert(torch.zeros(1, 3, 0, 16, 16), codec)
 
 
 def test_a_nan_image_costs_the_others_nothing(codec):
@@ -192,3 +211,49 @@ def test_images_that_do_not_fit_into_memory_together_are_inverted_in_halves():
 
     with pytest.raises(torch.OutOfMemoryError):
         decinv.invert(images, NoMachine())
+
+
+class Known(Pipeline):
+    """A diffusion model of normal data, which prompts do not change."""
+
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    channels = 4
+
+    def encode(self, texts, size, device):
+        self.texts = list(texts)
+        return Prompt(torch.zeros(len(texts), 1, 1, 1, device=device))
+
+    def denoiser(self, device):
+        return GaussianDenoiser(self.config, 0.3).to(device)
+
+
+@pytest.mark.parametrize("sampler", [None, DPMSolver(6)], ids=["ddim", "2m"])
+def test_invert_goes_on_to_the_noise(codec, sampler):
+    pipeline = Known()
+    noise = torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    process = conditioned(pipeline, sampler or DDIM(), ["a"] * 3, (4, 4), codec.stride, guidance=2.0)
+    image = codec.decode(codec.scaling.invert(process.generate(noise)))
+    assert image.abs().max() < 1
+    result = decinv.invert(
+        image, codec, rtol=1e-7, batch_size=2, pipeline=pipeline, sampler=sampler, guidance=2.0, prompt=["a", "b", "c"]
+    )
+    torch.testing.assert_close(result.noise, noise, atol=5e-3, rtol=0)
+    assert torch.equal(result.latent, decinv.invert(image, codec, rtol=1e-7, batch_size=2).latent)
+    assert result.residual.max() <= 2e-6
+    assert len(result.status) == 3
+    assert (result.evaluations > 6).all()
+    assert decinv.invert(image, codec).noise is None
+
+
+def test_prompts_fit_the_images(codec, tmp_path):
+    image, _ = images(codec, 2)
+    with pytest.raises(ValueError, match="prompt"):
+        decinv.invert(image, codec, pipeline=Known(), prompt=["a"] * 3)
+    path = tmp_path / "x.png"
+    Image.new("RGB", (16, 16), "grey").save(path)
+    pipeline = Known()
+    result = decinv.invert(["missing.png", path], codec, pipeline=pipeline, prompt=["a", "b"], method=NaiveInversion())
+    assert pipeline.texts == ["b"]
+    assert result.noise[0].isnan().all()
+    assert result.noise[1].isfinite().all()
+    assert result.status[0] is decinv.Status.UNREADABLE

@@ -18,7 +18,9 @@ def test_defaults_are_empty() -> None:
     assert batch.failures[0].reason == "It is empty."
 
 
-@pytest.mark.parametrize("image", [torch.zeros(1, 3, 8, 8), torch.full((2, 3, 8, 8), -1.0), torch.zeros(0, 3, 8, 8)])
+@pytest.mark.parametrize(
+    "image", [torch.zeros(1, 3, 8, 8), torch.full((2, 3, 8, 8), -1.0), torch.zeros(0, 3, 8, 8), torch.zeros(1, 3, 4, 8, 8)]
+)
 def test_images_in_range_pass(image: torch.Tensor) -> None:
     check_images(image)
 
@@ -34,9 +36,9 @@ def test_not_finite_pixels_are_left_to_the_solver() -> None:
     [
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), TypeError, r"float tensor in \[-1, 1\], but got torch.uint8"),
         ("image.png", TypeError, "but got str"),
-        (torch.zeros(3, 8, 8), ValueError, r"shape \(B, 3, H, W\), but got \(3, 8, 8\)"),
+        (torch.zeros(3, 8, 8), ValueError, r"shape \(B, 3, H, W\), or clips .*, but got \(3, 8, 8\)"),
         (torch.zeros(1, 1, 8, 8), ValueError, r"but got \(1, 1, 8, 8\)"),
-        (torch.zeros(1, 3, 4, 8, 8), ValueError, r"but got \(1, 3, 4, 8, 8\)"),
+        (torch.zeros(1, 4, 3, 8, 8), ValueError, r"or clips \(B, 3, T, H, W\), but got \(1, 4, 3, 8, 8\)"),
         (torch.full((1, 3, 8, 8), 255.0), ValueError, r"\[255, 255\]; scale 8-bit pixels with x / 127.5 - 1"),
         (torch.full((1, 3, 8, 8), -1.01), ValueError, r"\[-1.01, -1.01\]"),
     ],

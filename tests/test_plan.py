@@ -12,6 +12,7 @@ import torch
 
 from decinv.api import load_update
 from decinv.codecs import AutoencoderCodec, LinearCodec
+from decinv.codecs.frames import as_clips
 from decinv.memory import MIB, PeakMemory
 from decinv.modules import DecoderInversion, EncoderInversion, GradientInversion
 from decinv.plan import plan
@@ -107,6 +108,22 @@ def test_a_budget_of_the_codec_is_planned(saved, images):
     planned = plan(paper_adam(empty(**options)), 64, 64, 4).peak
     assert planned == pytest.approx(metered(paper_adam(AutoencoderCodec(**options)), images(4, 64, 64)), rel=0.05)
     assert planned < 0.6 * whole.peak
+
+
+@pytest.mark.parametrize(("name", "make"), [("wan", paper_adam), ("kl", gradient)])
+def test_clips_are_planned(saved, images, name, make):
+    """Whole clips, of a codec of clips, and of one of images whose frames are one sample."""
+    path = str(saved(name))
+    clip = as_clips(images(10, 32, 32), 5)
+    planned = plan(make(empty(path=path)), 32, 32, 2, frames=5)
+    assert planned.frames == 5
+    assert planned.peak == pytest.approx(metered(make(AutoencoderCodec(path)), clip), rel=0.05)
+    assert planned.total == planned.weights + clip.nbytes + planned.peak
+
+
+def test_a_codec_of_clips_is_not_planned_for_images(saved):
+    with pytest.raises(ValueError, match=r"Expected images of clips with shape \(B, 3, T, H, W\), but got \(1, 3, 32, 32\)"):
+        plan(default(empty(path=str(saved("wan")))), 32, 32, 1)
 
 
 def test_the_largest_batch_is_within_the_budget_and_the_next_one_is_not():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from decinv.batch import Batch, Failure
-from decinv.codecs.base import Scaling
+from decinv.codecs.scaling import Scaling
 from decinv.metrics import nmse_db, psnr_db
 from decinv.result import Result
 from decinv.rows import NEVER_FINITE, Row, make_rows

@@ -150,6 +150,29 @@ def test_a_rule_that_asks_for_proof_keeps_the_start_without_it(pixels: list[floa
     assert solve(Seen(merits, pixels), max_iters=4).result().latent.item() == 2
 
 
+class Free(ForwardStep):
+    """A rule that fits one new direction in each iteration."""
+
+    freedom = 1.0
+
+
+@pytest.mark.parametrize(
+    ("squares", "best"),
+    [
+        ([1, 0.5, 0.31], 1),  # of 3 pixels, two mean squares are two thirds of the squared error: 0.31 * 5 / 3 > 0.5
+        ([1, 0.5, 0.29], 2),
+        ([1, 0.5, 0.31, 0.22], 1),  # and it is owed for each iteration since the best: 0.22 * 7 / 3 > 0.5
+        ([1, 0.5, 0.31, 0.21], 3),
+    ],
+)
+def test_a_rule_that_fits_new_directions_must_fit_more_than_noise(squares: list[float], best: int) -> None:
+    pixels = [math.sqrt(square) for square in squares]
+    options = {"max_iters": len(squares), "rtol": 0.0}
+    merits = [1, *[1e-4] * (len(squares) - 1)]
+    assert solve(Seen(merits, pixels), Free, **options).result().latent.item() == best
+    assert solve(Seen(merits, pixels), **options).result().latent.item() == len(squares) - 1
+
+
 def test_history_is_nan_after_the_end_and_has_what_happened_only() -> None:
     result = solve(Scripted([1, 1e-9], [1, 0.5, 0.25, 1e-9]), max_iters=50).result()
     expected = torch.tensor([[1.0, 1], [1e-9, 0.5], [NAN, 0.25], [NAN, 1e-9]])

@@ -1,4 +1,4 @@
-"""Run a benchmark: ``python -m decinv.benchmark decoder --out DIR``."""
+"""Run a benchmark, or report on some: ``python -m decinv.benchmark decoder --out DIR``."""
 
 import sys
 from collections.abc import Sequence
@@ -6,27 +6,35 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from decinv.benchmark.clip import clip
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
 from decinv.benchmark.decoder import decoder
+from decinv.benchmark.frames import frames
 from decinv.benchmark.index import index
+from decinv.benchmark.report import report, report_command
 from decinv.benchmark.robustness import robustness
 from decinv.benchmark.rules import rules
 from decinv.benchmark.soak import soak
 from decinv.benchmark.stress import stress
 from decinv.benchmark.thresholds import thresholds
+from decinv.benchmark.watermark import watermark
 from decinv.errors import own_sentence
 
 BENCHMARKS: dict[str, Any] = {
     "decoder": decoder,
+    "clip": clip,
     "rules": rules,
     "thresholds": thresholds,
     "cocoercivity": cocoercivity,
     "robustness": robustness,
     "stress": stress,
     "codec": codec,
+    "frames": frames,
     "index": index,
     "soak": soak,
+    "watermark": watermark,
+    "report": report,
 }
 """All benchmarks: functions whose parameters are the command's options."""
 
@@ -40,8 +48,12 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 after an error that this package raised about its input.
     """
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        auto_cli(BENCHMARKS, args=None if args is None else list(args), as_positional=False, prog="python -m decinv.benchmark")
+        if words[:1] == ["report"]:
+            report_command(words[1:])
+        else:
+            auto_cli(BENCHMARKS, args=words, as_positional=False, prog="python -m decinv.benchmark")
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None:

@@ -141,7 +141,7 @@ def measure(
     """
     truth = codec.scaling.apply(true_latent(chunk))
     problem = DecoderProblem(codec, chunk.image)
-    size = (norms(problem.target) * abs(codec.scaling.factor)).cpu()
+    size = norms(codec.scaling.scale(problem.target)).cpu()
     known = Reference(truth.cpu(), problem.evaluate(truth).residual.cpu(), floor * size)
     known = known._replace(floor=torch.maximum(known.floor, 2 * norms(known.residual)))
     converged: Reference | None = None

@@ -56,7 +56,7 @@ def draw_dots(
         axis.set_xlim(-0.5, len(places) - 0.5)
         axis.set_xticks(range(len(places)), places)
         axis.set_ylabel(f"{value}, lower is better")
-        axis.set_title(f"codec: {name}", loc="left", fontsize=10)
+        axis.set_title(name, loc="left", fontsize=10)
         axis.grid(axis="y", color="0.88", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)

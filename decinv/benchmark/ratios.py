@@ -53,7 +53,7 @@ def ratios(path: Visited, reference: Reference, truth: Tensor, size: Tensor) -> 
         path: The path.
         reference: What is taken for z_inf.
         truth: True latents, scaled, ``(B, ...)``.
-        size: ``||E(x)||``, times the factor of the scaling, ``(B,)``.
+        size: ``||E(x)||``, by the factor of the scaling, ``(B,)``.
     """
     change, offset = path.residuals - reference.residual, path.points - reference.point
     values = cocoercivity(change.flatten(0, 1), offset.flatten(0, 1)).view(change.shape[:2])

@@ -69,7 +69,10 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
     heading = f"# Decoder inversion of distorted images\n\n{conditions}. The best of each distortion is in bold.\n\n"
     (out / "table.md").write_text(heading + table.markdown(), encoding="utf-8")
     draw_dots(
-        {codec: series([row for row in rows if row.codec == codec]) for codec in dict.fromkeys(row.codec for row in rows)},
+        {
+            f"codec: {codec}": series([row for row in rows if row.codec == codec])
+            for codec in dict.fromkeys(row.codec for row in rows)
+        },
         places=list(dict.fromkeys(row.distortion for row in rows)),
         value="mean NMSE of the latent, dB",
         title="Decoder inversion of distorted images: how close to the true latent",

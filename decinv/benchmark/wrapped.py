@@ -17,7 +17,12 @@ class WrappedCodec(Codec):
         super().__init__()
         self.inner = inner
         self.stride, self.latent_channels = inner.stride, inner.latent_channels
-        self.scaling, self.clamps = inner.scaling, inner.clamps
+        self.scaling, self.clamps, self.frames = inner.scaling, inner.clamps, inner.frames
+
+    @property
+    def encodes_frames(self) -> bool:
+        """Whether the other one encodes clips frame by frame."""
+        return self.inner.encodes_frames
 
     def _encode(self, image: Tensor) -> Tensor:
         return self.inner._encode(image)

@@ -77,8 +77,7 @@ class Convergence(ChunkCallback):
             return
         if batch_idx == 0 or not self._seen:  # a chunk may begin in its middle, and the one before may have been abandoned
             self._seen = []
-            latent = module.batch.latent
-            self._truth = None if latent is None else module.codec.scaling.apply(latent)
+            self._truth = module.truth
         distance = None
         if self._truth is not None:
             truth = self._truth if len(step.rows) == len(self._truth) else self._truth[step.rows]

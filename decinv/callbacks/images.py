@@ -27,8 +27,8 @@ class Images(ChunkCallback):
     """Draw target, reconstruction and ten times their absolute difference for the first samples of a run.
 
     Each sample gives one ``images/NAME.png`` in the run directory, and one image of loggers that take images, with its name,
-    status and PSNR. Panels show the image without its padding, below 192 pixels enlarged and above 768 pixels reduced. Of
-    several processes the first one draws.
+    status and PSNR; of a clip that is one sample, the middle frame is drawn. Panels show the image without its padding, below
+    192 pixels enlarged and above 768 pixels reduced. Of several processes the first one draws.
     """
 
     def __init__(self, count: int = 8) -> None:
@@ -52,8 +52,9 @@ class Images(ChunkCallback):
         wanted = chunk.rows[: min(len(chunk.batch.names), self.count - self._drawn)]
         for index, row in enumerate(wanted):
             height, width = chunk.batch.size(index)
-            target = chunk.batch.image[index, :, :height, :width]
-            picture = draw(target, chunk.reconstruction[index, :, :height, :width], row)
+            pair = [images[index, ..., :height, :width] for images in (chunk.batch.image, chunk.reconstruction)]
+            target, reconstruction = (one if one.ndim == 3 else one[:, one.shape[1] // 2] for one in pair)
+            picture = draw(target, reconstruction, row)
             path = run_directory(trainer) / "images" / f"{safe_name(row.name)}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path)

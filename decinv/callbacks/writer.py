@@ -18,7 +18,7 @@ from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
 from decinv.runs import Input, RunDirectory, merge
 from decinv.runs.atomic import replacing
-from decinv.runs.latents import write_latents
+from decinv.runs.latents import noise_file, write_latents
 from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
 
@@ -36,11 +36,13 @@ class ResultWriter(ChunkCallback):
       empty where nothing is known; identical images have a PSNR of ``inf``, identical latents an NMSE of ``-inf``.
     - ``results.csv``: the rows of all processes in the order of the inputs, once all inputs are done; one process alone writes
       it whenever it ends.
-    - Latents: one file a chunk, one tensor ``(C, h, w)`` a sample by its name, raw, float32; the column ``latents`` names the
-      file. Its metadata has the codec's path, scaling factor and shift, and under ``samples`` each one's status, residual,
-      height and width as JSON. Samples without a finite latent have none.
-    - Reconstructions: D(z) at 8 bits, without padding. Folders in names are mirrored. A name that would lead out of the
-      directory, or is no file name, is made one, with a hash of the name at its end.
+    - Latents: one file a chunk, one tensor ``(C, h, w)``, or ``(C, t, h, w)`` of a clip, a sample by its name, raw, float32;
+      the column ``latents`` names the file. Its metadata has the codec's path, scaling factor and shift, and under ``samples``
+      each one's status, residual, height and width as JSON. Samples without a finite latent have none.
+    - Noise, where samplers are inverted: the same in ``noise/``, in files of the same names.
+    - Reconstructions: D(z) at 8 bits, without padding; of a clip that is one sample, each frame as NAME/00000.png. Folders in
+      names are mirrored. A name that would lead out of the directory, or is no file name, is made one, with a hash of the name
+      at its end.
     """
 
     def __init__(self, latents: bool = True, reconstructions: bool = True, encoder_psnr: bool = True) -> None:
@@ -94,7 +96,7 @@ class ResultWriter(ChunkCallback):
         module = as_inversion(pl_module, self)
         solver, chunk = module.solver, module.batch
         if batch_idx == 0 and self.encoder_psnr and solver.last is not None and chunk is not None:
-            started = solver.iteration == 1
+            started = solver.iteration == 1 and module.starts_at_encoder
             self._start = solver.last.point if started else module.codec.scaling.apply(module.codec.encode(chunk.image))
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
@@ -114,6 +116,7 @@ class ResultWriter(ChunkCallback):
             rows,
             chunk.result.latent.float().cpu(),
             _to_8_bit(chunk.reconstruction) if self.reconstructions else None,
+            None if chunk.result.noise is None else chunk.result.noise.float().cpu(),
             [chunk.batch.size(index) for index in range(len(chunk.batch.names))],
             {
                 "codec": str(getattr(codec, "path", "")),
@@ -176,15 +179,24 @@ class ResultWriter(ChunkCallback):
             }
             latents = {samples[i].name: finished.latent[i] for i in usable}
             write_latents(self._run.path / name, latents, {**finished.metadata, "samples": json.dumps(details)})
+            if finished.noise is not None:
+                noise = {samples[i].name: finished.noise[i] for i in usable if finished.noise[i].isfinite().all()}
+                write_latents(self._run.path / noise_file(name), noise, {"samples": json.dumps(details)})
             for i in usable:
                 finished.rows[i] = samples[i]._replace(latents=name)
         if finished.images is not None:
             for i in usable:
                 height, width = finished.sizes[i]
-                with replacing(self._run.path / "reconstructions" / f"{safe_name(samples[i].name)}.png") as file:
-                    Image.fromarray(finished.images[i, :height, :width].numpy()).save(file, format="png")
+                self._write_pictures(safe_name(samples[i].name), finished.images[i, ..., :height, :width, :])
         # A chunk of which a part was done is made anew as a whole; the rows from before this start stay.
         self._run.append(self._share, [row for row in finished.rows if row.number is None or not self._is_done(row.number)])
+
+    def _write_pictures(self, name: str, pixels: Tensor) -> None:
+        """Write an image ``(H, W, 3)``, or each frame of a clip ``(T, H, W, 3)``."""
+        frames = {name: pixels} if pixels.ndim == 3 else {f"{name}/{place:05d}": frame for place, frame in enumerate(pixels)}
+        for stem, picture in frames.items():
+            with replacing(self._run.path / "reconstructions" / f"{stem}.png") as file:
+                Image.fromarray(picture.numpy()).save(file, format="png")
 
     @torch.no_grad()
     def _encoder_psnr(self, module: Inversion, chunk: Chunk) -> list[float | None]:
@@ -205,10 +217,11 @@ class _Finished(NamedTuple):
     rows: list[Row]
     latent: Tensor
     images: Tensor | None
+    noise: Tensor | None
     sizes: list[tuple[int, int]]
     metadata: dict[str, str]
 
 
 def _to_8_bit(images: Tensor) -> Tensor:
-    """Map images ``(B, 3, H, W)`` in [-1, 1] to bytes ``(B, H, W, 3)`` on the CPU."""
-    return ((images.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    """Map images ``(B, 3, ...)`` in [-1, 1] to bytes ``(B, ..., 3)`` on the CPU."""
+    return ((images.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).cpu()

@@ -14,6 +14,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import decinv.callbacks
 import decinv.codecs
 import decinv.data
+import decinv.diffusion
+import decinv.methods
 import decinv.modules
 import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
 from decinv.cli.command import DecinvCLI

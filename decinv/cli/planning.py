@@ -1,6 +1,7 @@
 """The plan of a run's memory, as the terminal shows it."""
 
 from collections import Counter
+from math import prod
 
 import torch
 from lightning import LightningDataModule, LightningModule
@@ -47,28 +48,33 @@ def show_plan(
     if not sizes:
         raise ValueError(f"Expected images to plan for, but none of {looked} inputs has a size that can be read.")
     budget = _free() if budget_gib is None else round(budget_gib * GIB)
-    largest = max(sizes, key=lambda size: size[0] * size[1])
+    largest = max(sizes, key=lambda size: prod(filter(None, size)))
     common = sizes.most_common(1)[0][0]
     precision = SHORT.get(str(precision), str(precision))
-    plans = [plan(model, *size, data.batch_size, precision, budget) for size in dict.fromkeys((largest, common))]
+    chosen = dict.fromkeys((largest, common))
+    plans = [plan(model, rows, columns, data.batch_size, precision, budget, frames) for frames, rows, columns in chosen]
     console = get_console()
     console.print(_table(plans, sizes, budget))
     console.print(_legend(looked, len(data.inputs), budget, precision), soft_wrap=True, highlight=False)
 
 
-def _sizes(data: IndexedData, stride: int) -> tuple[int, Counter[tuple[int, int]]]:
+Size = tuple[int | None, int, int]
+"""Frames of a clip, ``None`` for an image; height, and width."""
+
+
+def _sizes(data: IndexedData, stride: int) -> tuple[int, Counter[Size]]:
     """Look up the sizes of the inputs, or of some spread over the list; give how many were looked at, too."""
     every = -(-len(data.inputs) // MOST_LOOKS) or 1
     chosen = [item for place, item in enumerate(data.inputs) if place % every == 0]
-    found = (data.image_size(item, stride) for item in chosen)
-    return len(chosen), Counter(size for size in found if size is not None)
+    found = ((data.frame_count(item), data.image_size(item, stride)) for item in chosen)
+    return len(chosen), Counter((frames, *size) for frames, size in found if size is not None)
 
 
 def _free() -> int | None:
     return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
 
 
-def _table(plans: list[Plan], sizes: Counter[tuple[int, int]], budget: int | None) -> Table:
+def _table(plans: list[Plan], sizes: Counter[Size], budget: int | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="Memory in MiB", title_justify="left")
     batch = plans[0].batch_size
     for title in ("images", "number", "weights", "peak of 1", f"peak of {batch}", f"all of {batch}"):
@@ -77,9 +83,9 @@ def _table(plans: list[Plan], sizes: Counter[tuple[int, int]], budget: int | Non
         table.add_column(f"batch in {budget / GIB:.3g} GiB", justify="right")
     for one in plans:
         cells = [f"{amount / MIB:,.1f}" for amount in (one.weights, one.single, one.peak, one.total)]
-        size = (one.height, one.width)
+        size = (one.frames, one.height, one.width)
         last = [] if one.largest is None else [str(one.largest)]
-        table.add_row(f"{one.height} x {one.width}", f"{sizes[size]:,}", *cells, *last)
+        table.add_row(" x ".join(str(length) for length in size if length is not None), f"{sizes[size]:,}", *cells, *last)
     return table
 
 

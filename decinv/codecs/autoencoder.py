@@ -1,6 +1,5 @@
-"""Image autoencoders of diffusers as codecs, the bundled one among them."""
+"""Autoencoders of diffusers as codecs, of images and of clips, the bundled one among them."""
 
-import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -8,24 +7,22 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from diffusers import ModelMixin
 from torch import Tensor
 
-from decinv.codecs.base import Codec, Scaling
+from decinv.codecs.base import Codec
 from decinv.codecs.blocks import compile_blocks
 from decinv.codecs.budget import MemoryBudget
+from decinv.codecs.drivers import driver_of
 from decinv.codecs.graphs import CudaGraphs
-from decinv.codecs.loading import load_autoencoder, reason, without_weights
-
-PROBE_SIZES = (64, 128, 256, 512)
-"""Image sizes in pixels that are tried, in order, to learn an autoencoder's stride."""
+from decinv.codecs.loading import load_autoencoder, without_weights
+from decinv.codecs.probing import Layout, probe
 
 
 class AutoencoderCodec(Codec):
-    """Drive any deterministic image autoencoder of diffusers: AutoencoderKL, Tiny, DC, AsymmetricKL, VQModel and their like.
+    """Drive any autoencoder of images or clips that diffusers has; TABLE.md beside this file lists the classes.
 
     E is the mode of the posterior, or the latent itself where the encoder has no posterior; D is the decoder alone.
-    ``scaling`` comes from the autoencoder's own ``scaling_factor`` and ``shift_factor``.
+    ``scaling`` is that of the autoencoder's pipelines. ``frames`` tells whether it is one of clips, and what clips it takes.
 
     Within ``with torch.device("meta")`` it is made from its config alone, for shapes and memory: without weights, not compiled.
     """
@@ -47,12 +44,13 @@ class AutoencoderCodec(Codec):
 
         Args:
             path: ``bundled``, a directory saved by diffusers (an autoencoder, or a pipeline with its autoencoder in
-                ``vae`` or ``vqvae``), or a hub id.
+                ``vae``, ``vqvae`` or ``movq``), or a hub id.
             subfolder: Subfolder of ``path`` that holds the autoencoder; by default it is found.
             dtype: Number format of the codec's weights and arithmetic; latents and solver state are float32 all the same.
             channels_last: Whether weights and activations are laid out channels-last, which is faster on some devices.
-            memory_mib: Memory in MiB that the codec may use beside weights and images; as many images of a batch are coded at
-                once as fit into it, by measurement, and at least one. By default all are.
+            memory_mib: Memory in MiB that the codec may use beside weights and images; as many images of a batch, frames of
+                clips, or clips where their frames depend on each other, are coded at once as fit into it, by measurement, and
+                at least one. By default all are.
             tiling: Whether the codec works on tiles, for large images; this changes the maps E and D, so latents differ.
             compile: Whether to compile the repeated blocks of E and D with ``torch.compile``; the first step takes minutes.
             cuda_graphs: Whether to record the kernels of E and D as a CUDA graph for each shape of a batch, and to launch them
@@ -64,7 +62,8 @@ class AutoencoderCodec(Codec):
 
         Raises:
             FileNotFoundError: If there is no autoencoder at ``path``.
-            ValueError: If what is there is no deterministic autoencoder of RGB images, or it lacks what an option asks for.
+            ValueError: If what is there is no deterministic autoencoder of RGB images or clips, or it lacks what an option asks
+                for.
         """
         super().__init__()
         self._graphs = CudaGraphs()
@@ -73,16 +72,15 @@ class AutoencoderCodec(Codec):
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
         self.freeze()
-        config = self.model.config
-        self.scaling = Scaling(float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0))
-        self.stride, self.latent_channels = self._probe()
-        if config.get("latents_mean") or config.get("latents_std"):
-            warnings.warn(
-                f"The autoencoder at {path!r} has a mean and a deviation per channel (`latents_mean`, `latents_std`), which "
-                "`scaling` leaves out: scaled latents are not those of its diffusion model, raw latents are right.",
-                stacklevel=2,
-            )
-        if dtype == "float16" and config.get("force_upcast"):
+        self._driver = driver_of(self.model)
+        if tiling:
+            self._driver.enable_tiling()
+        layout = probe(self._driver, path)
+        self.stride, self.latent_channels, self.frames = layout.stride, layout.channels, layout.frames
+        self.scaling = self._driver.scaling(layout.channels)
+        if not without_weights():
+            self._refuse_randomness(layout)
+        if dtype == "float16" and self.model.config.get("force_upcast"):
             warnings.warn(
                 f"The autoencoder at {path!r} is known to overflow in float16 (its config sets `force_upcast`): if samples "
                 "end as DIVERGED, set its `dtype` to bfloat16 or float32.",
@@ -90,8 +88,6 @@ class AutoencoderCodec(Codec):
             )
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
-        if tiling:
-            _enable_tiling(self.model)
         if compile and not without_weights():
             compile_blocks(self.model)
         if cuda_graphs and not without_weights():
@@ -110,47 +106,28 @@ class AutoencoderCodec(Codec):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    @property
+    def encodes_frames(self) -> bool:
+        """Whether clips are encoded frame by frame, so that ``_encode`` takes images."""
+        return self.frames is None or self._driver.encodes_frames
+
     def _encode(self, image: Tensor) -> Tensor:
-        output = self.model.encode(image.to(self.dtype))
-        for name in ("latent_dist", "latents", "latent"):
-            if hasattr(output, name):
-                latent = getattr(output, name)
-                mode: Tensor = latent.mode() if name == "latent_dist" else latent
-                return mode
-        raise ValueError(
-            f"Expected an encoder output with a latent, but {type(self.model).__name__} gives {type(output).__name__}."
-        )
+        return self._driver.encode(image.to(self.dtype))
 
     def _decode(self, latent: Tensor) -> Tensor:
-        image: Tensor = self.model.decode(latent.to(self.dtype)).sample
-        return image
+        return self._driver.decode(latent.to(self.dtype))
 
     @torch.no_grad()
-    def _probe(self) -> tuple[int, int]:
-        """Run a small image through the codec; give its stride and latent channels, or say why it cannot be used."""
-        kind = type(self.model).__name__
-        problem = "it encodes no image"
-        for size in PROBE_SIZES:
-            image = torch.linspace(-1, 1, size, device=self.model.device).expand(1, 3, size, size)
-            try:
-                latent = self._encode(image).float()
-                decoded = self._decode(latent)
-                again = self._decode(latent)
-            except (TypeError, AttributeError, NotImplementedError) as error:
-                problem = reason(error)
-                break
-            except (RuntimeError, ValueError, IndexError) as error:  # the image may be too small
-                problem = reason(error)
-                continue
-            if latent.ndim == 4 and decoded.shape == image.shape and latent.shape[-1] and size % latent.shape[-1] == 0:
-                if not decoded.is_meta and not torch.equal(torch.nan_to_num(decoded), torch.nan_to_num(again)):
-                    raise ValueError(f"Expected a deterministic decoder, but {kind} decodes one latent to different images.")
-                return size // latent.shape[-1], latent.shape[1]
-            problem = f"it gives {tuple(decoded.shape)} for an image with shape {tuple(image.shape)}"
-        raise ValueError(
-            f"Expected an autoencoder of single RGB images at {self.path!r}, but {kind} cannot code one ({problem}); "
-            "autoencoders of videos and of other channels need another codec."
-        )
+    def _refuse_randomness(self, layout: Layout) -> None:
+        """Decode a small latent twice, and refuse a decoder that draws noise."""
+        times = () if layout.frames is None else (layout.frames.latent_first,)
+        side = layout.size // layout.stride
+        latent = torch.linspace(-1, 1, side).expand(1, layout.channels, *times, side, side)
+        once, again = (torch.nan_to_num(self._decode(latent)) for _ in range(2))
+        if not torch.equal(once, again):
+            raise ValueError(
+                f"Expected a deterministic decoder, but {type(self.model).__name__} decodes one latent to different images."
+            )
 
 
 def load_codec(
@@ -170,23 +147,6 @@ def load_codec(
 
     Raises:
         FileNotFoundError: If there is no autoencoder at ``path``.
-        ValueError: If what is there is no deterministic autoencoder of RGB images.
+        ValueError: If what is there is no deterministic autoencoder of RGB images or clips.
     """
     return AutoencoderCodec(str(path), dtype=dtype).to(device)
-
-
-def _enable_tiling(model: ModelMixin) -> None:
-    """Switch tiling on, and say what that means; refuse where the class has none that works."""
-    switch = getattr(model, "enable_tiling", None)
-    kind = type(model).__name__
-    try:
-        if switch is None or not inspect.ismethod(switch):
-            raise NotImplementedError
-        switch()
-    except NotImplementedError as error:
-        raise ValueError(f"Expected an autoencoder with tiling, but {kind} has none; leave `tiling` off.") from error
-    warnings.warn(
-        f"With `tiling`, {kind} codes images that are larger than its tile in parts, none of which sees the statistics of the "
-        "whole image: latents solve the problem of the tiled codec, and are not those of the whole one.",
-        stacklevel=3,
-    )

@@ -1,30 +1,21 @@
 """The codec: the autoencoder whose decoder is inverted."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import chain
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-
-class Scaling(NamedTuple):
-    """The affine map between raw latents and the diffusion model's space: ``scaled = (raw - shift) * factor``."""
-
-    factor: float = 1.0
-    shift: float = 0.0
-
-    def apply(self, raw: Tensor) -> Tensor:
-        """Map raw latents to the diffusion model's space."""
-        return (raw - self.shift) * self.factor
-
-    def invert(self, scaled: Tensor) -> Tensor:
-        """Map latents of the diffusion model's space to raw latents."""
-        return scaled / self.factor + self.shift
+from decinv.codecs.frames import FrameRule, as_clips, as_frames
+from decinv.codecs.scaling import Scaling
 
 
 class Codec(nn.Module, ABC):
-    """A frozen, deterministic pair of maps between images and raw latents.
+    """A frozen, deterministic pair of maps between images, or clips of frames, and raw latents.
+
+    A codec of images takes clips too, frame by frame: then no frame depends on another one. A codec of clips has ``frames``.
 
     Subclasses set the attributes and define ``_encode`` and ``_decode``; callers use ``encode`` and ``decode``, which check
     shapes and always give float32, whatever the codec computes in.
@@ -34,12 +25,14 @@ class Codec(nn.Module, ABC):
         latent_channels: Channels of a latent.
         scaling: The affine map to the diffusion model's space.
         clamps: Whether the images that come from latents are D(z) clamped to [-1, 1], as those of 8 bits are.
+        frames: The numbers of frames that a codec of clips takes; ``None`` for a codec of images.
     """
 
     stride: int
     latent_channels: int
     scaling: Scaling = Scaling()
     clamps: bool = False
+    frames: FrameRule | None = None
 
     @property
     def device(self) -> torch.device:
@@ -56,16 +49,18 @@ class Codec(nn.Module, ABC):
         """Give the raw latent E(x): the mode of the posterior, so that the same image always gives the same latent.
 
         Args:
-            image: Images with shape ``(B, 3, H, W)`` in [-1, 1].
+            image: Images ``(B, 3, H, W)`` or clips ``(B, 3, T, H, W)`` in [-1, 1].
 
         Returns:
-            Latents with shape ``(B, C, H / stride, W / stride)``, float32.
+            Latents ``(B, C, H / stride, W / stride)`` or ``(B, C, t, H / stride, W / stride)``, float32. A codec of images
+            gives a clip t = T latent frames, one of clips gives ``frames.latents(T)``.
 
         Raises:
-            ValueError: If the shape is another one, or a side is no multiple of the stride.
+            ValueError: If the shape is another one, a side is no multiple of the stride, or no clip may have T frames.
         """
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"Expected images with shape (B, 3, H, W), but got {tuple(image.shape)}.")
+        if image.ndim not in self._dimensions or image.shape[1] != 3:
+            raise ValueError(f"Expected {self._shapes(3, 'T, H, W', 'images')}, but got {tuple(image.shape)}.")
+        times = [(self.frames or FrameRule()).latents(image.shape[2])] if image.ndim == 5 else []
         height, width = image.shape[-2:]
         if height % self.stride or width % self.stride or not height or not width:
             fits = " x ".join(str(max(1, round(v / self.stride)) * self.stride) for v in (height, width))
@@ -74,42 +69,61 @@ class Codec(nn.Module, ABC):
                 f"would silently crop; pad or crop to {fits}, say."
             )
         if not len(image):
-            return image.new_zeros(0, self.latent_channels, height // self.stride, width // self.stride, dtype=torch.float32)
-        return self._encode(image).float()
+            sides = (height // self.stride, width // self.stride)
+            return image.new_zeros(0, self.latent_channels, *times, *sides, dtype=torch.float32)
+        return _run(self._encode, image, self.encodes_frames).float()
 
     def decode(self, latent: Tensor) -> Tensor:
         """Give the image D(z), not clamped.
 
         Args:
-            latent: Raw latents with shape ``(B, C, h, w)``.
+            latent: Raw latents ``(B, C, h, w)`` of images or ``(B, C, t, h, w)`` of clips.
 
         Returns:
-            Images with shape ``(B, 3, h * stride, w * stride)``, float32.
+            Images ``(B, 3, h * stride, w * stride)`` or clips ``(B, 3, T, h * stride, w * stride)``, float32.
 
         Raises:
-            ValueError: If the shape is another one.
+            ValueError: If the shape is another one, or no clip has t latent frames.
         """
-        if latent.ndim != 4 or latent.shape[1] != self.latent_channels:
-            raise ValueError(f"Expected latents with shape (B, {self.latent_channels}, h, w), but got {tuple(latent.shape)}.")
+        if latent.ndim not in self._dimensions or latent.shape[1] != self.latent_channels:
+            shapes = self._shapes(self.latent_channels, "t, h, w", "latents")
+            raise ValueError(f"Expected {shapes}, but got {tuple(latent.shape)}.")
+        times = [(self.frames or FrameRule()).frames(latent.shape[2])] if latent.ndim == 5 else []
         if not len(latent):
             height, width = (side * self.stride for side in latent.shape[-2:])
-            return latent.new_zeros(0, 3, height, width, dtype=torch.float32)
-        return self._decode(latent).float()
+            return latent.new_zeros(0, 3, *times, height, width, dtype=torch.float32)
+        return _run(self._decode, latent, self.frames is None).float()
 
     def picture(self, latent: Tensor) -> Tensor:
         """Give the image that a latent stands for: D(z), clamped to [-1, 1] where the codec ``clamps``.
 
         Args:
-            latent: Raw latents with shape ``(B, C, h, w)``.
+            latent: Raw latents, as for ``decode``.
 
         Returns:
-            Images with shape ``(B, 3, h * stride, w * stride)``, float32.
+            What ``decode`` gives, clamped.
 
         Raises:
-            ValueError: If the shape is another one.
+            ValueError: If the shape is another one, or no clip has so many latent frames.
         """
         decoded = self.decode(latent)
         return decoded.clamp(-1, 1) if self.clamps else decoded
+
+    @property
+    def encodes_frames(self) -> bool:
+        """Whether clips are encoded frame by frame, so that ``_encode`` takes images."""
+        return self.frames is None
+
+    @property
+    def _dimensions(self) -> tuple[int, ...]:
+        return (4, 5) if self.frames is None else (5,)
+
+    def _shapes(self, channels: int, rest: str, name: str) -> str:
+        """Name the shapes that the codec takes."""
+        clip = f"(B, {channels}, {rest})"
+        if self.frames is not None:
+            return f"{name} of clips with shape {clip}"
+        return f"{name} with shape (B, {channels}, {rest[3:]}), or of clips {clip}"
 
     def freeze(self) -> Self:
         """Make the weights constants; subclasses call it at the end of their construction."""
@@ -120,3 +134,10 @@ class Codec(nn.Module, ABC):
         """Stay in evaluation mode, whatever a trainer asks for: dropout would make the maps random."""
         del mode
         return super().train(False)
+
+
+def _run(work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool) -> Tensor:
+    """Apply a map to rows, or to the frames of clips."""
+    if not by_frames or rows.ndim == 4:
+        return work(rows)
+    return as_clips(work(as_frames(rows)), rows.shape[2])

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decinv.codecs.base import Codec, Scaling
+from decinv.codecs.base import Codec
+from decinv.codecs.scaling import Scaling
 
 
 class LinearCodec(Codec):

@@ -13,10 +13,12 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
+from decinv.codecs.drivers import UNSUPPORTED
+
 BUNDLED = Path(__file__).parent / "weights"
 """The directory of the codec that the package ships."""
 
-FOLDERS = (".", "vae", "vqvae")
+FOLDERS = (".", "vae", "vqvae", "movq")
 """Where below a path an autoencoder is looked for: at the path itself, and where pipelines keep theirs."""
 
 CONFIG = "config.json"
@@ -105,14 +107,21 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
             raise ValueError(
                 f"Expected whole weights in {file}, but got: {reason(error)}; copy or download it again."
             ) from error
-    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": bool(safe)}
+    pinned = kind._keep_in_fp32_modules or ()
+    options: dict[str, Any] = {"torch_dtype": torch.float32 if pinned else dtype, "use_safetensors": bool(safe)}
+    # A class that pins modules to float32 asks for another package to load them; a class of the same name does not.
+    plain: Any = type(kind.__name__, (kind,), {"_keep_in_fp32_modules": None}) if pinned else kind
     try:
         with _quiet():
-            model, info = kind.from_pretrained(
+            model, info = plain.from_pretrained(
                 str(directory), low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True, **options
             )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
+    if pinned:
+        for name, weight in model.named_parameters():
+            if not set(pinned) & set(name.split(".")):
+                weight.data = weight.data.to(dtype)
     _check(model, info, directory, dtype)
     return model
 
@@ -133,6 +142,8 @@ def _class(config: Path) -> Any:
     except ValueError as error:
         raise ValueError(f"Expected {config} to be a config saved by diffusers, but got: {reason(error)}.") from error
     name = content.get("_class_name") if isinstance(content, dict) else None
+    if name in UNSUPPORTED:
+        raise ValueError(f"Expected an autoencoder of images or clips in {config.parent}, but got {name}: {UNSUPPORTED[name]}.")
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
     if not isinstance(kind, type) or not issubclass(kind, diffusers.ModelMixin):
         raise ValueError(f"Expected {config} to name a model of diffusers in `_class_name`, but got {name!r}.")

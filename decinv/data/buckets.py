@@ -1,6 +1,7 @@
 """From a stream of samples of mixed sizes to chunks of one size, in bounded memory."""
 
 from collections.abc import Iterable, Iterator
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -13,14 +14,16 @@ MAX_BUFFERED_PIXELS = 2**25
 
 
 class Sample(NamedTuple):
-    """One image on its way into a chunk.
+    """One image or clip on its way into a chunk.
 
     Attributes:
         name: Its stable, unique name.
-        image: The padded or cropped image ``(3, H, W)``.
+        image: The padded or cropped image ``(3, H, W)``, or clip ``(3, T, H, W)``.
         size: Height and width without the padding.
-        latent: The true raw latent ``(C, h, w)`` where it is known.
+        latent: The true raw latent ``(C, h, w)``, or ``(C, t, h, w)``, where it is known.
         number: Its number in the list of the run's inputs, where there is one.
+        noise: The true noise ``(C, h, w)`` where it is known.
+        prompt: The prompt that it was sampled with, where there is one.
     """
 
     name: str
@@ -28,10 +31,16 @@ class Sample(NamedTuple):
     size: tuple[int, int]
     latent: Tensor | None = None
     number: int | None = None
+    noise: Tensor | None = None
+    prompt: str | None = None
 
 
 def gather(
-    inputs: Iterable[Sample | Failure], batch_size: int, stride: int, max_pixels: int = MAX_BUFFERED_PIXELS
+    inputs: Iterable[Sample | Failure],
+    batch_size: int,
+    stride: int,
+    max_pixels: int = MAX_BUFFERED_PIXELS,
+    frames: int | None = None,
 ) -> Iterator[Batch]:
     """Group samples by size, in the order in which they come.
 
@@ -43,6 +52,7 @@ def gather(
         batch_size: Samples in a chunk, at most.
         stride: Side of the image that an empty chunk has: the one after all others, where failures are left.
         max_pixels: Pixels that may wait.
+        frames: Frames of that image where the codec takes clips only.
 
     Yields:
         The chunks.
@@ -73,15 +83,17 @@ def gather(
     for size in list(buckets):
         yield send(size)
     if failures:
-        yield Batch(torch.empty(0, 3, stride, stride), (), failures=tuple(failures))
+        sides = (stride, stride) if frames is None else (frames, stride, stride)
+        yield Batch(torch.empty(0, 3, *sides), (), failures=tuple(failures))
 
 
 def _pixels(size: torch.Size) -> int:
-    return size[-2] * size[-1]
+    return prod(size[1:])
 
 
 def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
     latents = [sample.latent for sample in samples if sample.latent is not None]
+    noise = [sample.noise for sample in samples if sample.noise is not None]
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
         names=tuple(sample.name for sample in samples),
@@ -89,4 +101,6 @@ def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
         sizes=tuple(sample.size for sample in samples),
         failures=failures,
         numbers=tuple(sample.number for sample in samples if sample.number is not None),
+        noise=torch.stack(noise) if noise else None,
+        prompts=tuple(sample.prompt for sample in samples if sample.prompt is not None),
     )

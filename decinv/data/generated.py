@@ -22,10 +22,11 @@ def decode_rounded(codec: Codec, latent: Tensor) -> Tensor:
 
     Args:
         codec: The codec; its device does the work.
-        latent: Raw latents with shape ``(B, C, h, w)``.
+        latent: Raw latents with shape ``(B, C, h, w)``, or ``(B, C, t, h, w)`` of clips.
 
     Returns:
-        ``D(z)``, clamped to [-1, 1] and rounded to the 256 grey levels, ``(B, 3, H, W)``, float32, on the CPU.
+        ``D(z)``, clamped to [-1, 1] and rounded to the 256 grey levels, ``(B, 3, H, W)`` or ``(B, 3, T, H, W)``, float32, on
+        the CPU.
     """
     return round_to_8_bits(codec.decode(latent.to(codec.device)).cpu())
 
@@ -52,9 +53,14 @@ def draw_latent(codec: Codec, index: int, size: int = 64, seed: int = 1000, pert
     """
     if not perturbation >= 0:
         raise ValueError(f"Expected `perturbation` to be at least 0, but got {perturbation}.")
-    image = procedural_image(index, size, seed)
+    return perturbed_latent(codec, procedural_image(index, size, seed), np.random.default_rng([seed, index, 1]), perturbation)
+
+
+@torch.no_grad()
+def perturbed_latent(codec: Codec, image: Tensor, rng: np.random.Generator, perturbation: float) -> Tensor:
+    """Give the raw latent ``E(x) + perturbation * std(E(x)) * n`` of an image or a clip, in scaled latents; n from ``rng``."""
     scaled = codec.scaling.apply(codec.encode(image[None].to(codec.device)))[0].cpu()
-    noise = np.random.default_rng([seed, index, 1]).standard_normal(tuple(scaled.shape), dtype=np.float32)
+    noise = rng.standard_normal(tuple(scaled.shape), dtype=np.float32)
     return codec.scaling.invert(scaled + perturbation * scaled.std() * torch.from_numpy(noise))
 
 

@@ -63,6 +63,11 @@ class IndexedData(ChunkData):
         """
         return None
 
+    def frame_count(self, item: Input) -> int | None:
+        """Give the frames of the clip that ``load`` would give; ``None``, as here, for an image."""
+        del item
+        return None
+
     def setup(self, stage: str) -> None:
         """List the inputs, so that a wrong source ends a run before it begins, and look up which are done."""
         if self.run is None:
@@ -117,7 +122,7 @@ class IndexedData(ChunkData):
 
         loaded = map_ahead(load, items, self.workers, self.batch_size + self.workers)
         for _, block in groupby(loaded, key=lambda sample: (sample.number or 0) // size):
-            for chunk in gather(block, self.batch_size, codec.stride):
+            for chunk in gather(block, self.batch_size, codec.stride, frames=codec.frames and codec.frames.first):
                 failures = tuple(failure for failure in chunk.failures if not done[failure.number or 0])
                 if failures or not all(done[number] for number in chunk.numbers):
                     yield chunk._replace(failures=failures)

@@ -1,17 +1,42 @@
-"""Listing images: a directory, one file, a glob or a manifest becomes a sequence of named paths."""
+"""Listing images and videos: a directory, one file, a glob or a manifest becomes a sequence of named paths."""
 
 import csv
 import glob
 import os
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from decinv.data.shipped import SAMPLES
+from decinv.data.shipped import CLIPS, SAMPLES
+from decinv.images.reading import SUFFIXES
 from decinv.runs import Input
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
-"""Files that count as images in a directory, in lower case; upper case counts too."""
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".mts", ".wmv", ".flv", ".ogv", ".3gp", ".y4m"}
+)
+"""Files that count as videos in a directory, in lower case; upper case counts too."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is listed.
+
+    Attributes:
+        name: What one is called.
+        suffixes: Those of its files.
+        samples: The directory of the package's.
+        folders: Whether a directory that has images, and no file of these suffixes, is one, too.
+    """
+
+    name: str
+    suffixes: frozenset[str]
+    samples: Path
+    folders: bool = False
+
+
+IMAGES = _Kind("image", SUFFIXES, SAMPLES)
+VIDEOS = _Kind("video", VIDEO_SUFFIXES, CLIPS, folders=True)
 
 
 def list_images(root: str) -> tuple[Input, ...]:
@@ -40,23 +65,47 @@ def list_images(root: str) -> tuple[Input, ...]:
         FileNotFoundError: If there is nothing at ``root``, or no image in it.
         ValueError: If two different images have one name, a name is no relative path, or a manifest cannot be read.
     """
+    return _list(root, IMAGES)
+
+
+def list_videos(root: str) -> tuple[Input, ...]:
+    """List videos by the rules of ``list_images``, with ``VIDEO_SUFFIXES``.
+
+    A directory that has images, and no video in it, is one video, whose frames they are; ``root`` itself, if it is one, by its
+    own name.
+
+    Args:
+        root: What to list; ``~`` is the home directory.
+
+    Returns:
+        The videos.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``root``, or no video in it.
+        ValueError: If two different videos have one name, a name is no relative path, or a manifest cannot be read.
+    """
+    return _list(root, VIDEOS)
+
+
+def _list(root: str, kind: _Kind) -> tuple[Input, ...]:
     path = Path(os.path.abspath(Path(root).expanduser()))
     if path.is_dir():
-        entries = _directory(path)
+        entries = _directory(path, kind)
     elif path.is_file():
         readers = {".txt": _text, ".csv": _table}
         reader = readers.get(path.suffix.lower())
         entries = [(_printable(path.name), str(path))] if reader is None else list(reader(path))
     elif glob.has_magic(str(path)):
-        entries = _glob(path)
+        entries = _glob(path, kind)
     elif root == "samples":
-        entries = _directory(SAMPLES)
+        entries = _directory(kind.samples, kind)
     else:
         raise FileNotFoundError(
-            f"Expected `root` to be a directory, an image, a manifest (.txt, .csv) or a glob, but there is nothing at {root!r}."
+            f"Expected `root` to be a directory, a manifest (.txt, .csv), a glob or one {kind.name}, but there is nothing at "
+            f"{root!r}."
         )
     if not entries:
-        raise FileNotFoundError(f"Expected images ({' '.join(sorted(SUFFIXES))}) at {root!r}, but found none.")
+        raise FileNotFoundError(f"Expected {kind.name}s ({' '.join(sorted(kind.suffixes))}) at {root!r}, but found none.")
     return _unique(entries, root)
 
 
@@ -64,32 +113,43 @@ Entry = tuple[str, str]
 """A name and a path."""
 
 
-def _directory(root: Path) -> list[Entry]:
+def _directory(root: Path, kind: _Kind) -> list[Entry]:
     def tell(error: OSError) -> None:
         warnings.warn(f"Leaving out {error.filename!r}, which cannot be listed: {error.strerror}.", stacklevel=2)
 
     found = []
-    suffixes = tuple(SUFFIXES)
+    suffixes, frames = tuple(kind.suffixes), tuple(SUFFIXES)
     for folder, subfolders, files in os.walk(root, onerror=tell):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [os.path.join(folder, n) for n in files if n.lower().endswith(suffixes) and not n.startswith(".")]
+        shown = [name for name in files if not name.startswith(".")]
+        own = [os.path.join(folder, name) for name in shown if name.lower().endswith(suffixes)]
+        if kind.folders and not own and any(name.lower().endswith(frames) for name in shown):
+            own = [folder]
+        found += own
     return _named(found, root)
 
 
-def _glob(pattern: Path) -> list[Entry]:
+def _glob(pattern: Path, kind: _Kind) -> list[Entry]:
     fixed: list[str] = []
     for part in pattern.parts:
         if glob.has_magic(part):
             break
         fixed.append(part)
     found = glob.glob(str(pattern), recursive=True)
-    return _named((path for path in found if not os.path.isdir(path)), Path(*fixed))
+    return _named((path for path in found if _counts(path, kind)), Path(*fixed))
+
+
+def _counts(path: str, kind: _Kind) -> bool:
+    """Whether what a glob matched is meant: any file, and a directory only where it has frames."""
+    if not os.path.isdir(path):
+        return True
+    return kind.folders and any(name.lower().endswith(tuple(SUFFIXES)) for name in os.listdir(path))
 
 
 def _named(paths: Iterable[str], root: Path) -> list[Entry]:
-    """Name paths below ``root`` by their part below it, in the order of the names."""
+    """Name paths below ``root`` by their part below it, and ``root`` by its own name, in the order of the names."""
     cut = 0 if root == Path() else len(os.path.join(root, ""))
-    return sorted((_printable(path[cut:].replace(os.sep, "/")), path) for path in paths)
+    return sorted((_printable(path[cut:].replace(os.sep, "/") or root.name), path) for path in paths)
 
 
 def _text(manifest: Path) -> list[Entry]:

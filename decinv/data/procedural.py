@@ -37,10 +37,19 @@ def procedural_image(index: int, size: int = 64, seed: int = 0) -> Tensor:
         raise ValueError(f"Expected `index` and `seed` to be at least 0, but got {index} and {seed}.")
     if size < 8:
         raise ValueError(f"Expected `size` to be at least 8 pixels, but got {size}.")
-    scene = _Scene(np.random.default_rng([seed, index]), size * SUPERSAMPLING)
-    image = scene.draw().reduce(SUPERSAMPLING)
+    image = draw_scene(np.random.default_rng([seed, index]), size * SUPERSAMPLING).reduce(SUPERSAMPLING)
     pixels = torch.from_numpy(np.asarray(image, dtype=np.float32).copy())
     return pixels.permute(2, 0, 1) / 127.5 - 1.0
+
+
+def draw_scene(rng: np.random.Generator, width: int) -> Image.Image:
+    """Draw one scene of ``width x width`` pixels, with edges that are not anti-aliased."""
+    return _Scene(rng, width).draw()
+
+
+def draw_shape(rng: np.random.Generator, width: int) -> Image.Image:
+    """Draw one of the shapes of which scenes are made, white on black, as an ``L`` image of ``width x width`` pixels."""
+    return _Scene(rng, width).shape_mask()
 
 
 def procedural_batch(count: int, size: int = 64, seed: int = 0, first: int = 0) -> Tensor:
@@ -63,7 +72,7 @@ class _Scene:
         count = int(self.rng.integers(15, 90))
         blur_after = int(self.rng.integers(0, count)) if self.rng.random() < 0.35 else -1
         for i in range(count):
-            self._paint(self._shape_mask())
+            self._paint(self.shape_mask())
             if i == blur_after:
                 self._blur(self.rng.uniform(1.0, 6.0))
         if self.rng.random() < 0.4:
@@ -116,7 +125,7 @@ class _Scene:
         dx, dy = (int(v) for v in self.rng.integers(0, self.width, 2))
         return ImageChops.offset(texture, dx, dy)
 
-    def _shape_mask(self) -> Image.Image:
+    def shape_mask(self) -> Image.Image:
         """Draw one shape, its radius from the power law r^-3 between 5 % and 60 % of the width."""
         low, high = 0.05, 0.6
         u = self.rng.random()

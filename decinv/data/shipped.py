@@ -1,16 +1,22 @@
-"""The sample images of the package: scenes of the generator, drawn once and shipped as PNG.
+"""The sample images and the sample clips of the package: scenes of the generators, drawn once and shipped as PNG and MP4.
 
 They were made, and can be made again, by ``python -c "from decinv.data.shipped import draw; draw('DIRECTORY')"``.
 """
 
+from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
 
+from decinv.data.moving import MovingScene
 from decinv.data.procedural import procedural_image
+from decinv.video.writing import PreviewVideo, to_8_bits
 
 SAMPLES = Path(__file__).parent / "samples"
 """Directory of the sample images."""
+
+CLIPS = SAMPLES / "clips"
+"""Directory of the sample clips."""
 
 SEED = 7000
 """Seed of the samples, which no training, validation or benchmark uses."""
@@ -18,10 +24,21 @@ SEED = 7000
 SCENES = {3: 128, 7: 128, 12: 128, 17: 192, 20: 192, 28: 192}
 """Index in the generator's sequence of each sample, with its height and width in pixels."""
 
+MOVING = (5, 7)
+"""Index of each sample clip in the sequence of moving scenes."""
+
+CLIP_SIZE, CLIP_LENGTH, CLIP_FPS = 64, 32, 16
+"""Height and width of the clips in pixels, their frames, and how many of them are shown a second."""
+
 
 def file_name(index: int) -> str:
     """Name the file of a sample."""
     return f"scene-{index:02d}.png"
+
+
+def clip_name(index: int) -> str:
+    """Name the file of a sample clip."""
+    return f"moving-{index:02d}.mp4"
 
 
 def draw(directory: str | Path) -> None:
@@ -35,3 +52,9 @@ def draw(directory: str | Path) -> None:
     for index, size in SCENES.items():
         pixels = ((procedural_image(index, size, SEED) + 1) * 127.5).round().byte()
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / file_name(index), optimize=True)
+    (folder / "clips").mkdir(exist_ok=True)
+    for index in MOVING:
+        scene = MovingScene(index, CLIP_SIZE, SEED)
+        with PreviewVideo(folder / "clips" / clip_name(index)) as video:
+            for number in range(CLIP_LENGTH):
+                video.add(to_8_bits(scene.frame(number)), Fraction(number, CLIP_FPS))

@@ -1,11 +1,13 @@
 """Distortions that images meet on their way: what an inversion, or a watermark, has to survive.
 
 Each is a pure function of images ``(B, 3, H, W)`` in [-1, 1], on any device, that keeps shape and device and gives float32
-images of 256 grey levels, as an 8-bit file holds them. At strength 0 such images come back unchanged. What becomes of an image
-depends on its place in the batch only where a seed says so. ``compose`` makes one distortion of several.
+images of 256 grey levels, as an 8-bit file holds them. At strength 0 such images come back unchanged. What is random depends on
+a seed and on the image's number, by default its place in the batch. ``compose`` makes one distortion of several, and
+``decinv.images.attacks`` has them as YAML names them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -101,21 +103,85 @@ def frame(image: Tensor, side: float) -> Tensor:
     return round_to_8_bits(framed)
 
 
-def noise(image: Tensor, std: float, seed: int = 0) -> Tensor:
-    """Add independent Gaussian noise to every value, then clamp.
+def crop_at_random(
+    image: Tensor, area: float, ratio: float = 1.0, seed: int = 0, numbers: Sequence[int] | None = None
+) -> Tensor:
+    """Cut out a rectangle anywhere and resize it to the size of the whole, bicubically.
 
     Args:
         image: Images ``(B, 3, H, W)`` in [-1, 1].
-        std: Standard deviation where white is 1 and black is 0, at least 0; 0 changes nothing.
-        seed: Seed, at least 0; image i of the batch gets the noise of ``(seed, i)``, on every device.
+        area: Part of the area that is kept, in (0, 1]; 1 changes nothing.
+        ratio: Part of the width over part of the height that is kept, from ``area`` to ``1 / area``.
+        seed: Seed, at least 0; see ``noise``.
+        numbers: Number of each image, ``B`` of them.
+
+    Raises:
+        ValueError: If ``area`` or ``ratio`` is out of range.
+    """
+    if not 0 < area <= 1 or not area <= ratio <= 1 / area:
+        raise ValueError(f"Expected `area` in (0, 1] and `ratio` from it to its inverse, but got {area} and {ratio}.")
+    sides = [max(1, round(part * side)) for part, side in zip(_sides(area, ratio), image.shape[-2:], strict=True)]
+    cut = image.new_empty(len(image), 3, *sides, dtype=torch.float32)
+    for one, part, rng in zip(image, cut, generators(image, seed, numbers), strict=True):
+        top, left = (int(rng.integers(whole - side + 1)) for whole, side in zip(image.shape[-2:], sides, strict=True))
+        part[:] = one[:, top : top + sides[0], left : left + sides[1]]
+    return round_to_8_bits(_scale(cut, *image.shape[-2:]))
+
+
+def rotate(image: Tensor, degrees: float) -> Tensor:
+    """Rotate about the centre, counter-clockwise, bilinearly; what comes from outside is black, and corners are lost.
+
+    Args:
+        image: Images ``(B, 3, H, W)`` in [-1, 1].
+        degrees: The angle; 0 changes nothing.
+    """
+    height, width = image.shape[-2:]
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    matrix = torch.tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]], device=image.device)
+    grid = functional.affine_grid(matrix.expand(len(image), 2, 3), list(image.shape), align_corners=False)
+    return round_to_8_bits(functional.grid_sample(image.float() + 1, grid, align_corners=False) - 1)
+
+
+def blur(image: Tensor, std: float) -> Tensor:
+    """Convolve with a Gaussian; the border is repeated beyond the image.
+
+    Args:
+        image: Images ``(B, 3, H, W)`` in [-1, 1].
+        std: Its standard deviation in pixels, at least 0; 0 changes nothing.
 
     Raises:
         ValueError: If ``std`` is below 0.
     """
     if not std >= 0:
         raise ValueError(f"Expected `std` to be at least 0, but got {std}.")
-    drawn = [np.random.default_rng([seed, i]).standard_normal(image.shape[1:], np.float32) for i in range(len(image))]
-    return round_to_8_bits(image.float() + 2 * std * torch.from_numpy(np.stack(drawn)).to(image.device))
+    if std == 0:
+        return round_to_8_bits(image.float())
+    reach = math.ceil(4 * std)
+    offsets = torch.arange(-reach, reach + 1, device=image.device)
+    kernel = torch.softmax(-(offsets**2) / (2 * std**2), dim=0).view(1, 1, -1)
+    for _ in range(2):
+        rows = functional.pad(image.float().flatten(0, 2)[:, None], (reach, reach), mode="replicate")
+        image = functional.conv1d(rows, kernel).view(image.shape).mT
+    return round_to_8_bits(image)
+
+
+def noise(image: Tensor, std: float, seed: int = 0, numbers: Sequence[int] | None = None) -> Tensor:
+    """Add independent Gaussian noise to every value, then clamp.
+
+    Args:
+        image: Images ``(B, 3, H, W)`` in [-1, 1].
+        std: Standard deviation where white is 1 and black is 0, at least 0; 0 changes nothing.
+        seed: Seed, at least 0; image i of the run gets the noise of ``(seed, i)``, on every device.
+        numbers: Number i of each image, ``B`` of them; by default their places in the batch.
+
+    Raises:
+        ValueError: If ``std`` is below 0.
+    """
+    if not std >= 0:
+        raise ValueError(f"Expected `std` to be at least 0, but got {std}.")
+    drawn = [rng.standard_normal(image.shape[1:], np.float32) for rng in generators(image, seed, numbers)]
+    added = torch.from_numpy(np.stack(drawn)).to(image.device) if drawn else torch.zeros_like(image)
+    return round_to_8_bits(image.float() + 2 * std * added)
 
 
 def brighten(image: Tensor, shift: float) -> Tensor:
@@ -126,6 +192,16 @@ def brighten(image: Tensor, shift: float) -> Tensor:
         shift: What is added where white is 1 and black is 0; below 0 to darken, and 0 changes nothing.
     """
     return round_to_8_bits(image.float() + 2 * shift)
+
+
+def generators(image: Tensor, seed: int, numbers: Sequence[int] | None) -> list[np.random.Generator]:
+    """Give a generator for each image, which depends on ``(seed, number)`` alone."""
+    return [np.random.default_rng([seed, i]) for i in (range(len(image)) if numbers is None else numbers)]
+
+
+def _sides(area: float, ratio: float) -> tuple[float, float]:
+    """Give the parts of height and of width of a rectangle."""
+    return min(1.0, math.sqrt(area / ratio)), min(1.0, math.sqrt(area * ratio))
 
 
 def _scale(image: Tensor, height: int, width: int) -> Tensor:

@@ -13,6 +13,10 @@ MAX_PIXELS = 2**26
 """Largest number of pixels that is read by default: 8192 x 8192."""
 
 
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+"""Files that count as images in a directory, in lower case; upper case counts too."""
+
+
 class UnreadableImageError(ValueError):
     """A file is no image that can be read; the text is one sentence with the reason, on one line."""
 

@@ -42,9 +42,12 @@ class Inversion(LightningModule, ABC):
     Attributes:
         split_chunk: What brings the running chunk back in halves; the data source sets it. Where it is ``None``, running out
             of memory ends the run.
+        starts_at_encoder: Whether the first point of a chunk is E(x).
         resume: Called once, between the start of the solver on the next chunk and its first step, to put the solver further
             on; who continues a chunk in its middle sets it.
     """
+
+    starts_at_encoder: bool = True
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
         """Combine codec, update rule and stopping."""
@@ -73,6 +76,12 @@ class Inversion(LightningModule, ABC):
     @abstractmethod
     def problem(self, image: Tensor) -> Problem:
         """State the problem for images ``(B, 3, H, W)`` in [-1, 1]."""
+
+    @property
+    def truth(self) -> Tensor | None:
+        """The scaled true latents of the chunk, which its points are compared with, where these are known."""
+        latent = None if self.batch is None else self.batch.latent
+        return None if latent is None else self.codec.scaling.apply(latent)
 
     @property
     def max_iters(self) -> int:

@@ -3,5 +3,7 @@
 from decinv.problems.base import Evaluation, Problem
 from decinv.problems.decoder import DecoderProblem
 from decinv.problems.gradient import GradientProblem
+from decinv.problems.step import StepProblem
+from decinv.problems.trajectory import TrajectoryProblem
 
-__all__ = ["DecoderProblem", "Evaluation", "GradientProblem", "Problem"]
+__all__ = ["DecoderProblem", "Evaluation", "GradientProblem", "Problem", "StepProblem", "TrajectoryProblem"]

@@ -37,7 +37,7 @@ class DecoderProblem(Problem):
         """Run one decode and one encode."""
         decoded = self.codec.picture(self.latent(point))
         residual = self.codec.encode(decoded) - self.target
-        return Evaluation(residual * self.codec.scaling.factor, norms(residual) / self.size, decoded - self.image)
+        return Evaluation(self.codec.scaling.scale(residual), norms(residual) / self.size, decoded - self.image)
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""

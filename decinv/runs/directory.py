@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decinv.rows import Row
 from decinv.runs.inputs import Input, InputList
-from decinv.runs.latents import names_in, read_latent
+from decinv.runs.latents import names_in, noise_file, read_latent
 from decinv.runs.share import Share
 from decinv.runs.table import append_rows, format_cells, parse_row, read_cells, write_rows
 
@@ -19,12 +19,19 @@ WRITTEN = (
     "config.yaml",
     "inputs.jsonl",
     "results.csv",
+    "watermark.csv",
+    "detection.csv",
+    "roc.csv",
     "convergence.png",
     "events.out.tfevents.*",
     "hparams.yaml",
     "checkpoints",
+    "clips",
+    "clips.csv",
+    "frames.csv",
     "images",
     "latents",
+    "noise",
     "reconstructions",
     "tables",
 )
@@ -143,3 +150,14 @@ class RunDirectory:
         if not row.latents:
             raise KeyError(f"Expected a row with a latent, but {row.name!r} has none: {row.reason or row.status.sentence}")
         return read_latent(self.path / row.latents, row.name)
+
+    def noise(self, row: Row) -> Tensor:
+        """Read the noise ``(C, h, w)`` of a row of a run that inverted a sampler.
+
+        Raises:
+            FileNotFoundError: If the run inverted none.
+            KeyError: If the row has none.
+        """
+        if not row.latents:
+            raise KeyError(f"Expected a row with noise, but {row.name!r} has none: {row.reason or row.status.sentence}")
+        return read_latent(self.path / noise_file(row.latents), row.name)

@@ -24,6 +24,11 @@ def write_latents(path: Path, latents: Mapping[str, Tensor], metadata: Mapping[s
         save_file(tensors, partial, dict(metadata))
 
 
+def noise_file(latents: str) -> str:
+    """Name the file of the noise that belongs to a file of latents, both relative to the run directory."""
+    return f"noise/{Path(latents).name}"
+
+
 def read_latent(path: Path, name: str) -> Tensor:
     """Read one latent.
 

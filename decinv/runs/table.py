@@ -32,7 +32,7 @@ def format_cells(cells: Iterable[str]) -> str:
     return line
 
 
-def format_row(row: Row) -> str:
+def format_row(row: tuple[object, ...]) -> str:
     """Give a row as a line of CSV: empty cells for what is not known, six digits of numbers, the status by its name."""
     return format_cells(_cell(value) for value in row)
 

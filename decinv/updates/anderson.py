@@ -95,6 +95,7 @@ class Anderson(UpdateRule):
         if sketch is not None and sketch < 1:
             raise ValueError(f"Expected `sketch` to be at least 1 or null, but got {sketch}.")
         super().__init__(params, {"lr": lr})
+        self.freedom = float(history > 1)
         self.history = history
         self.pull = pull
         self.decay = decay

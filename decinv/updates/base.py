@@ -27,7 +27,13 @@ class UpdateRule(Optimizer, ABC):
 
     ``state_dict`` is torch's, with a key more for each thing that a rule keeps in an attribute; ``load_state_dict`` is called
     after ``reset``, takes tensors over from any device, and changes nothing if it raises.
+
+    Attributes:
+        freedom: Directions of the latent space that a step fits anew, so that each must prove that it fits more than noise; 0
+            where steps follow the residual alone.
     """
+
+    freedom: float = 0.0
 
     def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:
         """Take the one parameter.

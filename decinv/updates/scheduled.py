@@ -85,6 +85,7 @@ class Scheduled(UpdateRule):
         self.rule = as_rule(rule(params))
         super().__init__(self.rule.param_groups[0]["params"], dict(self.rule.defaults))
         self._share()
+        self.freedom = self.rule.freedom
         self.base_rates = [group["lr"] for group in self.param_groups]
         self.schedule = schedule
         self.scheduler: LRScheduler | None = None
@@ -117,6 +118,10 @@ class Scheduled(UpdateRule):
     def observe(self, evaluation: Evaluation) -> None:
         """Pass the evaluation on."""
         self.rule.observe(evaluation)
+
+    def proof(self, first: Evaluation) -> Tensor:
+        """Ask for what the rule asks for."""
+        return self.rule.proof(first)
 
     def update(self) -> None:
         """Step the rule, then the schedule."""

@@ -60,15 +60,15 @@ def test_sizes_that_would_be_cropped_are_refused_with_those_that_would_do(images
         Noisy().encode(images(1, height, width))
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 3, 1, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 1, 3, 8, 8)])
 def test_other_shapes_are_no_images(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"images with shape \(B, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"images with shape \(B, 3, H, W\), or of clips \(B, 3, T, H, W\), but got"):
         Noisy().encode(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 3, 1, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 1, 3, 8, 8)])
 def test_other_shapes_are_no_latents(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"latents with shape \(B, 3, h, w\)"):
+    with pytest.raises(ValueError, match=r"latents with shape \(B, 3, h, w\), or of clips \(B, 3, t, h, w\), but got"):
         Noisy().decode(torch.zeros(shape))
 
 

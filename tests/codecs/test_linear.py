@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from decinv.codecs import LinearCodec
+from decinv.codecs import LinearCodec, Scaling
 
 
 def test_encoding_what_was_decoded_is_the_matrix_with_the_given_eigenvalues(images) -> None:
@@ -44,7 +44,7 @@ def test_the_rate_is_the_largest_factor(rho: float, rate: float) -> None:
 def test_seed_and_scaling(images) -> None:
     assert torch.equal(LinearCodec(seed=1).matrix, LinearCodec(seed=1).matrix)
     assert not torch.equal(LinearCodec(seed=1).matrix, LinearCodec(seed=2).matrix)
-    assert LinearCodec(scaling_factor=0.5, shift_factor=0.1).scaling == (0.5, 0.1)
+    assert LinearCodec(scaling_factor=0.5, shift_factor=0.1).scaling == Scaling(0.5, 0.1)
     assert not any(parameter.requires_grad for parameter in LinearCodec().parameters())
 
 

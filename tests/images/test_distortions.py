@@ -2,9 +2,22 @@ from functools import partial
 
 import pytest
 import torch
+from skimage.filters import gaussian
 
-from decinv.images.distortions import brighten, compose, crop, frame, jpeg, noise, resize
+from decinv.images.distortions import (
+    blur,
+    brighten,
+    compose,
+    crop,
+    crop_at_random,
+    frame,
+    jpeg,
+    noise,
+    resize,
+    rotate,
+)
 from decinv.images.eight_bit import levels, round_to_8_bits
+from decinv.images.jitter import jitter
 from decinv.metrics import psnr_db
 
 STRONG = {
@@ -12,14 +25,22 @@ STRONG = {
     "resize": partial(resize, factor=0.75),
     "crop": partial(crop, side=0.75),
     "frame": partial(frame, side=0.75),
+    "crop at random": partial(crop_at_random, area=0.75),
+    "rotate": partial(rotate, degrees=75),
+    "blur": partial(blur, std=1.5),
     "noise": partial(noise, std=0.05),
+    "jitter": partial(jitter, brightness=0.5, contrast=0.5, saturation=0.5),
     "brighten": partial(brighten, shift=0.1),
 }
 NOTHING = {
     "resize": partial(resize, factor=1.0),
     "crop": partial(crop, side=1.0),
     "frame": partial(frame, side=1.0),
+    "crop at random": partial(crop_at_random, area=1.0),
+    "rotate": partial(rotate, degrees=0),
+    "blur": partial(blur, std=0),
     "noise": partial(noise, std=0.0),
+    "jitter": jitter,
     "brighten": partial(brighten, shift=0.0),
     "compose": compose(),
 }
@@ -95,6 +116,70 @@ def test_crop_magnifies_about_the_centre(smooth):
     assert float((cut[0] - 0.75 * smooth[0])[..., 4:-4].abs().max()) < 0.01
 
 
+def test_rotation_by_quarter_turns_moves_pixels(images):
+    image = round_to_8_bits(images(2, 16, 16))
+    assert torch.equal(rotate(image, 90), image.rot90(1, (2, 3)))
+    assert torch.equal(rotate(image, 180), image.flip(2, 3))
+
+
+def test_rotation_keeps_shapes_and_loses_corners():
+    """A wide image, so that degrees are those of the picture and not of a square it is squeezed into."""
+    image = torch.full((1, 3, 20, 60), -1.0)
+    image[..., 8:12, :] = 1.0  # a horizontal bar
+    turned = rotate(image, 90)[0, 0]
+    assert turned[:, 28:32].min() == 1.0
+    assert turned[:, :26].max() == turned[:, 34:].max() == -1.0
+    rising = rotate(image, 20)[0, 0]  # counter-clockwise: its right half goes up
+    assert rising[:8, 40].max() == 1.0
+    assert rising[13:, 40].max() == -1.0
+    assert rotate(torch.ones(1, 3, 20, 20), 45)[0, 0, 0, 0] == -1.0
+
+
+def test_blur_is_that_of_scikit_image(images):
+    image = images(1, 24, 40)
+    expected = gaussian(image[0].numpy(), 1.5, mode="nearest", truncate=4.0, channel_axis=0)
+    assert float((blur(image, 1.5)[0] - torch.from_numpy(expected)).abs().max()) < 1.01 / 255
+
+
+def test_random_crops_lie_inside_and_differ_by_number(smooth):
+    slope = smooth[:1].expand(40, -1, -1, -1)
+    cut = crop_at_random(slope, area=0.25, seed=1)
+    inner = cut[..., 4:-4].mean((1, 2, 3))  # of a slope, where the rectangle lay
+    assert inner.unique().numel() > 5
+    assert float(inner.abs().max()) < 0.5
+    gain = (cut[..., 24] - cut[..., 8]) / (slope[..., 24] - slope[..., 8])
+    assert gain.mean() == pytest.approx(0.5, abs=0.02)
+    narrow = crop_at_random(slope, area=0.5, ratio=0.5)  # the whole height and half the width
+    assert ((narrow[..., 24] - narrow[..., 8]) / (slope[..., 24] - slope[..., 8])).mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "distort", [partial(noise, std=0.1), partial(jitter, brightness=0.5), partial(crop_at_random, area=0.5)]
+)
+def test_what_is_random_depends_on_the_number_and_not_on_the_batch(images, distort):
+    image = images(3)
+    together = distort(image, seed=2, numbers=[7, 8, 9])
+    assert torch.equal(distort(image[1:2], seed=2, numbers=[8]), together[1:2])
+    assert torch.equal(distort(image, seed=2, numbers=[0, 1, 2]), distort(image, seed=2))
+    assert not torch.equal(distort(image, seed=3, numbers=[7, 8, 9]), together)
+    assert distort(image[:0]).shape == image[:0].shape
+
+
+def test_jitter_multiplies_as_stated():
+    grey = round_to_8_bits(torch.full((200, 3, 4, 4), -0.5))
+    factor = ((jitter(grey, brightness=0.5) + 1) / (grey + 1))[:, 0, 0, 0]
+    assert float(factor.min()) >= 0.49
+    assert float(factor.max()) <= 1.51
+    assert float(factor.mean()) == pytest.approx(1, abs=0.06)
+    assert torch.equal(jitter(grey, contrast=0.9, saturation=0.9), grey)
+    image = round_to_8_bits(torch.tensor([-1.0, 0.0, 0.5])[:, None, None].expand(1, 3, 2, 2))
+    assert jitter(image, saturation=0.9).std() != image.std()
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    assert float(weights @ jitter(image, saturation=0.5)[0, :, 0, 0]) == pytest.approx(
+        float(weights @ image[0, :, 0, 0]), abs=0.01
+    )
+
+
 def test_composition_goes_from_first_to_last(images):
     image = images(1)
     both = compose(partial(brighten, shift=0.1), partial(frame, side=0.5))
@@ -110,6 +195,9 @@ def test_composition_goes_from_first_to_last(images):
         (partial(crop, side=1.5), "side"),
         (partial(frame, side=0.0), "side"),
         (partial(noise, std=-1.0), "std"),
+        (partial(blur, std=-1.0), "std"),
+        (partial(crop_at_random, area=0.0), "area"),
+        (partial(crop_at_random, area=0.5, ratio=2.1), "area"),
     ],
 )
 def test_strengths_out_of_range_are_refused(images, distort, message):

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from decinv.problems.base import Evaluation
 from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
 
 LR = 0.01
@@ -123,6 +124,15 @@ def test_the_rate_reaches_the_update() -> None:
     assert rates_of(rule, 3) == [1, 0.5, 0.25]
     assert parameter.item() == -1.75
     assert rule.solution().item() == -1.75
+
+
+def test_the_rule_s_demands_are_passed_on() -> None:
+    first = Evaluation(torch.ones(1, 2), torch.tensor([0.9]), torch.full((1, 3, 1, 1), 0.1))
+    rule = Anderson([nn.Parameter(torch.zeros(1, 2))])
+    scheduled = Scheduled([nn.Parameter(torch.zeros(1, 2))], Anderson, lambda o: ExponentialLR(o, 0.5))
+    assert scheduled.freedom == rule.freedom == 1
+    assert torch.equal(scheduled.proof(first), rule.proof(first))
+    assert rule.proof(first).isfinite().all()
 
 
 def test_rows_are_independent(assert_rows_independent) -> None:

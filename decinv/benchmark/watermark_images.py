@@ -1,0 +1,97 @@
+"""Images that a diffusion model makes of marked and unmarked noise, for the benchmark of watermarks."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decinv.codecs.base import Codec
+from decinv.diffusion import Condition, Guidance, Pipeline, Process, Sampler
+from decinv.images.eight_bit import round_to_8_bits
+from decinv.watermark import Watermark
+
+
+class Generated(NamedTuple):
+    """A chunk of ``B`` images with all that they were made of, on the CPU.
+
+    Attributes:
+        image: 8-bit images ``(B, 3, H, W)`` in [-1, 1].
+        latent: Their scaled latents ``(B, C, h, w)``.
+        noise: The noise that those were made of, marked or not.
+        which: The mark of each, ``(B,)``; -1 for none.
+        prompts: What each shows.
+        numbers: Number of each in the run.
+    """
+
+    image: Tensor
+    latent: Tensor
+    noise: Tensor
+    which: Tensor
+    prompts: list[str]
+    numbers: list[int]
+
+
+class Maker:
+    """A diffusion model with the sampler, guidance and prompts that it generates with.
+
+    Attributes:
+        shape: Shape (C, h, w) of a latent.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, codec: Codec, sampler: Sampler, guidance: float, prompts: Sequence[str], size: int
+    ) -> None:
+        """Take the parts.
+
+        Raises:
+            ValueError: If ``size`` is no multiple of the codec's stride.
+        """
+        if size < 1 or size % codec.stride:
+            raise ValueError(f"Expected `size` to be a multiple of {codec.stride}, but got {size}.")
+        self.pipeline, self.codec, self.guidance, self.prompts, self.size = pipeline, codec, guidance, prompts, size
+        side = size // codec.stride
+        self.shape = (pipeline.channels, side, side)
+        self.trajectory = sampler.trajectory(pipeline.config, pipeline.tokens(side, side))
+
+    def process(self, prompts: Sequence[str], known: bool = True) -> Process:
+        """Give the process of images that show ``prompts``; unless they are known, with the empty prompt and no guidance."""
+        place, size = self.codec.device, (self.size, self.size)
+        guidance = Guidance(self.pipeline.denoiser(place), self.guidance if known else 1.0)
+        prompt = self.pipeline.encode(list(prompts) if known else [""] * len(prompts), size, place)
+        away = self.pipeline.encode([None] * len(prompts), size, place) if guidance.guides else None
+        return Process(self.trajectory, guidance, Condition(prompt, away))
+
+    @torch.no_grad()
+    def generate(
+        self, mark: Watermark, count: int, batch_size: int, seed: int, tick: Callable[[], None] = lambda: None
+    ) -> list[Generated]:
+        """Generate ``count`` images of each mark from the same noises, and as many unmarked ones from others.
+
+        Image i of every mark shows the same prompt. Images do not depend on their batch mates' noise.
+
+        Args:
+            mark: The watermark.
+            count: Number of images of each mark.
+            batch_size: Largest number of images of a chunk.
+            seed: Seed of the noise.
+            tick: Is called for each chunk.
+        """
+        which = [mark for mark in (*range(mark.marks), -1) for _ in range(count)]
+        chunks = []
+        for start in range(0, len(which), batch_size):
+            tick()
+            numbers = list(range(start, min(start + batch_size, len(which))))
+            drawn = [self._noise(seed, number % count, which[number] < 0) for number in numbers]
+            noise, marks = torch.stack(drawn), torch.tensor([which[number] for number in numbers])
+            noise[marks >= 0] = mark.mark(noise[marks >= 0], marks[marks >= 0])
+            prompts = [self.prompts[number % count % len(self.prompts)] for number in numbers]
+            latent = self.process(prompts).generate(noise.to(self.codec.device))
+            image = round_to_8_bits(self.codec.decode(self.codec.scaling.invert(latent)).cpu())
+            chunks.append(Generated(image, latent.cpu(), noise, marks, prompts, numbers))
+        return chunks
+
+    def _noise(self, seed: int, index: int, unmarked: bool) -> Tensor:
+        rng = np.random.default_rng([seed, index, int(unmarked)])
+        return torch.from_numpy(rng.standard_normal(self.shape, np.float32))

@@ -1,0 +1,52 @@
+"""The callback that looks for watermarks in the noise that a run recovered."""
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from decinv.callbacks.run import run_directory
+from decinv.data.marked import MarkedNoise
+from decinv.modules.sampler import SamplerInversion
+from decinv.runs import RunDirectory
+from decinv.watermark import Watermark
+from decinv.watermark.detection import detect_in_run
+
+
+class WatermarkDetection(Callback):
+    """Once all images of a run are inverted, look for marks; see ``decinv.watermark.detection.detect_in_run`` for the files.
+
+    It reads the run directory, so it stands after ``ResultWriter`` in the list of callbacks. Of several processes, the one that
+    merges the tables does it.
+    """
+
+    def __init__(self, watermark: Watermark | None = None) -> None:
+        """Say what to look for.
+
+        Args:
+            watermark: The watermark; null for that of the data.
+        """
+        self.watermark = watermark
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse modules that recover no noise, and data without a watermark.
+
+        Raises:
+            TypeError: If ``pl_module`` inverts no sampler.
+            ValueError: If no watermark is given, and the data have none.
+        """
+        if not isinstance(pl_module, SamplerInversion):
+            raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
+        if self._watermark(trainer) is None:
+            raise ValueError("Expected `watermark`, since the data are marked by none; give the keys to look for.")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the finished run."""
+        run, watermark = RunDirectory(run_directory(trainer)), self._watermark(trainer)
+        if watermark is None or not run.results.exists():
+            return
+        data = getattr(trainer, "datamodule", None)
+        lines = detect_in_run(run, watermark, data.which if isinstance(data, MarkedNoise) else None)
+        Console().print("\n".join(lines), highlight=False)
+
+    def _watermark(self, trainer: Trainer) -> Watermark | None:
+        data = getattr(trainer, "datamodule", None)
+        return self.watermark or (data.watermark if isinstance(data, MarkedNoise) else None)

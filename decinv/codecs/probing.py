@@ -1,0 +1,114 @@
+"""What shapes an autoencoder takes and gives, learnt by trying it out without computing."""
+
+import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from decinv.codecs.drivers import Driver
+from decinv.codecs.frames import FrameRule, as_clips, as_frames
+from decinv.codecs.loading import reason
+
+MOST_FRAMES = 33
+"""Frames of a clip with which a codec of clips is tried at most, where its rule is not what was guessed."""
+
+
+class Layout(NamedTuple):
+    """What shapes an autoencoder takes and gives.
+
+    Attributes:
+        size: Height and width of the smallest image that was tried and fits, in pixels.
+        stride: Pixels along one side of a latent cell.
+        channels: Channels of a latent.
+        frames: The numbers of frames that a codec of clips takes.
+    """
+
+    size: int
+    stride: int
+    channels: int
+    frames: FrameRule | None
+
+
+@torch.no_grad()
+def probe(driver: Driver, path: str) -> Layout:
+    """Run images without content through an autoencoder, small ones with content if it must, and see what comes out.
+
+    Args:
+        driver: Its driver.
+        path: Where it came from, to name in an error.
+
+    Raises:
+        ValueError: If it codes no RGB image or clip, with the reason, or cannot be tried out on the meta device.
+    """
+    kind, what = type(driver.model).__name__, "clips of RGB frames" if driver.codes_clips else "single RGB images"
+    if driver.reads_values and next(driver.model.parameters()).is_meta:
+        raise ValueError(f"Expected an autoencoder that works without content, as planning asks for, but got {kind}.")
+    blank = driver if driver.reads_values else _without_content(driver)
+    rule = driver.frame_rule() if driver.codes_clips else None
+    problem = "it encodes no image"
+    for size in driver.sizes:
+        try:
+            latent = _pass(blank, size, None if rule is None else rule.first)
+            if latent is None or not latent.shape[-1] or size % latent.shape[-1]:
+                problem = f"it gives back another shape for {size} x {size} pixels"
+                continue
+            frames = None if rule is None else _frames(blank, size, rule, latent.shape[2])
+            return Layout(size, size // latent.shape[-1], latent.shape[1], frames)
+        except (TypeError, AttributeError, NotImplementedError) as error:
+            problem = reason(error)
+            break
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # the image may be too small
+            problem = reason(error)
+    raise ValueError(f"Expected an autoencoder of {what} at {path!r}, but {kind} cannot code them ({problem}).")
+
+
+def _frames(blank: Driver, size: int, guess: FrameRule, first: int) -> FrameRule:
+    """Give the rule of frames: the guess, made finer where that works, if it holds for its second number, too."""
+    second = _latents(blank, size, guess.first + guess.step)
+    if second is None or second <= first:
+        return _search(blank, size)
+    finer, rest = divmod(guess.step, second - first)
+    tries = (1, 3) if second > first + 1 and not rest else ()
+    if tries and all(_latents(blank, size, guess.first + k * finer) == first + k for k in tries):
+        return FrameRule(guess.first, finer, first, 1)
+    return FrameRule(guess.first, guess.step, first, second - first)
+
+
+def _search(blank: Driver, size: int) -> FrameRule:
+    """Give the least numbers of frames that follow a rule."""
+    found = {count: latents for count in range(1, MOST_FRAMES + 1) if (latents := _latents(blank, size, count)) is not None}
+    for first, begin in found.items():
+        for count, latents in found.items():
+            rule = FrameRule(first, count - first, begin, latents - begin)
+            if count > first and latents > begin and found.get(count + rule.step) == latents + rule.latent_step:
+                return rule
+    raise ValueError(f"it gives back other numbers of frames for clips of up to {MOST_FRAMES}")
+
+
+def _latents(blank: Driver, size: int, count: int) -> int | None:
+    """Give the latent frames of a clip; ``None`` if it cannot be coded, or is decoded to another shape."""
+    try:
+        latent = _pass(blank, size, count)
+    except (RuntimeError, ValueError, IndexError, AssertionError):
+        return None
+    return None if latent is None else latent.shape[2]
+
+
+def _pass(blank: Driver, size: int, count: int | None) -> Tensor | None:
+    """Give the latent of an image, or a clip of ``count`` frames; ``None`` if it is decoded to another shape."""
+    device = next(blank.model.parameters()).device
+    shape = (1, 3, size, size) if count is None else (1, 3, count, size, size)
+    image = torch.zeros(shape, device=device, dtype=blank.model.dtype)
+    by_frames = count is not None and blank.encodes_frames
+    latent = as_clips(blank.encode(as_frames(image)), count or 1) if by_frames else blank.encode(image)
+    return latent if latent.ndim == image.ndim and blank.decode(latent).shape == image.shape else None
+
+
+def _without_content(driver: Driver) -> Driver:
+    """Copy a driver and its autoencoder, but for what the tensors hold."""
+    model = driver.model
+    copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
+    for weight in model.parameters():
+        copies[id(weight)] = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
+    return copy.deepcopy(driver, copies)

@@ -1,0 +1,107 @@
+"""Images whose true noise is known, since a diffusion model made them from it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decinv.batch import Failure
+from decinv.codecs.base import Codec
+from decinv.data.base import ChunkLoader
+from decinv.data.buckets import Sample
+from decinv.data.generated import decode_rounded
+from decinv.data.indexed import IndexedData
+from decinv.modules.sampler import SamplerInversion
+from decinv.runs import Input
+
+PROMPTS = (
+    "a red circle on a plain blue background",
+    "a green square and a yellow star on a striped white background",
+    "a purple triangle on a dotted black background",
+    "a blue ring and a red cross on a checkered yellow background",
+)
+"""Captions of the scenes that the bundled model was trained on."""
+
+
+class GeneratedNoise(IndexedData):
+    """Images sampled by the diffusion model, sampler, guidance and codec that are inverted, and rounded to 8 bits.
+
+    The true latents and the true noise are known. Each image is made by itself, so none depends on others.
+    """
+
+    def __init__(
+        self,
+        count: int = 8,
+        size: int = 128,
+        batch_size: int = 4,
+        seed: int = 1000,
+        prompts: list[str] | None = None,
+        shard: str = "0/1",
+        block: int | None = None,
+    ) -> None:
+        """Say which noise, and which prompts.
+
+        Args:
+            count: Number of images, at least 0.
+            size: Height and width of an image in pixels, at least 8 and a multiple of the codec's stride.
+            batch_size: Images that are inverted together, at least 1.
+            seed: Seed of the noise, at least 0; samples do not depend on each other.
+            prompts: Prompts, used in turn; by default captions that the bundled model knows.
+            shard: Part of the images that this job inverts, as i/n with 0 <= i < n, for n independent jobs with one --out.
+            block: Consecutive images that are the work of one process, at least 1; null to choose by their number.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        super().__init__(batch_size, shard, block, workers=0)
+        for option, value, low in (("count", count, 0), ("size", size, 8), ("seed", seed, 0)):
+            if value < low:
+                raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
+        if prompts is not None and not prompts:
+            raise ValueError("Expected at least one of `prompts`, but got none; give an empty prompt for none.")
+        self.count = count
+        self.size = size
+        self.seed = seed
+        self.prompts = tuple(prompts or PROMPTS)
+        self._module: SamplerInversion | None = None
+
+    def list_inputs(self) -> Sequence[Input]:
+        """List the images."""
+        return tuple(Input(index, f"sampled-{index:05d}") for index in range(self.count))
+
+    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+        """Give the configured size."""
+        return self.size, self.size
+
+    def train_dataloader(self) -> ChunkLoader:
+        """Take what samples are made by from the model, and start the sequence of chunks.
+
+        Raises:
+            TypeError: If the model inverts no sampler.
+        """
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if not isinstance(module, SamplerInversion):
+            raise TypeError(f"Expected a `SamplerInversion`, whose sampler makes the images, but got {type(module).__name__}.")
+        self._module = module
+        return super().train_dataloader()
+
+    def draw(self, number: int, shape: tuple[int, int, int]) -> Tensor:
+        """Draw the noise ``(C, h, w)`` of an image."""
+        drawn = np.random.default_rng([self.seed, number]).standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(drawn)
+
+    @torch.no_grad()
+    def load(self, item: Input, codec: Codec) -> Sample | Failure:
+        """Draw noise, sample, and decode."""
+        if self._module is None:
+            raise RuntimeError("Expected `train_dataloader` before a sample is made, but it was not called.")
+        if self.size % codec.stride:
+            raise ValueError(f"Expected `size` to be a multiple of the codec's stride {codec.stride}, but got {self.size}.")
+        cells = self.size // codec.stride
+        noise = self.draw(item.number, (codec.latent_channels, cells, cells))
+        prompt = self.prompts[item.number % len(self.prompts)]
+        process = self._module.process([prompt], (cells, cells))
+        latent = codec.scaling.invert(process.generate(noise[None].to(codec.device))).cpu()
+        image = decode_rounded(codec, latent)[0]
+        return Sample(item.name, image, (self.size, self.size), latent[0], noise=noise, prompt=prompt)

@@ -1,0 +1,41 @@
+"""Diffusion: networks, guidance, and the steps of samplers, which are what is inverted."""
+
+from decinv.diffusion.denoiser import Denoiser, Guidance
+from decinv.diffusion.flow import FlowEuler, RectifiedFlow
+from decinv.diffusion.gaussian import GaussianDenoiser
+from decinv.diffusion.invertible import BDIA, EDICT, InvertibleSampler
+from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
+from decinv.diffusion.process import Process
+from decinv.diffusion.prompt import Condition, Prompt
+from decinv.diffusion.sampler import (
+    DDIM,
+    DPMSolver,
+    Euler,
+    EulerAncestral,
+    Sampler,
+    Trajectory,
+)
+from decinv.diffusion.step import Step
+
+__all__ = [
+    "BDIA",
+    "DDIM",
+    "EDICT",
+    "Condition",
+    "DPMSolver",
+    "Denoiser",
+    "DiffusersPipeline",
+    "Euler",
+    "EulerAncestral",
+    "FlowEuler",
+    "GaussianDenoiser",
+    "Guidance",
+    "InvertibleSampler",
+    "Pipeline",
+    "Process",
+    "Prompt",
+    "RectifiedFlow",
+    "Sampler",
+    "Step",
+    "Trajectory",
+]

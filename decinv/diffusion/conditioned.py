@@ -1,0 +1,55 @@
+"""The forward process of given prompts."""
+
+from collections.abc import Sequence
+
+import torch
+
+from decinv.diffusion.denoiser import Guidance
+from decinv.diffusion.pipeline import Pipeline
+from decinv.diffusion.process import Process
+from decinv.diffusion.prompt import Condition
+from decinv.diffusion.sampler import Sampler
+
+
+def conditioned(
+    pipeline: Pipeline,
+    sampler: Sampler,
+    prompts: Sequence[str],
+    cells: tuple[int, int],
+    stride: int,
+    guidance: float = 1.0,
+    negative_prompt: str | None = None,
+    noise_seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Process:
+    """Put a forward process together: text encoders first, then the network.
+
+    Args:
+        pipeline: The diffusion model.
+        sampler: The sampler.
+        prompts: The prompt of each sample.
+        cells: Height and width of a latent.
+        stride: Pixels along one side of a latent cell.
+        guidance: Guidance scale, at least 0; up to 1 there is none.
+        negative_prompt: What guidance leads away from; ``None`` for what the pipeline takes if no prompt is given.
+        noise_seed: Seed of the noise that ancestral steps add, the same for each sample.
+        device: Where to compute.
+
+    Returns:
+        The process.
+
+    Raises:
+        ValueError: If ``guidance`` is below 0.
+    """
+    device = torch.device(device)
+    height, width = cells
+    size = height * stride, width * stride
+    prompt = pipeline.encode(prompts, size, device)
+    negative = pipeline.encode([negative_prompt] * len(prompts), size, device) if guidance > 1 else None
+    trajectory = sampler.trajectory(pipeline.config, pipeline.tokens(height, width))
+    added = None
+    if any(step.noise for step in trajectory.steps):
+        generator = torch.Generator().manual_seed(noise_seed)
+        drawn = (torch.randn(pipeline.channels, height, width, generator=generator) for _ in trajectory.steps)
+        added = [noise.to(device).expand(len(prompts), -1, -1, -1) for noise in drawn]
+    return Process(trajectory, Guidance(pipeline.denoiser(device), guidance), Condition(prompt, negative), added)

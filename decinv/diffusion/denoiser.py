@@ -1,0 +1,98 @@
+"""The network of a diffusion model, and guidance around it."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from decinv.diffusion.prompt import Condition, Prompt
+
+
+class Denoiser(nn.Module, ABC):
+    """A frozen network ``m(x, t, prompt)`` whose rows do not depend on each other.
+
+    Attributes:
+        evaluations: Rows that went through the network so far; a guided prediction takes two.
+    """
+
+    evaluations: int = 0
+
+    @abstractmethod
+    def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor: ...
+
+    def predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
+        """Give the network's output.
+
+        Args:
+            point: Points ``(B, C, h, w)``, scaled as the network wants them.
+            time: Time of each point, ``(B,)``.
+            prompt: Prompt of each point.
+
+        Returns:
+            What the network predicts, shaped as the points, float32.
+        """
+        self.evaluations += len(point)
+        if not len(point):
+            return point.float()
+        return self._predict(point, time, prompt).float()
+
+    def freeze(self) -> Self:
+        """Make the weights constants; subclasses call it at the end of their construction."""
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever a trainer asks for: dropout would make the map random."""
+        del mode
+        return super().train(False)
+
+
+class Guidance:
+    """Classifier-free guidance: ``m(x, t, negative) + scale (m(x, t, prompt) - m(x, t, negative))`` (arXiv 2207.12598).
+
+    Both are evaluated in one batch. Up to a scale of 1 there is no guidance, as in diffusers, and one evaluation suffices.
+    """
+
+    def __init__(self, denoiser: Denoiser, scale: float = 1.0) -> None:
+        """Combine network and scale.
+
+        Args:
+            denoiser: The network.
+            scale: Guidance scale, at least 0.
+
+        Raises:
+            ValueError: If ``scale`` is below 0.
+        """
+        if not scale >= 0:
+            raise ValueError(f"Expected a guidance scale of at least 0, but got {scale}.")
+        self.denoiser = denoiser
+        self.scale = scale
+
+    @property
+    def guides(self) -> bool:
+        """Whether there is guidance."""
+        return self.scale > 1
+
+    def __call__(self, point: Tensor, time: Tensor | float, condition: Condition) -> Tensor:
+        """Give the guided prediction.
+
+        Args:
+            point: Points ``(B, C, h, w)``, scaled as the network wants them.
+            time: Time of all points, or of each, ``(B,)``.
+            condition: Condition of each point.
+
+        Returns:
+            The prediction, shaped as the points, float32.
+
+        Raises:
+            ValueError: If there is guidance, but no negative prompt.
+        """
+        times = torch.as_tensor(time, dtype=torch.float32, device=point.device).expand(len(point))
+        if not self.guides:
+            return self.denoiser.predict(point, times, condition.prompt)
+        if condition.negative is None:
+            raise ValueError("Expected negative prompts, which guidance leads away from, but got None; give empty ones.")
+        both = self.denoiser.predict(torch.cat([point, point]), times.repeat(2), condition.negative.join(condition.prompt))
+        away, towards = both.chunk(2)
+        return away + self.scale * (towards - away)

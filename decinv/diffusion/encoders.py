@@ -1,0 +1,89 @@
+"""The text encoders of diffusers' pipelines: loaded, used, and released."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decinv.diffusion.prompt import Prompt
+
+
+class TextEncoding(ABC):
+    """How a kind of pipeline turns texts into embeddings."""
+
+    def __init__(self, directory: Path, dtype: torch.dtype) -> None:
+        """Take the pipeline's directory and the number format to compute in; nothing is loaded yet."""
+        self.directory = directory
+        self.dtype = dtype
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
+        """Load the encoders, encode the texts, and let go of the encoders."""
+
+    def _run(self, suffix: str, kind: str, texts: Sequence[str], device: torch.device, length: int | None = None) -> Any:
+        """Encode texts by one of the encoders; give its output on the CPU, which holds on to nothing of the encoder."""
+        transformers = _transformers()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
+        path = self.directory / f"text_encoder{suffix}"
+        with _quiet(transformers):
+            encoder = getattr(transformers, kind).from_pretrained(path, dtype=self.dtype, use_safetensors=True)
+        encoder = encoder.eval().to(device)
+        length = length or tokenizer.model_max_length
+        tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        mask = tokens.attention_mask.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
+        with torch.no_grad():
+            return encoder(tokens.input_ids.to(device), attention_mask=mask, output_hidden_states=True)
+
+
+class StableText(TextEncoding):
+    """Stable Diffusion: the last layer of one CLIP encoder."""
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
+        """Encode the texts."""
+        return Prompt(self._run("", "CLIPTextModel", texts, device)[0].float())
+
+
+class StableXLText(TextEncoding):
+    """SDXL: the last but one layers of two CLIP encoders side by side, and the projection of the second one."""
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
+        """Encode the texts, with one encoder at a time in memory."""
+        first = self._run("", "CLIPTextModel", texts, device).hidden_states[-2].float()
+        output = self._run("_2", "CLIPTextModelWithProjection", texts, device)
+        return Prompt(torch.cat([first, output.hidden_states[-2].float()], dim=-1), output[0].float())
+
+
+class FluxText(TextEncoding):
+    """Flux: a T5 encoder, and the pooled output of a CLIP encoder."""
+
+    length: int = 512
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
+        """Encode the texts, with one encoder at a time in memory."""
+        pooled: Tensor = self._run("", "CLIPTextModel", texts, device).pooler_output.float()
+        return Prompt(self._run("_2", "T5EncoderModel", texts, device, self.length)[0].float(), pooled)
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep the progress of loading off the terminal."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ValueError("Expected the package transformers, which has the text encoders, but it is not installed.") from error
+    return transformers

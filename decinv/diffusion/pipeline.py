@@ -1,0 +1,173 @@
+"""A diffusion model from a directory or the hub: its scheduler's config, its prompts, and its network."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import diffusers
+import torch
+from huggingface_hub import snapshot_download
+
+from decinv.diffusion.denoiser import Denoiser
+from decinv.diffusion.encoders import FluxText, StableText, StableXLText
+from decinv.diffusion.networks import FluxDenoiser, UNetDenoiser
+from decinv.diffusion.prompt import Prompt
+from decinv.memory import release
+
+BUNDLED = Path(__file__).parent / "weights"
+"""The directory of the diffusion model that the package ships."""
+
+WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
+"""Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
+
+
+class Pipeline(ABC):
+    """What of a diffusion model sampling needs. Its parts are loaded when they are first used.
+
+    Attributes:
+        config: The config of its scheduler.
+        channels: Channels of its latents.
+    """
+
+    config: Mapping[str, Any]
+    channels: int
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
+        """Give prompts for images of a size.
+
+        Args:
+            texts: The prompts; ``None`` for the one that stands for no prompt in guidance.
+            size: Height and width of the images in pixels.
+            device: Where to compute.
+        """
+
+    @abstractmethod
+    def denoiser(self, device: torch.device) -> Denoiser:
+        """Give the network on a device."""
+
+    def tokens(self, height: int, width: int) -> int | None:
+        """Give the number of tokens of a latent, if the scheduler's times may depend on it."""
+        del height, width
+        return None
+
+
+class DiffusersPipeline(Pipeline):
+    """A pipeline saved by diffusers: Stable Diffusion 1.5 and 2.1, SDXL and SDXL-turbo, Flux, InstaFlow, or the bundled one.
+
+    Text encoders are loaded first, one at a time, and released; their embeddings are kept. The network is loaded after them.
+    """
+
+    def __init__(
+        self,
+        path: str = "bundled",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        told_guidance: float = 3.5,
+        text_length: int = 512,
+    ) -> None:
+        """Look at the pipeline; nothing is loaded yet.
+
+        Args:
+            path: ``bundled``, a directory saved by diffusers, or a hub id.
+            dtype: Number format of the networks; latents are float32 all the same.
+            told_guidance: Guidance scale that networks with guidance distilled into them, such as Flux-dev, are told.
+            text_length: Tokens of Flux's long prompts; 256 for Flux-schnell in its authors' examples, 512 in diffusers.
+
+        Raises:
+            FileNotFoundError: If there is no pipeline at ``path``.
+            ValueError: If it is of a kind that is not supported.
+        """
+        self.path = path
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.directory = _find(path)
+        self.config = _read(self.directory / "scheduler" / "scheduler_config.json")
+        index = _read(self.directory / "model_index.json")
+        self._zeros = bool(index.get("force_zeros_for_empty_prompt"))
+        self._told_guidance = told_guidance
+        self._flux = _has(index, "transformer", "FluxTransformer2DModel")
+        if not self._flux and not _has(index, "unet", "UNet2DConditionModel"):
+            raise ValueError(
+                f"Expected a pipeline of Stable Diffusion, SDXL or Flux at {path!r}, but got {index.get('_class_name')!r}."
+            )
+        network = _read(self.directory / self._folder / "config.json")
+        self.channels = network["in_channels"] // 4 if self._flux else network["in_channels"]
+        if not self._flux and network["in_channels"] != network["out_channels"]:
+            raise ValueError(f"Expected a text-to-image network at {path!r}, but it takes {self.channels} channels.")
+        if self._flux:
+            self._text: StableText | StableXLText | FluxText = FluxText(self.directory, self.dtype)
+            self._text.length = text_length
+        else:
+            self._text = (StableXLText if index.get("text_encoder_2") else StableText)(self.directory, self.dtype)
+        self._prompts: dict[str | None, Prompt] = {}
+        self._denoiser: Denoiser | None = None
+
+    @property
+    def _folder(self) -> str:
+        return "transformer" if self._flux else "unet"
+
+    def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
+        """Give prompts for images of a size; texts that were not seen before are encoded."""
+        new = sorted({text or "" for text in texts} - self._prompts.keys())
+        if new:
+            prompts = self._text.encode(new, device)
+            for row, text in enumerate(new):
+                self._prompts[text] = Prompt(*(None if part is None else part[row : row + 1].cpu() for part in prompts))  # type: ignore[arg-type]
+            release()
+        rows = [self._prompt(text) for text in texts]
+        height, width = size
+        pooled = [row.pooled for row in rows if row.pooled is not None]
+        numbers = torch.tensor([[height, width, 0, 0, height, width]] * len(rows), dtype=torch.float32, device=device)
+        return Prompt(
+            torch.cat([row.embedding for row in rows]).to(device),
+            torch.cat(pooled).to(device) if pooled else None,
+            numbers if pooled and not self._flux else None,
+        )
+
+    def _prompt(self, text: str | None) -> Prompt:
+        prompt = self._prompts[text or ""]
+        if text is None and self._zeros:
+            return Prompt(*(None if part is None else torch.zeros_like(part) for part in prompt))  # type: ignore[arg-type]
+        return prompt
+
+    def denoiser(self, device: torch.device) -> Denoiser:
+        """Give the network on a device, loaded when first asked for."""
+        if self._denoiser is None:
+            kind = diffusers.FluxTransformer2DModel if self._flux else diffusers.UNet2DConditionModel
+            model = kind.from_pretrained(
+                self.directory / self._folder, torch_dtype=self.dtype, use_safetensors=True, low_cpu_mem_usage=False
+            )
+            self._denoiser = FluxDenoiser(model, self._told_guidance) if self._flux else UNetDenoiser(model)
+        return self._denoiser.to(device)
+
+    def tokens(self, height: int, width: int) -> int | None:
+        """Give the number of patches of a latent of Flux."""
+        return (height // 2) * (width // 2) if self._flux else None
+
+
+def _find(path: str) -> Path:
+    """Give the directory of a pipeline, filled from the hub where it is not a local one."""
+    directory = BUNDLED if path == "bundled" else Path(path).expanduser()
+    if not directory.is_dir() and path != "bundled" and path.count("/") == 1 and not path.startswith((".", "/", "~")):
+        try:
+            directory = Path(snapshot_download(path, allow_patterns=list(WANTED), ignore_patterns=["*.fp16.*", "*.non_ema.*"]))
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(
+                f"Expected a pipeline at the hub id {path!r}, of which there is no directory here, but got: {error}."
+            ) from error
+    if not (directory / "model_index.json").is_file():
+        raise FileNotFoundError(f"Expected a pipeline saved by diffusers in {directory}, but it has no model_index.json.")
+    return directory
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Expected {file} as diffusers saves it, but got: {error}.") from error
+    return content
+
+
+def _has(index: Mapping[str, Any], part: str, kind: str) -> bool:
+    return bool((index.get(part) or [None, None])[1] == kind)

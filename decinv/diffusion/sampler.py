@@ -1,0 +1,240 @@
+"""Samplers: the grid of a diffusers scheduler, and the steps between its points."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+)
+
+from decinv.diffusion.prediction import PREDICTIONS, Level, Parts, flow_level
+from decinv.diffusion.step import Step, ancestral, first_order, second_order
+
+Spacing = Literal["linspace", "leading", "trailing"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The steps of a sampler, from noise to data.
+
+    Attributes:
+        steps: The steps, the noisiest first.
+        start: What standard normal noise is multiplied by to be the first point.
+        config: The config of the scheduler that they were read from.
+    """
+
+    steps: tuple[Step, ...]
+    start: float = 1.0
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Sampler(ABC):
+    """How many steps of which kind. Times and coefficients are those of a diffusers scheduler.
+
+    Attributes:
+        steps: Number of steps.
+    """
+
+    scheduler_class: type[Any]
+    """The scheduler of diffusers that the sampler follows."""
+
+    def __init__(self, steps: int, spacing: Spacing | None = None) -> None:
+        """Set the grid.
+
+        Args:
+            steps: Number of steps, at least 1.
+            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
+
+        Raises:
+            ValueError: If ``steps`` is below 1.
+        """
+        if steps < 1:
+            raise ValueError(f"Expected `steps` to be at least 1, but got {steps}.")
+        self.steps = steps
+        self.spacing = spacing
+
+    def scheduler(self, config: Mapping[str, Any], tokens: int | None = None) -> Any:
+        """Make the diffusers scheduler with its times set.
+
+        Args:
+            config: The config of a pipeline's scheduler, of this or another class, of which is taken what this class
+                knows and was not left at its default.
+            tokens: Number of tokens of an image, for schedulers whose times depend on it.
+
+        Raises:
+            ValueError: If the scheduler's steps are not linear in the network's output.
+        """
+        known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
+        chosen = known - set(config.get("_use_default_values", ()))  # another class has defaults of its own
+        options = {key: value for key, value in config.items() if key in chosen} | self.options()
+        if self.spacing is not None:
+            options["timestep_spacing"] = self.spacing
+        scheduler = self.scheduler_class(**options)
+        for option in ("clip_sample", "thresholding"):
+            if scheduler.config.get(option):
+                raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
+        self.set_times(scheduler, tokens)
+        return scheduler
+
+    def options(self) -> dict[str, Any]:
+        """Give the scheduler's options that make it this sampler."""
+        return {}
+
+    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+        """Let the scheduler choose its times."""
+        del tokens
+        scheduler.set_timesteps(self.steps)
+
+    @abstractmethod
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read the steps off the scheduler; the arguments are those of ``scheduler``."""
+
+
+class DDIM(Sampler):
+    """DDIM without noise (Song et al., arXiv 2010.02502), as ``DDIMScheduler`` does it."""
+
+    scheduler_class = DDIMScheduler
+
+    def __init__(self, steps: int = 50, spacing: Spacing | None = None) -> None:
+        """Set the grid.
+
+        Args:
+            steps: Number of steps, at least 1.
+            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
+        """
+        super().__init__(steps, spacing)
+
+    def options(self) -> dict[str, Any]:
+        """Data are latents, which are not clipped."""
+        return {"clip_sample": False}
+
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read the steps off the scheduler. Where a step leads is its own affair, so it is tried out."""
+        scheduler = self.scheduler(config, tokens)
+        predicted = _predicted(scheduler)
+        steps = []
+        for time in scheduler.timesteps:
+            start = _variance_preserving(float(scheduler.alphas_cumprod[time]))
+            zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+            point = float(scheduler.step(zero, time, one).prev_sample)
+            output = float(scheduler.step(one, time, zero).prev_sample)
+            parts = predicted(start)
+            steps.append(first_order(float(time), 1.0, start, _reached(parts, point, output), parts))
+        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
+
+
+class DPMSolver(Sampler):
+    """DPM-Solver++ of order 1, or 2 by multistep (Lu et al., arXiv 2211.01095), as ``DPMSolverMultistepScheduler`` does it."""
+
+    scheduler_class = DPMSolverMultistepScheduler
+
+    def __init__(self, steps: int = 10, order: Literal[1, 2] = 2, spacing: Spacing | None = None) -> None:
+        """Set the grid and the order.
+
+        Args:
+            steps: Number of steps, at least 1.
+            order: 1, which is DDIM on another grid, or 2, which is 2M.
+            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
+        """
+        super().__init__(steps, spacing)
+        self.order = order
+
+    def options(self) -> dict[str, Any]:
+        """Set the order; the published solver is the deterministic one for data prediction, by the midpoint rule."""
+        return {"solver_order": self.order, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"}
+
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read the steps off the scheduler, whose first step is of first order, and its last one where it says so."""
+        scheduler = self.scheduler(config, tokens)
+        level = flow_level if scheduler.config.use_flow_sigmas else _normalised
+        levels = [level(float(sigma)) for sigma in scheduler.sigmas]
+        predicted = _predicted(scheduler)
+        plain = [
+            first_order(float(time), 1.0, start, end, predicted(start))
+            for time, start, end in zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
+        ]
+        options = scheduler.config
+        lower = options.lower_order_final and len(plain) < 15
+        last = lower or options.euler_at_final or options.final_sigmas_type == "zero"
+        steps = [
+            step if self.order == 1 or not index or (last and index == len(plain) - 1) else second_order(plain[index - 1], step)
+            for index, step in enumerate(plain)
+        ]
+        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
+
+
+class Euler(Sampler):
+    """Euler's method for the probability-flow equation (Karras et al., arXiv 2206.00364), as ``EulerDiscreteScheduler``."""
+
+    scheduler_class = EulerDiscreteScheduler
+
+    def __init__(self, steps: int = 30, spacing: Spacing | None = None) -> None:
+        """Set the grid.
+
+        Args:
+            steps: Number of steps, at least 1.
+            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
+        """
+        super().__init__(steps, spacing)
+
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read the steps off the scheduler."""
+        return _exploding(self.scheduler(config, tokens), first_order, config)
+
+
+class EulerAncestral(Euler):
+    """Euler's method with new noise in every step, as ``EulerAncestralDiscreteScheduler``, SDXL-turbo's sampler.
+
+    The noise is part of what is given: a step can be inverted only where its noise is known.
+    """
+
+    scheduler_class = EulerAncestralDiscreteScheduler
+
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read the steps off the scheduler."""
+        return _exploding(self.scheduler(config, tokens), ancestral, config)
+
+
+def _predicted(scheduler: Any) -> Callable[[Level], Parts]:
+    """Give what the scheduler's network predicts.
+
+    Raises:
+        ValueError: If it is something else than noise, velocity, data or flow.
+    """
+    kind = scheduler.config.prediction_type
+    if kind not in PREDICTIONS:
+        raise ValueError(f"Expected `prediction_type` to be one of {', '.join(PREDICTIONS)}, but got {kind!r}.")
+    return PREDICTIONS[kind]
+
+
+def _exploding(scheduler: Any, make: Callable[..., Step], config: Mapping[str, Any]) -> Trajectory:
+    """Steps in coordinates in which data keep their size, and the network is shown points of unit variance."""
+    predicted = _predicted(scheduler)
+    levels = [Level(1.0, float(sigma)) for sigma in scheduler.sigmas]
+    pairs = zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
+    steps = (make(float(time), start.square**0.5, start, end, predicted(start)) for time, start, end in pairs)
+    return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
+
+
+def _variance_preserving(alpha_squared: float) -> Level:
+    return Level(alpha_squared**0.5, (1 - alpha_squared) ** 0.5)
+
+
+def _normalised(sigma: float) -> Level:
+    """The level of unit variance with ``sigma`` times as much noise as data."""
+    return Level(1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5)
+
+
+def _reached(parts: Parts, point: float, output: float) -> Level:
+    """Give the level at which a step of first order ends, from its two coefficients."""
+    determinant = parts.data_point * parts.noise_output - parts.noise_point * parts.data_output
+    alpha = (point * parts.noise_output - output * parts.noise_point) / determinant
+    sigma = (output * parts.data_point - point * parts.data_output) / determinant
+    return Level(alpha, sigma)

@@ -1,0 +1,124 @@
+"""One step of a sampler, as the linear map that it is beside the network, and how steps are put together."""
+
+from dataclasses import dataclass, replace
+from math import log
+
+from torch import Tensor
+
+from decinv.diffusion.prediction import Level, Parts
+
+
+@dataclass(frozen=True)
+class Step:
+    """From a point x_s to the cleaner x_t: ``x_t = point x_s + output m + history y_r + noise n``, ``m`` the network's output.
+
+    y_r is the data prediction of the step before, and n standard normal noise; both are arguments, so a step has no state.
+
+    Attributes:
+        time: The time that the network is told.
+        scale: What x_s is divided by before the network sees it.
+        start: Level of x_s.
+        end: Level of x_t; for ancestral steps, before noise is added.
+        parts: How data and noise follow from x_s and m.
+        point: Coefficient of x_s.
+        output: Coefficient of m.
+        history: Coefficient of y_r; 0 for steps of first order.
+        noise: Coefficient of n; 0 for deterministic steps.
+    """
+
+    time: float
+    scale: float
+    start: Level
+    end: Level
+    parts: Parts
+    point: float
+    output: float
+    history: float = 0.0
+    noise: float = 0.0
+
+    def __call__(self, point: Tensor, output: Tensor, history: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """Take the step.
+
+        Args:
+            point: x_s, of any shape.
+            output: m, of the same shape.
+            history: y_r, for steps that have a history.
+            noise: n, for ancestral steps.
+
+        Returns:
+            x_t.
+
+        Raises:
+            ValueError: If the step needs ``history`` or ``noise``, and it is not given.
+        """
+        result = self.point * point + self.output * output
+        if self.history:
+            result = result + self.history * _given(history, "history")
+        if self.noise:
+            result = result + self.noise * _given(noise, "noise")
+        return result
+
+    def data(self, point: Tensor, output: Tensor) -> Tensor:
+        """Give the data prediction y_s, which is the history of the next step."""
+        return self.parts.data_point * point + self.parts.data_output * output
+
+    def eps(self, point: Tensor, output: Tensor) -> Tensor:
+        """Give the noise prediction."""
+        return self.parts.noise_point * point + self.parts.noise_output * output
+
+    def back(self, point: Tensor, eps: Tensor) -> Tensor:
+        """Give the x_s from which a step of first order with the noise prediction ``eps`` leads to the point x_t."""
+        ratio = self.start.alpha / self.end.alpha
+        return ratio * point + (self.start.sigma - ratio * self.end.sigma) * eps
+
+    @property
+    def plain(self) -> "Step":
+        """The step of first order between the same levels."""
+        return first_order(self.time, self.scale, self.start, self.end, self.parts)
+
+
+def _given(tensor: Tensor | None, name: str) -> Tensor:
+    if tensor is None:
+        raise ValueError(f"Expected `{name}`, on which the step depends, but got None.")
+    return tensor
+
+
+def first_order(time: float, scale: float, start: Level, end: Level, parts: Parts) -> Step:
+    """``x_t = alpha_t x_0 + sigma_t eps``, x_0 and eps predicted at x_s as ``parts`` say.
+
+    That is DDIM (Song et al., arXiv 2010.02502), which is DPM-Solver++(1), and in other coordinates Euler's step (Karras et
+    al., arXiv 2206.00364, ``alpha = 1``) and that of flow matching (``alpha = 1 - sigma``).
+    """
+    point = end.alpha * parts.data_point + end.sigma * parts.noise_point
+    output = end.alpha * parts.data_output + end.sigma * parts.noise_output
+    return Step(time, scale, start, end, parts, point, output)
+
+
+def second_order(before: Step, plain: Step) -> Step:
+    """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095, Algorithm 2): the step ``plain`` with history of the step before.
+
+    With ``lambda = log(alpha / sigma)``, ``h = lambda_t - lambda_s`` and ``r = (lambda_s - lambda_r) / h``, x_0 becomes
+    ``(1 + 1 / (2r)) y_s - 1 / (2r) y_r`` in ``x_t = (sigma_t / sigma_s) x_s - alpha_t (e^-h - 1) x_0``.
+    """
+    start, end = plain.start, plain.end
+    ratio = end.sigma / start.sigma
+    weight = end.alpha - ratio * start.alpha  # -alpha_t (e^-h - 1)
+    tilt = _log_snr(end, start) / (2 * _log_snr(start, before.start))  # 1 / (2r)
+    return Step(
+        *(plain.time, plain.scale, start, end, plain.parts),
+        point=ratio + weight * (1 + tilt) * plain.parts.data_point,
+        output=weight * (1 + tilt) * plain.parts.data_output,
+        history=-weight * tilt,
+    )
+
+
+def ancestral(time: float, scale: float, start: Level, end: Level, parts: Parts) -> Step:
+    """Euler's step to less noise than that of ``end``, and new noise up to it: the ancestral step of k-diffusion."""
+    up = (end.sigma**2 * (start.sigma**2 - end.sigma**2) / start.sigma**2) ** 0.5
+    down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
+    return replace(first_order(time, scale, start, down, parts), noise=up)
+
+
+def _log_snr(end: Level, start: Level) -> float:
+    """``lambda_end - lambda_start``."""
+    return log(end.alpha / end.sigma) - log(start.alpha / start.sigma)

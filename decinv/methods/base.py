@@ -1,0 +1,78 @@
+"""The method: how the steps of a sampler are inverted, as a course of problems and a rule."""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from decinv.course import Course, CourseSolver
+from decinv.diffusion.process import Process
+from decinv.diffusion.sampler import Trajectory
+from decinv.diffusion.step import Step
+from decinv.result import Result
+from decinv.solver import Solver
+from decinv.stopping import Stopping
+from decinv.updates.base import UpdateFactory
+from decinv.updates.stock import as_rule
+
+
+class Method(ABC):
+    """How a sampler is inverted: problems, one after another, and the update rule and stopping of each.
+
+    Attributes:
+        update: The update rule.
+        stopping: When a sample is done with one problem.
+    """
+
+    def __init__(self, update: UpdateFactory, stopping: Stopping) -> None:
+        """Combine rule and stopping."""
+        self.update = update
+        self.stopping = stopping
+
+    @abstractmethod
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Go from scaled latents ``(B, C, h, w)`` to standard normal noise of the same shape."""
+
+    def problems(self, trajectory: Trajectory) -> int:
+        """Give the largest number of problems of a course."""
+        return len(trajectory.steps)
+
+    def solver(self, point: nn.Parameter) -> CourseSolver:
+        """Make what runs a course on a parameter."""
+        return CourseSolver(Solver(point, as_rule(self.update([point])), self.stopping))
+
+    def invert(self, process: Process, latent: Tensor) -> Result:
+        """Run the course to its end.
+
+        Args:
+            process: The forward process, whose ``spent`` counts on.
+            latent: Scaled latents ``(B, C, h, w)``.
+
+        Returns:
+            The noise in ``latent``, with residuals, counts and statuses over all problems; ``evaluations`` counts guided
+            predictions.
+        """
+        solver = self.solver(nn.Parameter(torch.empty(0, device=latent.device)))
+        before = process.spent.clone()
+        solver.begin(self.course(process, latent))
+        while not solver.done:
+            solver.step()
+        return replace(solver.result(), evaluations=process.spent - before)
+
+
+def refuse_history(process: Process, method: str) -> None:
+    """Refuse multistep samplers.
+
+    Raises:
+        ValueError: If a step has a history.
+    """
+    if any(step.history for step in process.steps):
+        raise ValueError(
+            f"Expected a sampler of first order for {method}, but its steps depend on those before; use `WholeTrajectory`."
+        )
+
+
+def naive_step(process: Process, step: Step, point: Tensor) -> Tensor:
+    """Give the x_s from which ``step`` would lead to ``point`` if the noise predicted at ``point`` were that at x_s."""
+    return step.back(point, step.eps(point, process.predict(step, point)))

@@ -1,0 +1,49 @@
+"""DDIM inversion without iteration, the baseline of the field."""
+
+from torch import Tensor
+
+from decinv.course import Course
+from decinv.diffusion.process import Process
+from decinv.diffusion.sampler import DDIM, Trajectory
+from decinv.methods.base import Method, naive_step
+from decinv.problems.step import StepProblem
+from decinv.stopping import Stopping
+from decinv.updates.forward import ForwardStep
+
+
+class NaiveInversion(Method):
+    """Take the noise predicted at x_t for that at x_s (Song et al., arXiv 2010.02502), as a step of first order.
+
+    Residuals are those of the steps that are inverted so; measuring them is not counted as evaluations.
+    """
+
+    def __init__(self, steps: int | None = None) -> None:
+        """Choose the grid.
+
+        Args:
+            steps: Steps of a finer DDIM grid on which to go back, at least 1; null for the sampler's own.
+
+        Raises:
+            ValueError: If ``steps`` is below 1.
+        """
+        super().__init__(ForwardStep, Stopping(max_iters=1, rtol=0.0, patience=None))
+        self.sampler = None if steps is None else DDIM(steps)
+
+    def problems(self, trajectory: Trajectory) -> int:
+        """Give the number of steps of the grid."""
+        return len(trajectory.steps) if self.sampler is None else self.sampler.steps
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Go back step by step."""
+        start = process.trajectory.start
+        if self.sampler is not None:
+            process = process.along(self.sampler.trajectory(process.trajectory.config))
+        point = latent
+        for index in reversed(range(len(process.steps))):
+            step, noise = process.steps[index], process.noise(index)
+            target = point if noise is None else point - step.noise * noise
+            found = naive_step(process, step, target)
+            with process.uncounted():
+                yield StepProblem(process, step.plain, target, found)
+            point = found
+        return point / start

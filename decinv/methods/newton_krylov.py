@@ -1,0 +1,46 @@
+"""Newton's method in each step, by Jacobian-vector products."""
+
+from torch import Tensor
+
+from decinv.course import Course
+from decinv.diffusion.process import Process
+from decinv.methods.base import Method, naive_step, refuse_history
+from decinv.problems.newton_krylov import NewtonKrylovProblem
+from decinv.stopping import Stopping
+from decinv.updates.forward import ForwardStep
+
+
+class NewtonKrylov(Method):
+    """Invert the steps of a first-order sampler one after another by Newton's method with GMRES, from the naive inversion."""
+
+    def __init__(self, max_iters: int = 10, products: int = 5, rtol: float = 2e-6, patience: int | None = 4) -> None:
+        """Set the stopping.
+
+        Args:
+            max_iters: Largest number of Newton steps for each step of the sampler, at least 1.
+            products: Jacobian-vector products of each, at least 1; each counts as two predictions.
+            rtol: ``||step(x_s) - x_t|| / ||x_t||`` below which a step is inverted, at least 0.
+            patience: Newton steps without progress after which a sample has stalled, at least 1; null for never.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if products < 1:
+            raise ValueError(f"Expected `products` to be at least 1, but got {products}.")
+        super().__init__(ForwardStep, Stopping(max_iters, rtol, patience))
+        self.products = products
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Invert the last step, the one before it, and so on.
+
+        Raises:
+            ValueError: If a step has a history.
+        """
+        refuse_history(process, type(self).__name__)
+        point = latent
+        for index in reversed(range(len(process.steps))):
+            step, noise = process.steps[index], process.noise(index)
+            target = point if noise is None else point - step.noise * noise
+            start = naive_step(process, step, target)
+            point = (yield NewtonKrylovProblem(process, step.plain, target, start, self.products)).latent
+        return point / process.trajectory.start

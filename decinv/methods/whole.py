@@ -1,0 +1,90 @@
+"""All steps of a sampler at once."""
+
+import torch
+from torch import Tensor
+
+from decinv.course import Course
+from decinv.diffusion.process import Process
+from decinv.diffusion.sampler import Trajectory
+from decinv.methods.base import Method, naive_step
+from decinv.methods.stepwise import Stepwise
+from decinv.problems.trajectory import TrajectoryProblem
+from decinv.stopping import Stopping
+from decinv.updates.base import UpdateFactory
+from decinv.updates.residual_anderson import ResidualAnderson
+
+
+class WholeTrajectory(Method):
+    """Solve for all points of a trajectory together, evaluated in one batch, from those of naive inversion.
+
+    The history of multistep samplers is part of the unknown, so they are inverted exactly. With ``ForwardStep`` it is Picard
+    iteration. An iteration takes as many predictions as there are steps.
+    """
+
+    def __init__(
+        self,
+        update: UpdateFactory = ResidualAnderson,
+        max_iters: int = 150,
+        rtol: float = 2e-6,
+        patience: int | None = 25,
+        last_iterate: bool = False,
+    ) -> None:
+        """Set rule and stopping.
+
+        Args:
+            update: The update rule.
+            max_iters: Largest number of evaluations of a sample's trajectory, at least 1.
+            rtol: ``||step(x_s) - x_t|| / ||x_t||`` of the worst step, below which a trajectory is inverted, at least 0.
+            patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
+            last_iterate: Whether to take the iterate after the last update instead of the best one evaluated.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        super().__init__(update, Stopping(max_iters, rtol, patience, last_iterate))
+
+    def problems(self, trajectory: Trajectory) -> int:
+        """There is one."""
+        return 1
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Invert naively, then solve."""
+        with torch.no_grad():
+            points, point = [], latent
+            for index in reversed(range(len(process.steps))):
+                step, noise = process.steps[index], process.noise(index)
+                point = naive_step(process, step, point if noise is None else point - step.noise * noise)
+                points.append(point)
+        slopes = tuple(step.point for step in process.steps)
+        result = yield TrajectoryProblem(process, latent, torch.stack(points[::-1], dim=1), slopes)
+        return result.latent[:, 0] / process.trajectory.start
+
+
+class ExactInversion(Method):
+    """The default: step after step where steps do not depend on those before, and the whole trajectory where they do."""
+
+    def __init__(self, max_iters: int = 150, rtol: float = 2e-6, patience: int | None = 25) -> None:
+        """Set the stopping.
+
+        Args:
+            max_iters: Largest number of evaluations of a sample for a step, or for a trajectory, at least 1.
+            rtol: ``||step(x_s) - x_t|| / ||x_t||`` below which a step is inverted, at least 0.
+            patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        self.stepwise = Stepwise(ResidualAnderson, max_iters, rtol, patience)
+        self.whole = WholeTrajectory(ResidualAnderson, max_iters, rtol, patience)
+        super().__init__(self.whole.update, self.whole.stopping)
+
+    def _chosen(self, trajectory: Trajectory) -> Method:
+        return self.whole if any(step.history for step in trajectory.steps) else self.stepwise
+
+    def problems(self, trajectory: Trajectory) -> int:
+        """Give the number of problems of the method that is chosen."""
+        return self._chosen(trajectory).problems(trajectory)
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Follow the method that is chosen."""
+        return self._chosen(process.trajectory).course(process, latent)

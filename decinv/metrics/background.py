@@ -1,0 +1,84 @@
+"""What an edit left alone: errors over the background of images, which a mask says."""
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from decinv.metrics.pixel import PEAK
+
+
+def background_nmse(preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Give ``||y - x||^2 / ||x||^2`` over the background of each image, where white is 1 and black is 0; lower is better.
+
+    The measure of edits of arXiv 2311.18387; a plain ratio, no dB.
+
+    Args:
+        preds: Edited images y ``(B, 3, H, W)`` in [-1, 1].
+        target: Images x before the edit, of the same shape.
+        mask: Where the edit is, ``(B, 1, H, W)``, bool; by default nowhere.
+
+    Returns:
+        Values ``(B,)``, float32; nan where there is no background.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    background = _background(preds, target, mask)
+    error = (background * (preds.float() - target.float()) / 2).flatten(1).square().sum(1)
+    return error / (background * (target.float() + 1) / 2).flatten(1).square().sum(1)
+
+
+def background_psnr_db(preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Give the PSNR over the background of each image in dB; ``decinv.metrics.psnr_db`` without a mask. Higher is better.
+
+    Args:
+        preds: Edited images ``(B, 3, H, W)`` in [-1, 1].
+        target: Images before the edit, of the same shape.
+        mask: Where the edit is, ``(B, 1, H, W)``, bool; by default nowhere.
+
+    Returns:
+        Values ``(B,)``, float32; ``inf`` where the background is unchanged, nan where there is none.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    background = _background(preds, target, mask)
+    error = (background * (preds.float() - target.float())).flatten(1).square().sum(1)
+    return 10 * torch.log10(PEAK**2 * background.flatten(1).sum(1) * preds.shape[1] / error)
+
+
+def background_ssim(preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Give the mean structural similarity (Wang et al., 2004) over the background of each image; higher is better, 1 at most.
+
+    The similarity of a place is that of a Gaussian window of 11 pixels about it, which near the mask reaches into the edit.
+
+    Args:
+        preds: Edited images ``(B, 3, H, W)`` in [-1, 1]; sides of at least 11.
+        target: Images before the edit, of the same shape.
+        mask: Where the edit is, ``(B, 1, H, W)``, bool; by default nowhere.
+
+    Returns:
+        Values ``(B,)``, float32; nan where there is no background.
+
+    Raises:
+        ValueError: If the shapes differ, or a side is below 11.
+    """
+    background = _background(preds, target, mask)
+    if min(preds.shape[-2:]) < 11:
+        raise ValueError(f"Expected sides of at least 11 pixels, but got {tuple(preds.shape)}.")
+    _, places = structural_similarity_index_measure(
+        preds.float(), target.float(), reduction="none", data_range=PEAK, return_full_image=True
+    )
+    return (background * places).flatten(1).sum(1) / (background.flatten(1).sum(1) * preds.shape[1])
+
+
+def _background(preds: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Give 1 where the background is and 0 elsewhere, ``(B, 1, H, W)``."""
+    if preds.shape != target.shape:
+        raise ValueError(f"Expected images of one shape, but got {tuple(preds.shape)} and {tuple(target.shape)}.")
+    expected = (len(preds), 1, *preds.shape[-2:])
+    if mask is None:
+        return torch.ones(expected, device=preds.device)
+    if tuple(mask.shape) != expected:
+        raise ValueError(f"Expected a mask of shape {expected}, but got {tuple(mask.shape)}.")
+    return (~mask.bool()).float()

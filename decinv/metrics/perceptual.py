@@ -1,0 +1,84 @@
+"""Scores by trained networks, which come with optional extras and weights of their own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Mean and deviation of each channel that CLIP's images are normalised by, where white is 1."""
+
+
+def lpips(preds: Tensor, target: Tensor) -> Tensor:
+    """Give the learned perceptual distance (Zhang et al., arXiv 1801.03924) with AlexNet of each pair; lower is closer.
+
+    torchvision downloads the network's weights when first asked.
+
+    Args:
+        preds: Images ``(B, 3, H, W)`` in [-1, 1].
+        target: Images of the same shape.
+
+    Returns:
+        Values ``(B,)``.
+
+    Raises:
+        ModuleNotFoundError: Without the extra ``lpips``.
+    """
+    try:
+        import torchvision  # noqa: F401
+        from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+    except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises the latter
+        raise ModuleNotFoundError("Expected a working torchvision for LPIPS; install it with `decinv[lpips]`.") from error
+    pairs = zip(preds.float().clamp(-1, 1), target.float().clamp(-1, 1), strict=True)
+    return torch.stack([learned_perceptual_image_patch_similarity(y[None], x[None], "alex") for y, x in pairs])
+
+
+class ClipScore:
+    """100 x the cosine of CLIP's embeddings of an image and of a text (Hessel et al., arXiv 2104.08718), at least 0."""
+
+    def __init__(self, path: str = "openai/clip-vit-large-patch14", device: str = "cpu") -> None:
+        """Load the model and its tokenizer.
+
+        Args:
+            path: A directory saved by transformers, or a hub id.
+            device: Where it computes.
+        """
+        from transformers import AutoTokenizer, CLIPModel  # which takes seconds
+
+        self.model = CLIPModel.from_pretrained(path).to(device).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, text: Sequence[str]) -> Tensor:
+        """Give the score of each image with its text.
+
+        Args:
+            image: Images ``(B, 3, H, W)`` in [-1, 1]; the centre square is resized to what the model takes, bicubically.
+            text: ``B`` texts; what is longer than the model takes is cut off.
+
+        Returns:
+            Values ``(B,)`` in [0, 100].
+
+        Raises:
+            ValueError: If there are not as many texts as images.
+        """
+        if len(text) != len(image):
+            raise ValueError(f"Expected a text for each image, but got {len(text)} texts and {len(image)} images.")
+        config = self.model.config
+        limit = config.text_config.max_position_embeddings
+        words = self.tokenizer(list(text), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        pixels = self._pixels(image, config.vision_config.image_size)
+        out = self.model(pixel_values=pixels, **words.to(self.model.device))
+        score: Tensor = functional.cosine_similarity(out.image_embeds, out.text_embeds)
+        return 100 * score.clamp(min=0)
+
+    def _pixels(self, image: Tensor, size: int) -> Tensor:
+        height, width = image.shape[-2:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        square = image[..., top : top + side, left : left + side].to(self.model.device).float()
+        value = (functional.interpolate(square, (size, size), mode="bicubic", antialias=True).clamp(-1, 1) + 1) / 2
+        mean, std = (value.new_tensor(one).view(3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+        return (value - mean) / std

@@ -1,0 +1,158 @@
+"""From images to the noise that a diffusion model makes them from."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from decinv.batch import Batch
+from decinv.codecs.base import Codec
+from decinv.course import Course, CourseSolver
+from decinv.diffusion.conditioned import conditioned
+from decinv.diffusion.pipeline import Pipeline
+from decinv.diffusion.process import Process
+from decinv.diffusion.sampler import DDIM, Sampler
+from decinv.memory import in_halves
+from decinv.methods.base import Method
+from decinv.methods.whole import ExactInversion
+from decinv.modules.base import Inversion
+from decinv.modules.first_latent import DecodedLatent, FirstLatent, KnownLatent
+from decinv.problems.base import Problem
+from decinv.result import Result
+
+TOKENS = 4096
+"""Tokens of an image for which the number of a sampler's steps is looked up; it does not depend on them."""
+
+
+class SamplerInversion(Inversion):
+    """Invert the decoder, and then the sampler step by step, up to the noise (Hong et al., CVPR 2024, arXiv 2311.18387).
+
+    A training step is one update of all samples of the chunk, on the problem that they are at; they go on to the next problem
+    together. Reported are the latents, the noise in ``noise``, and as reconstructions the images sampled from the noise.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        pipeline: Pipeline,
+        sampler: Sampler | None = None,
+        method: Method | None = None,
+        decoder: FirstLatent | None = None,
+        guidance: float = 3.0,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        """Combine codec, diffusion model, sampler and method.
+
+        Args:
+            codec: The codec of the diffusion model.
+            pipeline: The diffusion model.
+            sampler: The sampler that is inverted; by default DDIM with 50 steps.
+            method: How its steps are inverted; by default exactly.
+            decoder: Where the latents come from; by default from decoder inversion.
+            guidance: Guidance scale, at least 0; up to 1 there is none, as in diffusers.
+            prompt: The prompt of all images; null for those that the data know, or else the empty one.
+            negative_prompt: What guidance leads away from; null for what the pipeline takes if no prompt is given.
+            noise_seed: Seed of the noise that ancestral samplers add in each step, the same for each image.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if not guidance >= 0:
+            raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
+        method = method or ExactInversion()
+        super().__init__(codec, method.update, method.stopping)
+        self.pipeline = pipeline
+        self.sampler = sampler or DDIM()
+        self.method = method
+        self.decoder = decoder or DecodedLatent()
+        self.guidance = guidance
+        self.prompt = prompt
+        self.negative_prompt = negative_prompt
+        self.noise_seed = noise_seed
+        self.starts_at_encoder = not isinstance(self.decoder, KnownLatent)
+        self.course = CourseSolver(self.solver, self.decoder.solver(self.latent))
+        self.solver = self.course
+        self._process: Process | None = None
+        self._found: Tensor | None = None
+
+    @property
+    def max_iters(self) -> int:
+        """Training steps that a chunk takes at most."""
+        problems = self.method.problems(self.sampler.trajectory(self.pipeline.config, TOKENS))
+        first = self.decoder.stopping.max_iters if self.starts_at_encoder else 0
+        return first + problems * self.method.stopping.max_iters
+
+    @property
+    def truth(self) -> Tensor | None:
+        """Nothing: points are latents, and then something else."""
+        return None
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Hand the rules of decoder and sampler to the trainer, which counts their steps together."""
+        rules = [solver.rule for solver in self.course.solvers]
+        return rules if self.starts_at_encoder else rules[1:]
+
+    def problem(self, image: Tensor) -> Problem:
+        """State the first problem."""
+        return self.decoder.problem(self.codec, image)
+
+    def process(self, prompts: Sequence[str], cells: tuple[int, int]) -> Process:
+        """Give the forward process of prompts for latents of ``cells`` (height and width)."""
+        options = self.guidance, self.negative_prompt, self.noise_seed, self.device
+        return conditioned(self.pipeline, self.sampler, prompts, cells, self.codec.stride, *options)
+
+    def begin(self, batch: Batch) -> None:
+        """Start on a chunk."""
+        self.batch = batch
+        self._process = self._found = None
+        with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
+            self.course.begin(self._course(batch))
+
+    def _course(self, batch: Batch) -> Course:
+        """From images to latents, to noise."""
+        found = yield from self.decoder.course(self.codec, batch)
+        self._found = found
+        prompts = (batch.prompts or ("",) * len(found)) if self.prompt is None else (self.prompt,) * len(found)
+        if not len(found):
+            return found
+        height, width = found.shape[-2:]
+        self._process = self.process(prompts, (height, width))
+        return (yield from self.method.course(self._process, self.codec.scaling.apply(found)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take one step of every sample that still runs, by the rule of its problem."""
+        optimizers = self.optimizers()
+        chosen = optimizers[min(len(self.course.results), 1)] if isinstance(optimizers, list) else optimizers
+        self._within_memory(lambda: self.course.step(chosen.step))
+
+    @property
+    def result(self) -> Result:
+        """The outcome of the chunk: evaluations are those of E(D(z)) and guided predictions, the residual the sampler's."""
+        result, process = self.course.result(), self._process
+        if process is None or self._found is None:
+            return replace(result, noise=torch.full_like(result.latent, torch.nan))
+        first = self.course.results[:1] if self.starts_at_encoder else []
+        rest = self.course.results[len(first) :]
+        evaluations = process.spent.clone()
+        for earlier in first:
+            evaluations += earlier.evaluations
+        residual = torch.stack([part.residual for part in rest]).amax(0) if rest else result.residual
+        return replace(result, latent=self._found, noise=result.latent, evaluations=evaluations, residual=residual)
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The images ``(B, 3, H, W)`` sampled from the reported noise, clamped to [-1, 1]; made when first asked for."""
+        if self._reconstruction is None:
+            noise, process = self.result.noise, self._process
+            with torch.no_grad():
+                if process is None or noise is None:
+                    latent = self.result.latent
+                else:
+                    with process.uncounted():
+                        latent = self.codec.scaling.invert(process.generate(noise))
+                self._reconstruction = in_halves(self.codec.decode, latent).clamp(-1, 1)
+        return self._reconstruction

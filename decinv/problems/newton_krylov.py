@@ -1,0 +1,81 @@
+"""One step of a sampler, inverted by Newton's method without a Jacobian matrix."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from decinv.diffusion.process import Process
+from decinv.diffusion.step import Step
+from decinv.problems.base import Evaluation
+from decinv.problems.step import StepProblem
+
+
+class NewtonKrylovProblem(StepProblem):
+    """``r = J^-1 (step(x_s) - x_t)``, J the step's Jacobian at x_s, so that a forward step of size 1 is Newton's.
+
+    The linear system is solved for each sample by GMRES (Saad and Schultz, SIAM J. Sci. Stat. Comput. 1986) with
+    Jacobian-vector products by forward-mode differentiation; each counts as two predictions.
+    """
+
+    def __init__(self, process: Process, step: Step, target: Tensor, start: Tensor, products: int) -> None:
+        """State the problem.
+
+        Args:
+            process: The forward process.
+            step: One of its steps, of first order.
+            target: x_t, the points ``(B, C, h, w)`` to which the step shall lead.
+            start: Where to start, of the same shape.
+            products: Jacobian-vector products of one Newton step, at least 1.
+        """
+        super().__init__(process, step, target, start)
+        self.products = products
+
+    @torch.no_grad()
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Take the step, and solve for the correction."""
+        residual = self.reached(point) - self.target
+
+        def product(direction: Tensor) -> Tensor:
+            with self.process.uncounted(), sdpa_kernel(SDPBackend.MATH):  # others have no forward-mode derivative
+                tangent: Tensor = torch.func.jvp(self._map, (point,), (direction,))[1]
+            self.process.count(self.rows, 2)
+            return tangent / self.step.point
+
+        correction = gmres(product, residual / self.step.point, self.products)
+        return self.judged(residual, correction)
+
+    def _map(self, point: Tensor) -> Tensor:
+        return self.step(point, self.process.predict(self.step, point, self.rows))
+
+
+def gmres(product: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
+    """Solve ``A x = right`` for each row, from 0, without restarts.
+
+    Args:
+        product: Multiplies rows by A; rows do not mix.
+        right: The right-hand sides ``(B, ...)``.
+        iterations: Products, at least 1.
+
+    Returns:
+        The x of smallest residual in the Krylov space of that many dimensions; 0 where it is not finite.
+    """
+    rows, shape = len(right), right.shape
+    size = torch.linalg.vector_norm(right.flatten(1), dim=1)
+    basis = [right.flatten(1) / size.clamp_min(torch.finfo(right.dtype).tiny)[:, None]]
+    hessenberg = right.new_zeros(rows, iterations + 1, iterations, dtype=torch.float64)
+    for column in range(iterations):
+        vector = product(basis[-1].view(shape)).flatten(1)
+        for row, earlier in enumerate(basis):
+            part = (vector * earlier).sum(1)
+            hessenberg[:, row, column] = part
+            vector = vector - part[:, None] * earlier
+        length = torch.linalg.vector_norm(vector, dim=1)
+        hessenberg[:, column + 1, column] = length
+        basis.append(vector / length.clamp_min(torch.finfo(right.dtype).tiny)[:, None])
+    first = hessenberg.new_zeros(rows, iterations + 1, 1)
+    first[:, 0, 0] = size
+    weights = (torch.linalg.pinv(hessenberg.nan_to_num()) @ first)[..., 0].to(right.dtype)
+    found = torch.einsum("kbn,bk->bn", torch.stack(basis[:-1]), weights).view(shape)
+    return torch.where(found.isfinite(), found, 0.0)

@@ -1,0 +1,71 @@
+"""A whole trajectory of a sampler, inverted at once: find all points that lead to a given latent."""
+
+import torch
+from torch import Tensor
+
+from decinv.diffusion.process import Process
+from decinv.problems.base import Evaluation, Problem, norms
+
+
+class TrajectoryProblem(Problem):
+    """All points ``x_1, ..., x_N`` of a trajectory in one, ``(B, N, C, h, w)``, the noisiest first, and x_{N+1} is given.
+
+    The network is evaluated at all of them in one batch. Then, from the last point to the first::
+
+        y_i = x_i + (y_{i+1} - step_i(x_i)) / slope_i,    y_{N+1} = x_{N+1}
+
+    and the residual is ``x - y``: a trajectory of the sampler is a fixed point, with the history of multistep methods in it.
+    With the steps' own coefficients for slopes a forward step of size 1 is Picard iteration (Shih et al., arXiv 2305.16317, in
+    the other direction). The merit is the largest ``||step_i(x_i) - x_{i+1}|| / ||x_{i+1}||``.
+    """
+
+    def __init__(self, process: Process, target: Tensor, start: Tensor, slopes: tuple[float, ...]) -> None:
+        """State the problem.
+
+        Args:
+            process: The forward process.
+            target: Scaled latents ``(B, C, h, w)``.
+            start: First guess of the points ``(B, N, C, h, w)``.
+            slopes: How much each step's end changes with its start, N numbers that are not 0.
+        """
+        self.process = process
+        self.target = target
+        self.first = start.float()
+        self.slopes = slopes
+        self.rows = torch.arange(len(target), device=target.device)
+
+    def start(self) -> Tensor:
+        """Give the start."""
+        return self.first
+
+    @torch.no_grad()
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Evaluate the network at all points in one batch, and compare each step's end with the next point."""
+        points = list(point.unbind(1))
+        outputs = self.process.predict_all(point, self.rows).unbind(1)
+        history: Tensor | None = None
+        gaps = []
+        for index, (step, here, output) in enumerate(zip(self.process.steps, points, outputs, strict=True)):
+            following = points[index + 1] if index + 1 < len(points) else self.target
+            gaps.append(following - step(here, output, history, self.process.noise(index, self.rows)))
+            history = step.data(here, output)
+        sizes = [norms(following).clamp_min(torch.finfo(torch.float32).tiny) for following in (*points[1:], self.target)]
+        merit = torch.stack([norms(gap) / size for gap, size in zip(gaps, sizes, strict=True)]).amax(0)
+        corrections = []
+        correction = torch.zeros_like(self.target)  # y_{i+1} - x_{i+1}
+        for gap, slope in zip(reversed(gaps), reversed(self.slopes), strict=True):
+            correction = (gap + correction) / slope
+            corrections.append(correction)
+        residual = -torch.stack(corrections[::-1], dim=1)
+        gap = torch.stack(gaps, dim=1)
+        length = norms(gap).clamp_min(torch.finfo(torch.float32).tiny).view(-1, *[1] * (gap.ndim - 1))
+        mismatch = gap / length * merit.view_as(length) * gap[:1].numel() ** 0.5
+        return Evaluation(residual, merit, mismatch)
+
+    def select(self, keep: Tensor) -> None:
+        """Drop the samples that are not in ``keep``."""
+        self.rows, self.target = self.rows[keep], self.target[keep]
+
+    def latent(self, point: Tensor) -> Tensor:
+        """Give the points themselves."""
+        return point

@@ -1,0 +1,36 @@
+"""Watermarks in the initial noise of a diffusion model: pure functions of latents, and their keys."""
+
+from decinv.watermark.disc import Mask
+from decinv.watermark.gaussian_shading import bit_accuracy, match_p_value, messages, read_message, shade, threshold, trace
+from decinv.watermark.mark import Finding, GaussianShading, ThreeKeys, TreeRings, Watermark
+from decinv.watermark.shading_key import ShadingKey
+from decinv.watermark.three_keys import three_keys
+from decinv.watermark.tree_ring import decoy_p_value, distance, distance_p_value, distances, inject, p_value, p_value_of_any
+from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
+
+__all__ = [
+    "Finding",
+    "GaussianShading",
+    "Mask",
+    "Pattern",
+    "ShadingKey",
+    "ThreeKeys",
+    "TreeRingKey",
+    "TreeRings",
+    "Watermark",
+    "bit_accuracy",
+    "decoy_p_value",
+    "distance",
+    "distance_p_value",
+    "distances",
+    "inject",
+    "match_p_value",
+    "messages",
+    "p_value",
+    "p_value_of_any",
+    "read_message",
+    "shade",
+    "three_keys",
+    "threshold",
+    "trace",
+]

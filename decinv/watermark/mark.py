@@ -1,0 +1,203 @@
+"""Watermarks as a job uses them: which mark an image gets, and what is found in recovered noise."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from decinv.watermark.disc import Mask
+from decinv.watermark.gaussian_shading import match_p_value, messages, read_message, shade, trace
+from decinv.watermark.shading_key import ShadingKey
+from decinv.watermark.three_keys import three_keys
+from decinv.watermark.tree_ring import decoy_p_value, distance_p_value, distances, inject, p_value, p_value_of_any
+from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
+
+
+class Finding(NamedTuple):
+    """What was found in the noise of one image.
+
+    Attributes:
+        mark: Number of the mark that fits best, from 0.
+        key: Fingerprint of the key.
+        p_value: Probability that an image without a mark fits any of the marks as well; ``None`` where none is known.
+        found: Whether that is at most the accepted rate of false alarms; ``None`` where it is not known.
+        distance: Mean distance to the key's Fourier coefficients; ``None`` for other watermarks.
+        bits: Number of equal bits of the message; ``None`` for other watermarks.
+    """
+
+    mark: int
+    key: str
+    p_value: float | None
+    found: bool | None
+    distance: float | None = None
+    bits: int | None = None
+
+    @property
+    def score(self) -> float:
+        """How likely a mark is, for ROC curves; higher is likelier."""
+        return -self.distance if self.distance is not None else float(self.bits or 0)
+
+
+class Watermark(ABC):
+    """Marks that noise can carry.
+
+    Attributes:
+        fpr: Accepted rate of false alarms.
+    """
+
+    def __init__(self, fpr: float = 0.01) -> None:
+        """Set the rate.
+
+        Raises:
+            ValueError: If ``fpr`` is out of range.
+        """
+        if not 0 < fpr < 1:
+            raise ValueError(f"Expected `fpr` in (0, 1), but got {fpr}.")
+        self.fpr = fpr
+
+    @property
+    @abstractmethod
+    def marks(self) -> int:
+        """Number of different marks."""
+
+    @abstractmethod
+    def mark(self, noise: Tensor, which: Tensor) -> Tensor:
+        """Mark standard normal noise.
+
+        Args:
+            noise: Noise ``(B, C, H, W)``.
+            which: Which mark each gets, ``(B,)``, from 0.
+
+        Returns:
+            Marked noise of the same shape.
+        """
+
+    @abstractmethod
+    def find(self, noise: Tensor) -> list[Finding]:
+        """Look for the marks in recovered noise ``(B, C, H, W)``, in the space of the diffusion model."""
+
+    def verdict(self, p_value: float | None) -> bool | None:
+        """Tell whether a p-value proves a mark at the accepted rate of false alarms."""
+        return None if p_value is None else p_value <= self.fpr
+
+
+class TreeRings(Watermark):
+    """Tree-ring watermarks (Wen et al., arXiv 2305.20030), a key for each mark."""
+
+    def __init__(self, keys: Sequence[str], fpr: float = 0.01, decoys: int = 0) -> None:
+        """Load the keys.
+
+        Args:
+            keys: Their files, as ``python -m decinv.watermark rings`` makes them.
+            fpr: Accepted rate of false alarms, in (0, 1).
+            decoys: Number of other keys to compare each with, for p-values that hold whatever noise an inversion recovers of
+                unmarked images; 0 takes that noise for white, of any strength. With N keys at least ``N / fpr`` are needed.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If there is no key, one cannot be read, or an option is out of range.
+        """
+        self._set([TreeRingKey.load(path) for path in keys], fpr, decoys)
+
+    def _set(self, keys: Sequence[TreeRingKey], fpr: float, decoys: int) -> None:
+        Watermark.__init__(self, fpr)
+        if not keys:
+            raise ValueError("Expected at least one key, but got none.")
+        if decoys < 0:
+            raise ValueError(f"Expected `decoys` to be at least 0, but got {decoys}.")
+        self.keys, self.decoys = tuple(keys), decoys
+
+    @property
+    def marks(self) -> int:
+        """Number of keys."""
+        return len(self.keys)
+
+    def mark(self, noise: Tensor, which: Tensor) -> Tensor:
+        """Write the key of each image into its noise."""
+        marked, which = noise.clone(), which.to(noise.device)
+        for index in range(self.marks):
+            marked[which == index] = inject(noise[which == index], self.keys[index])
+        return marked
+
+    def find(self, noise: Tensor) -> list[Finding]:
+        """Find the key that is closest, and how likely any is as close by chance."""
+        distance, mark = distances(noise, self.keys).min(1)
+        found = zip(mark.tolist(), self._p_values(noise), distance.tolist(), strict=True)
+        return [Finding(which, self.keys[which].fingerprint, p, self.verdict(p), distance=d) for which, p, d in found]
+
+    def _p_values(self, noise: Tensor) -> list[float | None]:
+        if any(key.mask is not Mask.CENTRED for key in self.keys):
+            return [None] * len(noise)
+        return list(p_value_of_any(torch.stack([self._p_value(noise, key) for key in self.keys], dim=1)).tolist())
+
+    def _p_value(self, noise: Tensor, key: TreeRingKey) -> Tensor:
+        if key.pattern is Pattern.ZEROS:
+            return distance_p_value(noise, key)
+        return decoy_p_value(noise, key, self.decoys) if self.decoys else p_value(noise, key)
+
+
+class ThreeKeys(TreeRings):
+    """The three keys whose classification arXiv 2311.18387 and 2409.18442 report."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        channel: int = 0,
+        stretched: bool = True,
+        mask: Mask = Mask.CENTRED,
+        fpr: float = 0.01,
+    ) -> None:
+        """Make the keys.
+
+        Args:
+            shape: Shape (C, H, W) of the latents.
+            channel: The channel that is marked.
+            stretched: Whether the values k of the rings are stretched to 2 k - 1, as in arXiv 2409.18442.
+            mask: Where the disc of coefficients lies; ``PUBLISHED`` reads the first key as the second and has no p-value.
+            fpr: Accepted rate of false alarms, in (0, 1).
+
+        Raises:
+            ValueError: If an option is out of range.
+        """
+        self._set(three_keys(shape, channel, stretched, mask), fpr, 0)
+
+
+class GaussianShading(Watermark):
+    """Gaussian Shading (Yang et al., arXiv 2404.04956), a message for each user."""
+
+    def __init__(self, key: str, users: int = 1, seed: int = 0, fpr: float = 1e-6) -> None:
+        """Load the key and draw the users' messages.
+
+        Args:
+            key: Its file, as ``python -m decinv.watermark shading`` makes it.
+            users: Number of users, each with a message of its own, at least 1.
+            seed: Seed of the messages; they need not be secret.
+            fpr: Accepted rate of false alarms, in (0, 1), whatever the number of users.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the key cannot be read or an option is out of range.
+        """
+        super().__init__(fpr)
+        if users < 1:
+            raise ValueError(f"Expected `users` to be at least 1, but got {users}.")
+        self.key = ShadingKey.load(key)
+        self.messages = messages(users, self.key.bits, seed)
+
+    @property
+    def marks(self) -> int:
+        """Number of users."""
+        return len(self.messages)
+
+    def mark(self, noise: Tensor, which: Tensor) -> Tensor:
+        """Write the message of each image's user into its noise."""
+        return shade(noise, self.key, self.messages[which.cpu()])
+
+    def find(self, noise: Tensor) -> list[Finding]:
+        """Find the user whose message is closest, and how likely any is as close by chance."""
+        user, bits = trace(read_message(noise, self.key).cpu(), self.messages)
+        p_values = match_p_value(bits, self.key.bits, self.marks)
+        found = zip(user.tolist(), p_values.tolist(), bits.tolist(), strict=True)
+        return [Finding(which, self.key.fingerprint, p, self.verdict(p), bits=count) for which, p, count in found]

@@ -1,0 +1,173 @@
+import base64
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import decinv.benchmark
+from decinv.benchmark.__main__ import main
+from decinv.benchmark.report_html import number, table
+from decinv.benchmark.report_markdown import to_html
+
+RESULTS = Path(decinv.benchmark.__file__).parent / "results"
+
+
+class Page(HTMLParser):
+    """Collects what a page loads, and checks that its tags are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.loads, self.text = [], [], []
+        self.feed(text)
+        assert [tag for tag in self.tags if tag != "html"] == []
+
+    def handle_starttag(self, tag, attrs):
+        self.loads += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "img"):
+            self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.tags.pop() == tag
+
+    def handle_data(self, data):
+        if self.tags[-1:] not in (["style"], ["script"]):
+            self.text.append(data)
+
+
+def picture(path, size=(8, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((*size[::-1], 3), np.uint8)).save(path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The directory of a run, with a name that is markup, and files that are broken."""
+    path = tmp_path / "a <b>run</b>"
+    for index in range(5):
+        picture(path / "reconstructions" / f"<img src=x>{index}.png")
+    picture(path / "convergence.png")
+    (path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    (path / "reconstructions" / "broken.png").write_bytes(b"nothing")
+    (path / "config.yaml").write_text("key: <script>alert(1)</script>\n")
+    with (path / "results.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "status", "psnr_db", "nmse_db", "number", "reason"])
+        writer.writerow(["<i>first</i>", "CONVERGED", "40", "-20", "0", ""])
+        writer.writerow(["second", "CONVERGED", "inf", "-30", "1", ""])
+        writer.writerow(["third", "UNREADABLE", "", "", "2", "no image, | really"])
+    return path
+
+
+def report(out, *words):
+    assert main(["report", *map(str, words), "--out", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_one_page_of_the_committed_results_needs_nothing_else(tmp_path, capsys):
+    text, page = report(tmp_path / "page.html", RESULTS)
+    assert "4 sections" in capsys.readouterr().out
+    assert all(load.startswith(("data:image/png;base64,", "#part-")) for load in page.loads)
+    assert sum(load.startswith("data:") for load in page.loads) == 4
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import|<script|<link|<iframe", text)
+    words = "".join(page.text)
+    assert words.count("what the columns mean") >= 4
+    assert "Time at the same NMSE" in words
+    for name in ("cocoercivity", "decoder", "rules", "thresholds"):
+        with (RESULTS / name / "table.csv").open(newline="") as file:
+            rows = list(csv.reader(file))
+        section = text[text.index(f"<h2>{name}") :].split("</section>")[0]
+        assert section.count("<tr>") >= len(rows)
+        assert f"data:image/png;base64,{_start(next((RESULTS / name).glob('*.png')))}" in section
+
+
+def _start(path):
+    return base64.b64encode(path.read_bytes()).decode()[:200]
+
+
+def test_a_run_is_summarised_and_its_names_are_text(tmp_path, run):
+    text, page = report(tmp_path / "page.html", run, "--pictures=3")
+    words = " ".join(" ".join(page.text).split())
+    assert "3 images" in words
+    assert "2 CONVERGED" in words
+    assert "1 UNREADABLE" in words
+    assert "nmse_db -25 9.8 -30 -20 2" in words
+    assert "psnr_db 40 nan 40 inf 2" in words
+    assert "reconstructions 3 of 6" in words
+    assert "broken.png cannot be read" in words
+    assert "<i>first</i>" in words
+    assert "<script>alert(1)</script>" in words
+    assert "no image, | really" in words
+    assert not re.search(r"<script|<i>|<img src=x", text)
+    assert len([load for load in page.loads if load.startswith("data:")]) == 4
+
+
+def test_long_tables_are_cut_and_counted(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "table.csv").write_text("a,b\n" + "".join(f"{i},{i / 3}\n" for i in range(50)))
+    _, page = report(tmp_path / "page.html", tmp_path / "run", "--rows=7")
+    words = " ".join(" ".join(page.text).split())
+    assert "43 more rows are not shown" in words
+    assert "6 2" in words
+    assert "7 2.333" not in words
+
+
+def test_broken_tables_are_named_and_cost_nothing_else(tmp_path, run):
+    (run / "environment.json").write_text("{")
+    (run / "table.md").write_bytes(b"\xff")
+    _, page = report(tmp_path / "page.html", run)
+    words = "".join(page.text)
+    assert "environment.json cannot be read" in words
+    assert "table.md cannot be read" in words
+    assert "nmse_db" in words
+
+
+def test_nothing_is_overwritten_and_other_directories_are_refused(tmp_path, run, capsys):
+    out = tmp_path / "page.html"
+    out.write_text("kept")
+    assert main(["report", str(run), "--out", str(out)]) == 2
+    assert "page.html exists" in capsys.readouterr().err
+    assert out.read_text() == "kept"
+    assert main(["report", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new.html")]) == 2
+    assert "no table.csv or results.csv" in capsys.readouterr().err
+    assert main(["report", str(run), "--out", str(tmp_path / "new.html"), "--rows=0"]) == 2
+    assert "`rows`" in capsys.readouterr().err
+    assert not (tmp_path / "new.html").exists()
+
+
+def test_help_names_its_options(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--help"])
+    assert end.value.code == 0
+    words = capsys.readouterr().out
+    assert all(word in words for word in ("RUN_DIR", "--out", "--rows", "--pictures"))
+
+
+def test_markdown_becomes_html():
+    text = (
+        "# Title\n\nTwo lines\nof `code` & **more**.\n\n| a | b |\n| --- | --: |\n| x | **1.5** |\n\n- **a**: what.\n\n- free\n"
+    )
+    page = to_html(text)
+    assert page.startswith("<h3>Title</h3><p>Two lines of <code>code</code> &amp; <b>more</b>.</p>")
+    assert "<th>a</th><th class=n>b</th>" in page
+    assert "<td>x</td><td class=n><b>1.5</b></td>" in page
+    assert "<details><summary>what the columns mean</summary><ul><li><b>a</b>: what.</li></ul></details>" in page
+    assert page.endswith("<ul><li>free</li></ul>")
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [("0.123456", "0.1235"), ("1e-9", "1e-09"), ("12", "12"), ("1234567", "1234567"), ("nan", "nan"), ("", ""), ("x1", "x1")],
+)
+def test_numbers_for_readers(cell, shown):
+    assert number(cell) == shown
+
+
+def test_rows_of_other_lengths_do_not_break_a_table():
+    shown = table(["a"], [["1", "too much"], []], 2)
+    assert shown.count("<td") == 1

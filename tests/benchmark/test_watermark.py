@@ -1,0 +1,82 @@
+import csv
+import json
+
+import pytest
+import torch
+
+from decinv.benchmark.__main__ import main
+from decinv.benchmark.watermark_images import Maker
+from decinv.benchmark.watermark_report import summarise
+from decinv.codecs import load_codec
+from decinv.diffusion import DDIM, DiffusersPipeline
+from decinv.watermark import Finding, ThreeKeys
+
+SMALL = ["--count=2", "--size=16", "--steps=1", "--iterations=1", "--ours=1", "--sampler_iters=1", "--threads=1"]
+
+
+@pytest.fixture(scope="module")
+def path(saved_pipeline):
+    return str(saved_pipeline("stable")[0])
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_combination_has_its_row(tmp_path, path):
+    attacks = "{jpeg: {class_path: Jpeg, init_args: {quality: 50}}}"
+    assert main(["watermark", f"--out={tmp_path}", f"--pipeline={path}", f"--attacks={attacks}", "--device=cpu", *SMALL]) == 0
+    table = rows(tmp_path / "table.csv")
+    decoders = ["encoder", "gradient Adam 0.1 cosine", "paper Adam 0.01", "Anderson"]
+    expected = [(a, d, s) for a in ("jpeg",) for d in decoders for s in ("naive", "exact")]
+    assert [(row["attack"], row["decoder"], row["sampler"]) for row in table] == expected
+    for row in table:
+        assert int(row["marked"]) == 6
+        assert 0 <= int(row["right"]) <= 6
+        assert 0 <= float(row["auc_low"]) <= float(row["auc"]) <= float(row["auc_high"]) <= 1
+        assert float(row["decoder_seconds"]) > 0
+    confusion = rows(tmp_path / "confusion.csv")
+    assert len(confusion) == 3 * len(table)
+    assert all(sum(int(row[f"read as {key}"]) for key in range(3)) == 2 for row in confusion)
+    assert json.loads((tmp_path / "environment.json").read_text())["options"]["attacks"]["jpeg"] == "Jpeg(quality=50)"
+    assert (tmp_path / "watermark.png").is_file()
+
+
+def test_images_of_all_marks_share_noise_and_prompts(path):
+    codec = load_codec(path)
+    maker = Maker(DiffusersPipeline(path), codec, DDIM(2), 3.0, ["a red circle", "a blue square"], 16)
+    mark = ThreeKeys(maker.shape)
+    chunks = maker.generate(mark, 3, 5, seed=1)
+    noise, which = torch.cat([chunk.noise for chunk in chunks]), torch.cat([chunk.which for chunk in chunks])
+    assert which.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [-1] * 3
+    assert [finding.mark for finding in mark.find(noise[:9])] == which[:9].tolist()
+    assert torch.equal(noise[0, 1:], noise[3, 1:])
+    assert not torch.equal(noise[0, 1:], noise[9, 1:])
+    prompts = [prompt for chunk in chunks for prompt in chunk.prompts]
+    assert prompts == ["a red circle", "a blue square", "a red circle"] * 4
+    image = torch.cat([chunk.image for chunk in chunks])
+    alone = maker.generate(mark, 3, 12, seed=1)[0]
+    assert float((alone.image - image).abs().max()) < 2.1 / 255
+    with pytest.raises(ValueError, match="multiple"):
+        Maker(DiffusersPipeline(path), codec, DDIM(2), 3.0, [""], 17)
+
+
+def test_findings_become_rates():
+    findings = [Finding(0, "k", 0.01, True, 0.1), Finding(0, "k", 0.2, False, 0.5), Finding(1, "k", 0.04, True, 0.3)]
+    row = summarise(
+        *("none", "encoder", 0, "naive", findings, torch.tensor([0, 1, -1]), 2),
+        *(torch.tensor([-10.0, -20.0, 0.0]), torch.tensor([-1.0, -3.0, 0.0]), 1.0, 2.0, 3.0),
+    )
+    assert (row.right, row.marked, row.auc, row.tpr_1, row.alarms) == (1, 2, 0.5, 0.5, 1.0)
+    assert (row.noise_nmse_db, row.latent_nmse_db) == (-2.0, -15.0)
+    assert row.confusion == ((1, 0), (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [("--ours=0", "iterations"), ("--count=1", "`count`"), ("--keys=[/no/key]", "file of a key")]
+)
+def test_bad_options_are_named(tmp_path, path, capsys, option, message):
+    assert main(["watermark", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,142 @@
+"""Every step equals diffusers'."""
+
+import diffusers
+import pytest
+import torch
+
+from decinv.diffusion import DDIM, DPMSolver, Euler, EulerAncestral, FlowEuler, RectifiedFlow
+
+SPACINGS = ("linspace", "leading", "trailing")
+SAMPLERS = {
+    "ddim": lambda spacing: DDIM(12, spacing),
+    "ddim50": lambda spacing: DDIM(50, spacing),
+    "dpm1": lambda spacing: DPMSolver(10, 1, spacing),
+    "dpm2": lambda spacing: DPMSolver(10, 2, spacing),
+    "dpm2-20": lambda spacing: DPMSolver(20, 2, spacing),
+    "euler": lambda spacing: Euler(10, spacing),
+}
+
+
+def compare(sampler, scheduler, seed=0, tokens=None, config=None):
+    """Take the scheduler's own steps with random outputs of a network, and ours beside them; give the largest error."""
+    trajectory = sampler.trajectory(config or dict(scheduler.config), tokens)
+    generator = torch.Generator().manual_seed(seed)
+    point = torch.randn(2, 3, 4, generator=generator) * scheduler.init_noise_sigma
+    assert len(trajectory.steps) == len(scheduler.timesteps) == sampler.steps
+    torch.testing.assert_close(torch.tensor(trajectory.start), torch.as_tensor(scheduler.init_noise_sigma).float())
+    worst, history = 0.0, None
+    for step, time in zip(trajectory.steps, scheduler.timesteps, strict=True):
+        assert step.time == float(time)
+        output = torch.randn(point.shape, generator=generator)
+        shown = scheduler.scale_model_input(point, time) if hasattr(scheduler, "scale_model_input") else point
+        torch.testing.assert_close(point / step.scale, shown)
+        theirs = scheduler.step(output, time, point).prev_sample
+        ours = step(point, output, history)
+        worst = max(worst, float((ours - theirs).norm() / theirs.norm()))
+        point, history = theirs, step.data(point, output)
+    return worst
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction"),
+    [
+        (name, prediction)
+        for name in SAMPLERS
+        for prediction in ("epsilon", "v_prediction", "sample")
+        if (name, prediction) != ("euler", "sample")  # which diffusers does not have
+    ],
+)
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_steps_equal_those_of_diffusers(config, name, spacing, prediction):
+    sampler = SAMPLERS[name](spacing)
+    scheduler = sampler.scheduler(config | {"prediction_type": prediction})
+    fresh = type(scheduler).from_config(scheduler.config)
+    fresh.set_timesteps(sampler.steps)
+    assert compare(sampler, fresh) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_karras_sigmas": True},
+        {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"},
+        {"final_sigmas_type": "sigma_min", "lower_order_final": False},
+        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"},
+        {"euler_at_final": True, "final_sigmas_type": "sigma_min"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_of_the_scheduler_count(config, options):
+    sampler = DPMSolver(20)
+    fresh = type(sampler.scheduler(config | options))(**sampler.scheduler(config | options).config)
+    fresh.set_timesteps(20)
+    assert compare(sampler, fresh) <= 1e-5
+
+
+def test_ddim_at_zero_signal(config):
+    options = config | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
+    known = {key: value for key, value in options.items() if key != "skip_prk_steps"}
+    scheduler = diffusers.DDIMScheduler(**known, prediction_type="v_prediction")
+    scheduler.set_timesteps(10)
+    assert compare(DDIM(10), scheduler) <= 1e-5
+    with pytest.raises(ValueError, match="rescale_betas_zero_snr"):
+        DDIM(10).trajectory(options)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_ancestral_steps_with_known_noise(config, spacing, prediction):
+    sampler = EulerAncestral(4, spacing)
+    scheduler = sampler.scheduler(config | {"prediction_type": prediction})
+    trajectory = sampler.trajectory(config | {"prediction_type": prediction})
+    generator = torch.Generator().manual_seed(0)
+    point = torch.randn(2, 3, generator=generator) * trajectory.start
+    for step, time in zip(trajectory.steps, scheduler.timesteps, strict=True):
+        scheduler.scale_model_input(point, time)
+        output, state = torch.randn(point.shape, generator=generator), generator.get_state()
+        theirs = scheduler.step(output, time, point, generator=generator).prev_sample
+        added = torch.randn(point.shape, generator=torch.Generator().set_state(state))
+        torch.testing.assert_close(step(point, output, noise=added), theirs, rtol=1e-5, atol=1e-5)
+        point = theirs
+    with pytest.raises(ValueError, match="noise"):
+        trajectory.steps[0](point, point)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_flow_steps(shift):
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])
+    scheduler.init_noise_sigma = 1.0
+    assert compare(FlowEuler(4), scheduler) <= 1e-5
+
+
+def test_flow_times_shift_with_the_size_of_the_image():
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(sigmas=[1.0, 0.5], mu=calculate_shift(1024))
+    scheduler.init_noise_sigma = 1.0
+    assert compare(FlowEuler(2), scheduler, tokens=1024) <= 1e-5
+    with pytest.raises(ValueError, match="tokens"):
+        FlowEuler(2).trajectory({"use_dynamic_shifting": True})
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_rectified_flow_moves_along_its_velocity_towards_data(count):
+    point, velocity = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0))
+    steps = RectifiedFlow(count).trajectory({"prediction_type": "epsilon"}).steps
+    assert [step.time for step in steps] == [1000 * (1 - index / count) for index in range(count)]
+    for step in steps:
+        torch.testing.assert_close(step(point, velocity), point + velocity / count)
+    torch.testing.assert_close(steps[0].data(point, velocity), point + velocity)
+
+
+def test_what_cannot_be_inverted_is_refused(config):
+    with pytest.raises(ValueError, match="stochastic_sampling"):
+        FlowEuler(2).trajectory({"stochastic_sampling": True})
+    with pytest.raises(ValueError, match="thresholding"):
+        DPMSolver(5).trajectory(config | {"thresholding": True})
+    with pytest.raises(ValueError, match="prediction_type"):
+        DDIM(5).trajectory(config | {"prediction_type": "score"})
+    with pytest.raises(ValueError, match="steps"):
+        Euler(0)

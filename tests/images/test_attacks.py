@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Resize, Rotation
+from decinv.images.distortions import blur, crop_at_random, jpeg, noise, resize, rotate
+from decinv.images.eight_bit import round_to_8_bits
+from decinv.images.jitter import jitter
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "attacks"
+
+
+def load(path):
+    """Read named attacks as the command line does."""
+
+    def job(attacks: dict[str, Attack]):
+        return attacks
+
+    parser = ArgumentParser()
+    parser.add_function_arguments(job, sub_configs=True)
+    return parser.instantiate(parser.parse_args([f"--attacks={path}"])).attacks
+
+
+def test_the_papers_attacks_are_the_defaults():
+    expected = (InTurn([]), Rotation(), Jpeg(), CropAndScale(), GaussianBlur(), GaussianNoise(), Jitter())
+    names = ("none", "rotation", "jpeg", "crop_and_scale", "blur", "noise", "brightness")
+    assert load(CONFIGS / "paper.yaml") == dict(zip(names, expected, strict=True))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_attack_fragments(path, images):
+    image = round_to_8_bits(images(2, 24, 40))
+    for name, attack in load(path).items():
+        attacked = attack(image, [3, 4])
+        assert attacked.shape == image.shape
+        assert torch.equal(attacked, image) == (name == "none")
+        assert torch.equal(attack(image[1:], [4]), attacked[1:])
+
+
+def test_attacks_are_the_distortions_that_they_name(images):
+    image, numbers = images(2), [5, 6]
+    pairs = {
+        Jpeg(30): jpeg(image, 30),
+        Rotation(10): rotate(image, 10),
+        CropAndScale(0.5, 0.8, 1): crop_at_random(image, 0.5, 0.8, 1, numbers),
+        GaussianBlur(1): blur(image, 1),
+        GaussianNoise(0.2, 3): noise(image, 0.2, 3, numbers),
+        Jitter(0.1, 0.2, 0.3, 4): jitter(image, 0.1, 0.2, 0.3, 4, numbers),
+        Resize(0.7): resize(image, 0.7),
+        InTurn((Jpeg(30), GaussianNoise(0.1))): noise(jpeg(image, 30), 0.1, 0, numbers),
+    }
+    assert all(torch.equal(attack(image, numbers), expected) for attack, expected in pairs.items())

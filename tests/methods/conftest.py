@@ -1,0 +1,41 @@
+"""Processes on normal data, whose steps are affine."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from decinv.diffusion import Condition, GaussianDenoiser, Guidance, Process, Prompt, Sampler
+
+CONFIG: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+}
+
+
+@pytest.fixture
+def noise() -> torch.Tensor:
+    """Give standard normal noise ``(2, 3, 4, 4)``."""
+    return torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def make() -> Callable[..., Process]:
+    """Make the process of a sampler, on data with deviations from ``low`` to ``high`` and prompts for means."""
+
+    def process(sampler: Sampler, scale: float = 3.0, low: float = 0.2, high: float = 1.2, **options: Any) -> Process:
+        config = CONFIG | options
+        generator = torch.Generator().manual_seed(3)
+        positive, negative = (torch.randn(2, 3, 1, 1, generator=generator) for _ in range(2))
+        trajectory = sampler.trajectory(config)
+        added = [torch.randn(2, 3, 4, 4, generator=generator) for _ in trajectory.steps]
+        denoiser = GaussianDenoiser(config, torch.linspace(low, high, 48).view(3, 4, 4))
+        condition = Condition(Prompt(positive), Prompt(negative))
+        return Process(trajectory, Guidance(denoiser, scale), condition, added)
+
+    return process

@@ -1,0 +1,211 @@
+"""Inversions of samplers on normal data, where every step is affine and every answer known."""
+
+import pytest
+import torch
+
+from decinv import Status
+from decinv.diffusion import DDIM, DPMSolver, Euler, EulerAncestral, FlowEuler
+from decinv.methods import (
+    Algorithm1,
+    Algorithm2,
+    ExactInversion,
+    GuidedNewton,
+    GuidedNewtonReleased,
+    NaiveInversion,
+    NewtonKrylov,
+    Stepwise,
+    WholeTrajectory,
+)
+from decinv.metrics import nmse_db
+from decinv.updates import ForwardStep
+from decinv.updates.averaged import AveragedForwardStep
+from decinv.updates.plateau import PlateauForwardStep
+
+
+def nmse(found, truth):
+    return 10 ** (nmse_db(found, truth) / 10)
+
+
+def affine(process, step, row=0):
+    """Give the slope of a step on each value, from two points."""
+    zero = torch.zeros(2, 3, 4, 4)
+    ends = [step(point, process.predict(step, point)) for point in (zero, zero + 1)]
+    return (ends[1] - ends[0])[row]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [DDIM(10), DPMSolver(6, 1), DPMSolver(6, 2), Euler(8), EulerAncestral(3, "trailing")],
+    ids=["ddim", "dpm1", "dpm2", "euler", "ancestral"],
+)
+def test_exact_inversion_finds_the_noise(make, noise, sampler):
+    process = make(sampler)
+    latent = process.generate(noise)
+    process.spent.zero_()
+    result = ExactInversion().invert(process, latent)
+    assert result.status == (Status.CONVERGED,) * 2
+    assert nmse(result.latent, noise).max() < (1e-5 if process.noise(0) is not None else 1e-6)
+    assert result.residual.max() <= 2e-6
+    assert torch.equal(result.evaluations, process.spent)
+    problems = 1 if getattr(sampler, "order", 1) == 2 else sampler.steps
+    assert ExactInversion().problems(process.trajectory) == problems
+    assert len(result.history) == (~result.history.isnan().all(1)).sum()
+
+
+def test_flow_is_inverted(make, noise):
+    process = make(FlowEuler(4), prediction_type="flow_prediction")
+    result = ExactInversion().invert(process, process.generate(noise))
+    assert nmse(result.latent, noise).max() < 1e-6
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_other_predictions_are_inverted(make, noise, prediction):
+    process = make(DDIM(8), prediction_type=prediction)
+    result = ExactInversion().invert(process, process.generate(noise))
+    assert nmse(result.latent, noise).max() < 1e-6
+
+
+def test_published_tolerances_of_ddim_50_and_2m_10(make, noise):
+    for sampler, bound in ((DDIM(50), 1e-6), (DPMSolver(10), 1e-4)):
+        process = make(sampler)
+        assert nmse(ExactInversion().invert(process, process.generate(noise)).latent, noise).max() < bound
+
+
+def test_a_forward_step_contracts_as_the_step_says(make, noise):
+    process = make(DDIM(2, "trailing"), scale=1.0, low=0.5, high=0.5)
+    latent = process.generate(noise)
+    method = Stepwise(ForwardStep, max_iters=6, rtol=0.0, patience=None, extrapolate=False)
+    step = process.steps[-1]
+    rate = abs(1 - float(affine(process, step)[0, 0, 0]) / step.point)
+    residual = method.invert(process, latent).history[:6, 0]
+    torch.testing.assert_close(residual[1:3] / residual[:2], torch.full((2,), rate), rtol=1e-3, atol=1e-3)
+
+
+def test_algorithm_1_contracts_by_its_step_size(make, noise):
+    process = make(DDIM(2, "trailing"), scale=1.0, low=0.5, high=0.5)
+    latent = process.generate(noise)
+    slope = float(affine(process, process.steps[-1])[0, 0, 0])
+    method = Algorithm1(lambda params: PlateauForwardStep(params, lr=0.5, warmup=2), tolerance=0.0, max_iters=4)
+    residual = method.invert(process, latent).history[:4, 0]
+    rates = torch.tensor([1 - 0.25 * slope, 1 - 0.5 * slope, 1 - 0.5 * slope])
+    torch.testing.assert_close(residual[1:] / residual[:-1], rates, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_algorithm_1_ends_at_its_threshold(make, noise, gradient):
+    process = make(DDIM(10))
+    result = Algorithm1(gradient=gradient).invert(process, process.generate(noise))
+    assert result.status == (Status.CONVERGED,) * 2
+    assert result.residual.max() <= 1e-3**0.5
+    assert 1e-9 < nmse(result.latent, noise).max() < 1e-2
+
+
+def test_default_takes_a_fifth_of_the_evaluations_of_algorithm_1(make, noise):
+    process = make(DDIM(50))
+    latent = process.generate(noise)
+    ours, published = ExactInversion().invert(process, latent), Algorithm1(tolerance=2e-5).invert(process, latent)
+    assert nmse(ours.latent, noise).max() <= nmse(published.latent, noise).min()
+    assert 5 * ours.evaluations.max() <= published.evaluations.min()
+
+
+def test_naive_inversion_is_the_explicit_step(make, noise):
+    process = make(DDIM(6))
+    latent = process.generate(noise)
+    expected = latent
+    for step in reversed(process.steps):
+        expected = (expected - step.output * process.predict(step, expected)) / step.point
+    process.spent.zero_()
+    result = NaiveInversion().invert(process, latent)
+    torch.testing.assert_close(result.latent, expected, rtol=1e-4, atol=1e-4)
+    assert result.evaluations.tolist() == [6, 6]
+
+
+def test_naive_inversion_is_better_on_a_finer_grid(make, noise):
+    process = make(DDIM(20), scale=1.0)
+    latent = make(DDIM(500), scale=1.0).generate(noise)
+    coarse, fine = (NaiveInversion(steps).invert(process, latent) for steps in (None, 200))
+    assert nmse(fine.latent, noise).max() < nmse(coarse.latent, noise).min() / 5
+    assert fine.evaluations.tolist() == [200, 200]
+    assert NaiveInversion(200).problems(process.trajectory) == 200
+
+
+def test_renoise_averages_the_iterates(make, noise):
+    process = make(DDIM(4))
+    latent = process.generate(noise)
+    step, iterates = process.steps[-1], [latent]
+    for _ in range(4):
+        point = iterates[-1]
+        iterates.append((latent - step.output * process.predict(step, point)) / step.point)
+    expected = torch.stack(iterates[2:]).mean(0)
+    method = Stepwise(
+        lambda params: AveragedForwardStep(params, first=2), 4, rtol=0.0, patience=None, last_iterate=True, extrapolate=False
+    )
+    course = method.course(process, latent)
+    solver = method.solver(torch.nn.Parameter(torch.empty(0)))
+    solver.begin(course)
+    while not solver.results:
+        solver.step()
+    torch.testing.assert_close(solver.results[0].latent, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_algorithm_2_is_not_exact_and_the_whole_trajectory_is(make, noise):
+    process = make(DPMSolver(10), scale=1.0)
+    latent = process.generate(noise)
+    naive, published, whole = (
+        nmse(method.invert(process, latent).latent, noise).max()
+        for method in (NaiveInversion(), Algorithm2(), WholeTrajectory())
+    )
+    assert whole < 1e-6 < published < naive
+
+
+def test_picard_iteration_ends_where_anderson_does(make, noise):
+    process = make(DPMSolver(4), low=0.6, high=1.2, scale=1.0)
+    latent = process.generate(noise)
+    result = WholeTrajectory(ForwardStep, max_iters=200).invert(process, latent)
+    assert result.status == (Status.CONVERGED,) * 2
+    assert nmse(result.latent, noise).max() < 1e-6
+    assert result.evaluations.max() <= 4 * 201 + 4
+
+
+def test_newton_needs_one_step_where_the_network_is_affine(make, noise):
+    process = make(DDIM(3, "trailing"), low=0.5, high=0.9)
+    latent = process.generate(noise)
+    result = NewtonKrylov(products=12, rtol=1e-5).invert(process, latent)
+    assert nmse(result.latent, noise).max() < 1e-6
+    assert result.iterations.max() <= 2 * 3
+    assert result.evaluations[0] == 3 + result.iterations[0] * (1 + 2 * 12)
+
+
+def test_methods_for_first_order_refuse_others(make, noise):
+    process = make(DPMSolver(6))
+    for method in (Stepwise(), Algorithm1(), GuidedNewton(), GuidedNewtonReleased()):
+        with pytest.raises(ValueError, match="WholeTrajectory"):
+            method.invert(process, noise)
+
+
+def test_nothing_diverges_in_silence(make, noise):
+    process = make(DDIM(5), scale=30.0, low=0.05, high=0.1)
+    latent = process.generate(noise)
+    latent[1] = torch.nan
+    result = Stepwise(ForwardStep, max_iters=30).invert(process, latent)
+    assert result.status[0] in (Status.DIVERGED, Status.STALLED, Status.MAX_ITERS)
+    assert result.status[1] is Status.DIVERGED
+    assert result.latent[0].isfinite().all()
+
+
+def test_samples_do_not_depend_on_each_other(make, noise):
+    process = make(DDIM(6))
+    latent = process.generate(noise)
+    both = ExactInversion().invert(process, latent)
+    keep = torch.tensor([1])
+    alone = make(DDIM(6))
+    alone.condition = process.condition.select(keep)
+    result = ExactInversion().invert(alone, latent[keep])
+    torch.testing.assert_close(both.latent[keep], result.latent, rtol=1e-4, atol=1e-4)
+
+
+def test_no_samples_have_no_noise(make, noise):
+    process = make(DDIM(3))
+    process.condition = process.condition.select(torch.tensor([], dtype=torch.long))
+    process.spent = process.spent[:0]
+    assert ExactInversion().invert(process, noise[:0]).latent.shape == noise[:0].shape

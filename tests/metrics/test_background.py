@@ -1,0 +1,68 @@
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from decinv.metrics import background_nmse, background_psnr_db, background_ssim, psnr_db
+
+FUNCTIONS = (background_nmse, background_psnr_db, background_ssim)
+
+
+@pytest.fixture
+def edit(images):
+    """Images, what became of them, and the mask of the left half."""
+    target, change = images(2, 16, 24), images(2, 16, 24, seed=1)
+    mask = torch.zeros(2, 1, 16, 24, dtype=torch.bool)
+    mask[..., :12] = True
+    return (target + 0.1 * change).clamp(-1, 1), target, mask
+
+
+def test_nmse_by_hand():
+    target = torch.ones(1, 3, 1, 2)
+    target[..., 1] = 0.0  # white and middle grey: 1 and 0.5
+    preds = torch.zeros(1, 3, 1, 2)
+    assert background_nmse(preds, target).item() == pytest.approx(0.25 / 1.25)
+    left = torch.tensor([True, False]).view(1, 1, 1, 2)
+    assert background_nmse(preds, target, left).item() == 0.0
+    assert background_nmse(preds, target, ~left).item() == pytest.approx(0.25)
+    assert background_nmse(preds, target, left | ~left).isnan().all()
+
+
+def test_without_a_mask_they_are_the_plain_measures(edit):
+    preds, target, _ = edit
+    torch.testing.assert_close(background_psnr_db(preds, target), psnr_db(preds, target))
+    expected = [
+        structural_similarity(
+            y.numpy(), x.numpy(), data_range=2.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for y, x in zip(preds, target, strict=True)
+    ]
+    assert background_ssim(preds, target).tolist() == pytest.approx(expected, abs=2e-2)  # scikit-image leaves the border out
+
+
+def test_what_is_inside_the_mask_does_not_count(edit):
+    preds, target, mask = edit
+    other = torch.where(mask, -target, preds)
+    assert torch.equal(background_nmse(other, target, mask), background_nmse(preds, target, mask))
+    assert torch.equal(background_psnr_db(other, target, mask), background_psnr_db(preds, target, mask))
+    torch.testing.assert_close(background_psnr_db(preds, target, mask), psnr_db(preds[..., 12:], target[..., 12:]))
+    kept = torch.where(mask, preds, target)
+    assert background_nmse(kept, target, mask).tolist() == [0, 0]
+    assert background_psnr_db(kept, target, mask).tolist() == [torch.inf] * 2
+    far = mask.clone()
+    far[..., :18] = True  # beyond the window's reach
+    assert background_ssim(kept, target, far).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_shapes_are_checked_and_samples_are_independent(function, edit):
+    preds, target, mask = edit
+    torch.testing.assert_close(function(preds[1:], target[1:], mask[1:]), function(preds, target, mask)[1:])
+    with pytest.raises(ValueError, match="images of one shape"):
+        function(preds, target[:1])
+    with pytest.raises(ValueError, match=r"Expected a mask of shape \(2, 1, 16, 24\)"):
+        function(preds, target, mask[:, 0])
+
+
+def test_small_images_have_no_similarity():
+    with pytest.raises(ValueError, match="at least 11"):
+        background_ssim(torch.zeros(1, 3, 8, 16), torch.zeros(1, 3, 8, 16))

@@ -1,0 +1,125 @@
+"""From images to noise and back within one fit."""
+
+import pytest
+import torch
+from lightning import Trainer
+
+from decinv import Status
+from decinv.batch import Batch
+from decinv.callbacks import ResultWriter
+from decinv.codecs import AutoencoderCodec, LinearCodec, Scaling
+from decinv.data import GeneratedData, GeneratedNoise
+from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver, EulerAncestral
+from decinv.methods import NaiveInversion
+from decinv.modules import DecodedLatent, EncodedLatent, GradientLatent, KnownLatent, SamplerInversion
+from decinv.runs import RunDirectory
+
+PROMPTS = ["a red circle", "a blue square on a red background"]
+
+
+def linear():
+    """Make a codec whose images stay far from saturation."""
+    codec = LinearCodec(stride=4)
+    codec.scaling = Scaling(30.0)
+    return codec
+
+
+@pytest.fixture
+def fit(tmp_path, saved_pipeline):
+    """Run an inversion on generated images; give module and run directory."""
+
+    def run(sampler, codec=None, kind="stable", data=None, **options):
+        pipeline = DiffusersPipeline(str(saved_pipeline(kind)[0]))
+        module = SamplerInversion(codec or linear(), pipeline, sampler, **options)
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=-1,
+            logger=False,
+            default_root_dir=tmp_path,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            callbacks=[ResultWriter(reconstructions=False)],
+        )
+        trainer.fit(module, data or GeneratedNoise(2, 32, batch_size=2, prompts=PROMPTS))
+        return module, RunDirectory(tmp_path), trainer
+
+    return run
+
+
+@pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3)], ids=["ddim", "2m"])
+def test_noise_is_found_from_true_latents(fit, sampler):
+    module, run, trainer = fit(sampler, guidance=2.0, decoder=KnownLatent())
+    rows = list(run.rows())
+    assert [row.status for row in rows] == [Status.CONVERGED] * 2
+    for index, row in enumerate(rows):
+        assert row.noise_nmse_db < -60
+        assert row.psnr_db > 50  # of 58.9 that rounding to 8 bits leaves
+        assert row.round_trip_nmse_db < -10
+        assert row.nmse_db == float("-inf")
+        torch.testing.assert_close(run.noise(row), module.result.noise[index])
+        torch.testing.assert_close(run.latent(row), module.batch.latent[index])
+        assert row.evaluations == int(module._process.spent[index])
+    assert module.batch.prompts == tuple(PROMPTS)
+    assert trainer.global_step > 0
+
+
+def test_end_to_end_from_eight_bits(fit):
+    module, run, _ = fit(DDIM(4), guidance=2.0)
+    truth = module.batch
+    for index, row in enumerate(run.rows()):
+        assert row.nmse_db < -20
+        assert row.noise_nmse_db < -10
+        assert row.evaluations > int(module._process.spent[index])
+        assert row.psnr_db > 20
+    assert module.reconstruction.shape == truth.image.shape
+
+
+@pytest.mark.parametrize("decoder", [EncodedLatent(), GradientLatent(max_iters=3), DecodedLatent(max_iters=4)])
+def test_latents_come_from_any_decoder_inversion(fit, decoder):
+    module, run, _ = fit(DDIM(2), guidance=1.0, decoder=decoder, method=NaiveInversion())
+    rows = list(run.rows())
+    steps = decoder.stopping.max_iters
+    assert all(row.encoder_psnr_db is not None for row in rows)
+    assert all(row.evaluations <= steps + 2 for row in rows)
+    assert len(module.result.history) <= steps + 2
+    assert module.max_iters == steps + 2
+
+
+def test_prompts_known_unknown_and_negative(fit):
+    module, run, _ = fit(DDIM(1), guidance=1.0, decoder=KnownLatent(), prompt="", method=NaiveInversion())
+    embedding = module._process.condition.prompt.embedding
+    assert torch.equal(embedding[0], embedding[1])
+    assert module._process.condition.negative is None
+    run.delete()
+    options = {"guidance": 3.0, "negative_prompt": "a blue circle", "method": NaiveInversion()}
+    module, *_ = fit(DDIM(1), decoder=KnownLatent(), **options)
+    condition = module._process.condition
+    assert not torch.equal(condition.prompt.embedding[0], condition.prompt.embedding[1])
+    expected = module.pipeline.encode(["a blue circle"], (32, 32), module.device)
+    assert torch.equal(condition.negative.embedding[0], expected.embedding[0])
+
+
+def test_ancestral_noise_is_drawn_by_its_seed(fit):
+    _, run, _ = fit(EulerAncestral(2, "trailing"), kind="turbo", guidance=0.0, decoder=KnownLatent(), noise_seed=3)
+    assert max(row.noise_nmse_db for row in run.rows()) < -40
+
+
+def test_images_of_unknown_origin_have_no_truth(fit):
+    data = GeneratedData(2, 32, batch_size=2, perturbation=0.0)
+    _, run, _ = fit(DDIM(2), data=data, guidance=1.0, decoder=DecodedLatent(max_iters=3), method=NaiveInversion())
+    for row in run.rows():
+        assert row.noise_nmse_db is None
+        assert row.round_trip_nmse_db is not None
+
+
+def test_known_latents_must_be_known(fit, images):
+    module, *_ = fit(DDIM(1), guidance=1.0, decoder=KnownLatent(), method=NaiveInversion())
+    with pytest.raises(ValueError, match="true latents"):
+        module.begin(Batch(images(1, 32, 32), ("one",)))
+
+
+def test_a_codec_and_a_pipeline_of_one_directory(fit, saved_pipeline):
+    codec = AutoencoderCodec(str(saved_pipeline("stable")[0]))
+    _, run, _ = fit(DDIM(2), codec=codec, guidance=1.0, decoder=EncodedLatent(), method=NaiveInversion())
+    assert len(list(run.rows())) == 2

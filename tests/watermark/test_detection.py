@@ -1,0 +1,84 @@
+import csv
+
+import pytest
+import torch
+
+from decinv.rows import Row
+from decinv.runs import RunDirectory
+from decinv.runs.latents import noise_file, write_latents
+from decinv.runs.table import format_row, write_rows
+from decinv.status import Status
+from decinv.watermark import ThreeKeys
+from decinv.watermark.detection import detect_in_run
+
+SHAPE = (4, 16, 16)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run on 70 images: each mark in turn and then none, every tenth without a result."""
+    watermark, count = ThreeKeys(SHAPE), 70
+    noise = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(0))
+    which = torch.arange(count) % 4
+    marked = which < 3
+    noise[marked] = watermark.mark(noise[marked], which[marked])
+    names = [f"image-{index:02d}" for index in range(count)]
+    latents = "latents/00000000.safetensors"
+    write_latents(tmp_path / noise_file(latents), dict(zip(names, noise, strict=True)), {})
+    rows = [
+        Row(name, Status.UNREADABLE, number=index, reason="no image")
+        if index % 10 == 9
+        else Row(name, Status.CONVERGED, number=index, latents=latents)
+        for index, name in enumerate(names)
+    ]
+    write_rows(tmp_path / "results.csv", map(format_row, rows))
+    return RunDirectory(tmp_path), watermark
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def true_mark(number):
+    return number % 4 if number % 4 < 3 else -1
+
+
+def test_every_image_has_its_row_and_the_rates_are_those_of_exact_noise(run):
+    directory, watermark = run
+    lines = detect_in_run(directory, watermark, true_mark)
+    rows = table(directory.path / "watermark.csv")
+    assert [row["name"] for row in rows] == [f"image-{index:02d}" for index in range(70)]
+    for index, row in enumerate(rows):
+        assert int(row["true_mark"]) == true_mark(index)
+        if index % 10 == 9:
+            assert row["found"] == row["mark"] == row["p_value"] == ""
+        elif index % 4 < 3:
+            assert (int(row["mark"]), row["found"], row["key"]) == (index % 4, "True", watermark.keys[index % 4].fingerprint)
+            assert float(row["distance"]) < 1e-5
+    rates = {row["quantity"]: row for row in table(directory.path / "detection.csv")}
+    marked = sum(index % 4 < 3 and index % 10 != 9 for index in range(70))
+    assert rates["AUC"]["value"] == rates["TPR at 1 % FPR"]["value"] == "1"
+    assert 0.8 < float(rates["TPR at 0.1 % FPR"]["low"]) < 1
+    assert int(rates["keys told right"]["value"]) == int(rates["marked images"]["value"]) == marked
+    assert sum(int(rates[f"key {key} read as {key}"]["value"]) for key in range(3)) == marked
+    curve = [(float(row["false_alarms"]), float(row["found"])) for row in table(directory.path / "roc.csv")]
+    assert curve[0] == (0, 0)
+    assert curve[-1] == (1, 1)
+    assert (0, 1) in curve
+    assert f"{marked} of {marked} keys are told right" in lines
+
+
+def test_without_known_marks_there_are_verdicts_alone(run):
+    directory, watermark = run
+    detect_in_run(directory, watermark)
+    rows = table(directory.path / "watermark.csv")
+    assert {row["true_mark"] for row in rows} == {""}
+    assert sum(row["found"] == "True" for row in rows) >= 47
+    assert not (directory.path / "detection.csv").exists()
+
+
+def test_keys_of_another_shape_are_refused_and_leave_no_table(run):
+    with pytest.raises(ValueError, match=r"Expected latents of shape \(B, 4, 8, 8\)"):
+        detect_in_run(run[0], ThreeKeys((4, 8, 8)))
+    assert not (run[0].path / "watermark.csv").exists()

@@ -1,0 +1,29 @@
+import pytest
+
+from decinv.watermark import Pattern, ShadingKey, TreeRingKey
+from decinv.watermark.__main__ import main
+
+
+def test_keys_are_made_by_one_command(tmp_path, capsys):
+    path = tmp_path / "rings.safetensors"
+    options = ["--shape=[4,16,16]", "--channel=1", "--radius=4", "--pattern=RANDOM", "--seed=3"]
+    assert main(["rings", f"--out={path}", *options]) == 0
+    key = TreeRingKey.load(path)
+    assert key.fingerprint == TreeRingKey.make((4, 16, 16), 1, 4, Pattern.RANDOM, 3).fingerprint
+    assert key.fingerprint in capsys.readouterr().out
+    assert main(["shading", f"--out={tmp_path / 'shading.safetensors'}", "--shape=[4,8,8]", "--bits=16"]) == 0
+    assert ShadingKey.load(tmp_path / "shading.safetensors").bits == 16
+
+
+@pytest.mark.parametrize(("option", "message"), [("--channel=4", "`channel`"), ("--radius=-1", "`radius`")])
+def test_bad_options_are_named(tmp_path, capsys, option, message):
+    assert main(["rings", f"--out={tmp_path / 'key'}", "--shape=[4,16,16]", option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "key").exists()
+
+
+def test_keys_are_not_overwritten(tmp_path, capsys):
+    words = ["shading", f"--out={tmp_path / 'key'}", "--shape=[4,8,8]", "--bits=16"]
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "Expected a fresh file" in capsys.readouterr().err

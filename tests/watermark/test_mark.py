@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from decinv.metrics import detect
+from decinv.watermark import GaussianShading, Mask, Pattern, ShadingKey, ThreeKeys, TreeRingKey, TreeRings
+
+SHAPE = (4, 16, 16)
+
+
+def noise(count, seed=0):
+    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def rings(tmp_path):
+    paths = [str(tmp_path / f"{index}.safetensors") for index in range(3)]
+    for index, path in enumerate(paths):
+        TreeRingKey.make(SHAPE, index, 4, Pattern.RANDOM, seed=index).save(path)
+    return paths
+
+
+@pytest.fixture
+def shading(tmp_path):
+    ShadingKey.make(SHAPE, 64, seed=1).save(tmp_path / "shading.safetensors")
+    return str(tmp_path / "shading.safetensors")
+
+
+def watermarks(rings, shading):
+    return TreeRings(rings), ThreeKeys(SHAPE), GaussianShading(shading, users=5), TreeRings(rings, decoys=999)
+
+
+def test_marks_are_found_and_nothing_else(rings, shading):
+    """With much noise in between, of as great a deviation as the marked noise has."""
+    for watermark in watermarks(rings, shading):
+        which = torch.arange(30) % watermark.marks
+        found = watermark.find(watermark.mark(noise(30), which) + 0.5 * noise(30, 1))
+        assert [finding.mark for finding in found] == which.tolist()
+        assert all(finding.found for finding in found)
+        unmarked = watermark.find(0.7 * noise(200, 2))
+        assert sum(bool(finding.found) for finding in unmarked) <= 7  # 2 expected at 1 %
+        scores = [torch.tensor([finding.score for finding in some]) for some in (found, unmarked)]
+        assert detect(*scores).auc.value == 1.0
+
+
+def test_findings_name_key_distance_and_bits(rings, shading):
+    tree, _, shaded, _ = watermarks(rings, shading)
+    latent = tree.mark(noise(2), torch.tensor([2, 0]))
+    first, second = tree.find(latent)
+    assert first.key == TreeRingKey.load(rings[2]).fingerprint
+    assert second.key == TreeRingKey.load(rings[0]).fingerprint
+    assert first.distance < 1e-5
+    assert first.bits is None
+    finding = shaded.find(shaded.mark(noise(1), torch.tensor([4])))[0]
+    assert (finding.mark, finding.bits, finding.distance) == (4, 64, None)
+    assert finding.p_value == pytest.approx(5 * 2.0**-64, rel=1e-3)
+
+
+def test_false_alarms_of_many_keys_are_as_rare_as_asked(rings):
+    found = TreeRings(rings, fpr=0.05).find(noise(3000, 5))
+    assert 0.038 <= sum(bool(finding.found) for finding in found) / 3000 <= 0.062
+
+
+@pytest.mark.filterwarnings("ignore:The published mask")
+def test_the_published_mask_has_no_verdict():
+    watermark = ThreeKeys(SHAPE, mask=Mask.PUBLISHED)
+    finding = watermark.find(watermark.mark(noise(1), torch.tensor([0])))[0]
+    assert (finding.mark, finding.p_value, finding.found) == (1, None, None)
+
+
+def test_bad_options_are_refused(rings, shading):
+    with pytest.raises(ValueError, match="at least one key"):
+        TreeRings([])
+    with pytest.raises(ValueError, match="`decoys`"):
+        TreeRings(rings, decoys=-1)
+    with pytest.raises(ValueError, match="`fpr`"):
+        ThreeKeys(SHAPE, fpr=1.0)
+    with pytest.raises(ValueError, match="`users`"):
+        GaussianShading(shading, users=0)
+    with pytest.raises(ValueError, match="tree-ring key 1 in"):
+        TreeRings([shading])
