@@ -31,8 +31,8 @@ SENTENCES = {
         "history, pull, decay, pixel_weight, latent_weight, ridge, trust, sketch."
     ),
     "--model=GradientInversionn": (
-        "Expected `model` to be a class, such as AutoencoderTraining, DecoderInversion, EncoderInversion, "
-        "GradientInversion, or a YAML file, but there is no 'GradientInversionn' (did you mean "
+        "Expected `model` to be a class, such as AutoencoderTraining, DecoderInversion, DenoiserTraining, "
+        "EncoderInversion, FlowTraining, GradientInversion, or a YAML file, but there is no 'GradientInversionn' (did you mean "
         "`GradientInversion`?)."
     ),
     "--trainer.callbacks.cuont=3": "Expected an option of Summary, but got `trainer.callbacks.cuont`.",
