@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.environment import write_environment
-from decinv.benchmark.frames_report import Row, write_report
+from decinv.benchmark.frames_report import APART, JOINT, Row, write_report
 from decinv.benchmark.metering import METERED
 from decinv.benchmark.methods import paper_adam
 from decinv.benchmark.progress import ticking
@@ -33,6 +33,10 @@ STABLE_DIFFUSION = {
 """The shape of Stable Diffusion's autoencoder; a plan needs no weights."""
 
 
+FEW = 2
+"""Iterations of the frames in the middle: enough for the first update to have been made."""
+
+
 @dataclass(frozen=True)
 class Way:
     """One way to invert a clip.
@@ -42,22 +46,22 @@ class Way:
         make: The inversion, made from a codec.
         whole: Whether all frames are one sample, as published code has it, rather than samples of their own.
         checkpointed: Whether the backward pass recomputes the activations of each block of the decoder.
-        iterations: Iterations after which its peak rises no more.
+        iterations: Iterations after which its peak rises no more; the first and the last frame take so many, others ``FEW``.
     """
 
     name: str
     make: Callable[[AutoencoderCodec], Inversion]
     whole: bool = False
     checkpointed: bool = False
-    iterations: int = 3
+    iterations: int = FEW
 
 
 WAYS = (
     Way("gradient-free, default", DecoderInversion, iterations=METERED),
     Way("gradient-free, paper's Adam", lambda codec: DecoderInversion(codec, paper_adam(0.01))),
-    Way("gradient, frame by frame, checkpointed", GradientInversion, checkpointed=True),
+    Way(APART, GradientInversion, checkpointed=True),
     Way("gradient, frame by frame", GradientInversion),
-    Way("gradient, whole clip, checkpointed", GradientInversion, whole=True, checkpointed=True),
+    Way(JOINT, GradientInversion, whole=True, checkpointed=True),
     Way("gradient, whole clip", GradientInversion, whole=True),
 )
 """All ways, from the least memory to the most; all but the first two backpropagate."""
@@ -119,7 +123,7 @@ def frames(
                 subject = f"Stable Diffusion, {height} x {width}"
                 rows.append(Row(subject, False, way.name, count, planned(count), weights(inversion)))
                 tick(f"{way.name}, {count} frames")
-    write_report(rows, WAYS[-2].name, out)
+    write_report(rows, out)
 
 
 def prepare(way: Way, path: str) -> Inversion:
@@ -157,9 +161,9 @@ def metered(way: Way, inversion: Inversion, clip: Tensor, at_once: int) -> int:
     solver, latents = inversion.solver, []
     chunks = [clip] if way.whole else torch.split(as_frames(clip), at_once)
     with PeakMemory(clip.device) as peak:
-        for chunk in chunks:
+        for place, chunk in enumerate(chunks):
             solver.start(inversion.problem(chunk))
-            while solver.iteration < way.iterations:
+            for _ in range(way.iterations if place in (0, len(chunks) - 1) else FEW):
                 solver.step()
             latents.append(solver.result().latent)
             solver.clear()
