@@ -142,14 +142,15 @@ def test_what_would_be_cropped_in_silence_is_refused(codec: Loader, name: str) -
 def test_the_rule_of_frames_holds_further_on(codec: Loader, name: str) -> None:
     one = codec(name)
     assert one.frames is not None
-    for steps in (0, 2):
-        clip = batch(one, 1, steps)
-        latent = one.encode(clip)
-        assert latent.shape[2] == one.frames.latents(clip.shape[2])
-        assert one.decode(latent).shape == clip.shape
+    clip = batch(one, 1, 2)
+    latent = one.encode(clip)
+    assert latent.shape[2] == one.frames.latents(clip.shape[2])
+    assert one.decode(latent).shape == clip.shape
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize(
+    "name", ["wan", "cogvideox", "magvit", "vidtok", "kvae_video", "kandinsky6", "ltx_timed", "allegro"]
+)  # which keep something of a clip
 def test_results_do_not_depend_on_what_was_coded_before(codec: Loader, name: str) -> None:
     one = codec(name)
     clip = batch(one)
