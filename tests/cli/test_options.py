@@ -23,8 +23,9 @@ SENTENCES = {
         "Expected `model.codec` to be a class, such as AutoencoderCodec, LinearCodec, or a YAML file, but there is no 'Nope'."
     ),
     "--model.update=Andersen": (
-        "Expected `model.update` to be a class, such as Anderson, ForwardStep, InertialKM, Scheduled, "
-        "StockRule, or a YAML file, but there is no 'Andersen' (did you mean `Anderson`?)."
+        "Expected `model.update` to be a class, such as Anderson, AveragedForwardStep, ForwardStep, "
+        "InertialKM, PlateauForwardStep, ResidualAnderson, Scheduled, StockRule, or a YAML file, but there is no 'Andersen' "
+        "(did you mean `Anderson`?)."
     ),
     "--model.update.lrr=1": (
         "Expected an option of Anderson, but got `model.update.lrr` (did you mean `lr`?); it takes lr, "
@@ -32,8 +33,8 @@ SENTENCES = {
     ),
     "--model=GradientInversionn": (
         "Expected `model` to be a class, such as AutoencoderTraining, DecoderInversion, DenoiserTraining, "
-        "EncoderInversion, FlowTraining, GradientInversion, or a YAML file, but there is no 'GradientInversionn' (did you mean "
-        "`GradientInversion`?)."
+        "EncoderInversion, FlowTraining, GradientInversion, SamplerInversion, or a YAML file, but there is no "
+        "'GradientInversionn' (did you mean `GradientInversion`?)."
     ),
     "--trainer.callbacks.cuont=3": "Expected an option of Summary, but got `trainer.callbacks.cuont`.",
     "--trainer.precision=half": (
