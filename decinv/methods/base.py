@@ -61,6 +61,27 @@ class Method(ABC):
         return replace(solver.result(), evaluations=process.spent - before)
 
 
+class SinglestepMethod(Method):
+    """Invert the steps of a first-order sampler one after another, the last one first, each from its own result alone."""
+
+    @abstractmethod
+    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+        """Go from x_t, without the noise that the step added to it, to x_s."""
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Invert the last step, the one before it, and so on.
+
+        Raises:
+            ValueError: If a step has a history.
+        """
+        refuse_history(process, type(self).__name__)
+        point = latent
+        for index in reversed(range(len(process.steps))):
+            step, noise = process.steps[index], process.noise(index)
+            point = yield from self.back(process, step, point if noise is None else point - step.noise * noise)
+        return point / process.trajectory.start
+
+
 def refuse_history(process: Process, method: str) -> None:
     """Refuse multistep samplers.
 

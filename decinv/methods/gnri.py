@@ -4,13 +4,14 @@ from torch import Tensor
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
-from decinv.methods.base import Method, refuse_history
+from decinv.diffusion.step import Step
+from decinv.methods.base import SinglestepMethod
 from decinv.problems.guided_newton import GuidedNewtonProblem, SignStepProblem
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
 
 
-class GuidedNewton(Method):
+class GuidedNewton(SinglestepMethod):
     """GNRI as published: one or two Newton steps on a scalar objective, from x_t, with the gradient through the network."""
 
     def __init__(self, iters: int = 2, weight: float = 0.1, eta: float = 1e-6) -> None:
@@ -30,24 +31,14 @@ class GuidedNewton(Method):
         self.weight = weight
         self.eta = eta
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
-
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
-        point = latent
-        for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
-            problem = GuidedNewtonProblem(process, step.plain, target, target)
-            problem.weight, problem.eta = self.weight, self.eta
-            point = (yield problem).latent
-        return point / process.trajectory.start
+    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+        """Take Newton steps from x_t."""
+        problem = GuidedNewtonProblem(process, step.plain, target, target)
+        problem.weight, problem.eta = self.weight, self.eta
+        return (yield problem).latent
 
 
-class GuidedNewtonReleased(Method):
+class GuidedNewtonReleased(SinglestepMethod):
     """GNRI as its released code computes it: sign steps, and the fixed-point map's image of the last point for the result.
 
     The code inverts only some of the time steps; here all are.
@@ -61,18 +52,8 @@ class GuidedNewtonReleased(Method):
         """
         super().__init__(ForwardStep, Stopping(iters, 0.0, None, last_iterate=True))
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
-
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
-        point = latent
-        for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
-            problem = SignStepProblem(process, step.plain, target, target)
-            yield problem
-            point = problem.image
-        return point / process.trajectory.start
+    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+        """Take sign steps from x_t."""
+        problem = SignStepProblem(process, step.plain, target, target)
+        yield problem
+        return problem.image

@@ -4,13 +4,14 @@ from torch import Tensor
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
-from decinv.methods.base import Method, naive_step, refuse_history
+from decinv.diffusion.step import Step
+from decinv.methods.base import SinglestepMethod, naive_step
 from decinv.problems.newton_krylov import NewtonKrylovProblem
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
 
 
-class NewtonKrylov(Method):
+class NewtonKrylov(SinglestepMethod):
     """Invert the steps of a first-order sampler one after another by Newton's method with GMRES, from the naive inversion."""
 
     def __init__(self, max_iters: int = 10, products: int = 5, rtol: float = 2e-6, patience: int | None = 4) -> None:
@@ -30,17 +31,7 @@ class NewtonKrylov(Method):
         super().__init__(ForwardStep, Stopping(max_iters, rtol, patience))
         self.products = products
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
-
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
-        point = latent
-        for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
-            start = naive_step(process, step, target)
-            point = (yield NewtonKrylovProblem(process, step.plain, target, start, self.products)).latent
-        return point / process.trajectory.start
+    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+        """Take Newton steps from the naive inversion."""
+        start = naive_step(process, step, target)
+        return (yield NewtonKrylovProblem(process, step.plain, target, start, self.products)).latent

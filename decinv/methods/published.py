@@ -6,7 +6,7 @@ from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM
 from decinv.diffusion.step import Step, first_order
-from decinv.methods.base import Method, naive_step, refuse_history
+from decinv.methods.base import Method, SinglestepMethod, naive_step
 from decinv.problems.step import StepProblem
 from decinv.problems.step_gradient import GradientStepProblem
 from decinv.stopping import Stopping
@@ -20,7 +20,7 @@ STRIDE = 10
 """Training time steps between the points of the fine-grained naive inversion."""
 
 
-class Algorithm1(Method):
+class Algorithm1(SinglestepMethod):
     """Backward Euler, step after step: forward steps on ``step(x_s) - x_t``, started at the naive inversion."""
 
     def __init__(
@@ -47,21 +47,11 @@ class Algorithm1(Method):
         super().__init__(update, Stopping(max_iters, tolerance, None, last_iterate))
         self.gradient = gradient
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
-
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
+    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+        """Take forward steps from the naive inversion."""
         make = GradientStepProblem if self.gradient else StepProblem
-        point = latent
-        for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
-            start = naive_step(process, step, target)
-            point = (yield make(process, step.plain, target, start, absolute=True)).latent
-        return point / process.trajectory.start
+        start = naive_step(process, step, target)
+        return (yield make(process, step.plain, target, start, absolute=True)).latent
 
 
 class Algorithm2(Method):

@@ -7,7 +7,8 @@ from torch.optim import AdamW
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
-from decinv.methods.base import Method, naive_step, refuse_history
+from decinv.diffusion.step import Step
+from decinv.methods.base import SinglestepMethod, naive_step
 from decinv.problems.fixed_point import FixedPointProblem
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateFactory
@@ -16,7 +17,7 @@ THRESHOLD = 5e-6**0.5
 """Root mean square of ``x_s - f(x_s)`` below which the released code ends a step."""
 
 
-class SPDInv(Method):
+class SPDInv(SinglestepMethod):
     """Step after step, from the naive inversion of each: AdamW on ``mean (x_s - f(x_s))^2``.
 
     The authors invert without guidance, and edit with the source's prompt as the negative one.
@@ -43,20 +44,10 @@ class SPDInv(Method):
         """
         super().__init__(update or _released, Stopping(max_iters, tolerance, None, last_iterate))
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
-
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
-        point = latent
-        for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
-            start = naive_step(process, step, target)
-            point = (yield FixedPointProblem(process, step.plain, target, start)).latent
-        return point / process.trajectory.start
+    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+        """Descend from the naive inversion."""
+        start = naive_step(process, step, target)
+        return (yield FixedPointProblem(process, step.plain, target, start)).latent
 
 
 def _released(params: Iterable[nn.Parameter]) -> AdamW:
