@@ -97,6 +97,9 @@ def invert(
     if times is not None:
         FrameRule().latents(times)  # not 0
         pixels, readable = as_frames(pixels), [True] * (len(pixels) * times)
+    # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
+    model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
+    prompts = [] if model is None else _prompts(prompt, readable)
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
     solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
@@ -116,9 +119,8 @@ def invert(
         return [part for half in torch.tensor_split(chunk, 2) for part in solve(half)]
 
     parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)]
-    if pipeline is not None:
-        model = pipeline if isinstance(pipeline, Pipeline) else DiffusersPipeline(str(pipeline))
-        texts = iter(_prompts(prompt, readable))
+    if model is not None:
+        texts = iter(prompts)
         how = sampler or DDIM(), method or ExactInversion()
 
         def sample_back(found: Result) -> Result:

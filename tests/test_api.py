@@ -257,3 +257,10 @@ def test_prompts_fit_the_images(codec, tmp_path):
     assert result.noise[0].isnan().all()
     assert result.noise[1].isfinite().all()
     assert result.status[0] is decinv.Status.UNREADABLE
+
+
+def test_wrong_prompts_are_refused_before_anything_is_solved(monkeypatch):
+    monkeypatch.setattr(decinv.api.Solver, "step", lambda solver: pytest.fail("solved"))
+    codec = LinearCodec((1.0,), stride=2)
+    with pytest.raises(ValueError, match="one for each of 1 images, but got 2"):
+        decinv.invert(torch.zeros(1, 3, 4, 4), codec, pipeline=Known(), prompt=["a", "b"])
