@@ -18,6 +18,7 @@ from decinv.callbacks.writer import ResultWriter
 from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample
 from decinv.data.clips import ClipData, ClipInputs, moments_of
+from decinv.images.eight_bit import to_picture
 from decinv.memory import in_halves
 from decinv.metrics.pixel import psnr_db
 from decinv.rows import Row
@@ -29,7 +30,7 @@ from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
 from decinv.runs.table import read_rows
 from decinv.video.clips import Moment
-from decinv.video.writing import LosslessVideo, PreviewVideo, Video, to_8_bits
+from decinv.video.writing import LosslessVideo, PreviewVideo, Video
 
 
 class ClipWriter(Callback):
@@ -113,7 +114,7 @@ class ClipWriter(Callback):
                     continue
                 seconds = frame.moment.seconds - moments_of(clip.items[0])[0].seconds
                 if lossless is not None:
-                    lossless.add(to_8_bits(frame.reconstruction), seconds)
+                    lossless.add(to_picture(frame.reconstruction), seconds)
                 if preview is not None:
                     label = frame.row._replace(name=f"{clip.name}  frame {frame.moment.frame}", psnr_db=frame.psnr_db)
                     preview.add(np.asarray(draw(frame.target, frame.reconstruction, label)), seconds)

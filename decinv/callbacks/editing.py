@@ -16,7 +16,7 @@ from decinv.diffusion.denoiser import Guidance
 from decinv.diffusion.prompt import Condition
 from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pixels
 from decinv.editing.regeneration import first_step
-from decinv.images.eight_bit import round_to_8_bits
+from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.memory import in_halves
 from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips
 from decinv.modules.base import Inversion
@@ -212,5 +212,4 @@ def _beside(stem: Path, suffix: str) -> Path:
 
 def _save(image: Tensor, path: Path) -> None:
     """Write an image ``(3, H, W)`` in [-1, 1] as 8-bit PNG."""
-    pixels = ((image.nan_to_num(-1.0) + 1) * 127.5).round().to(torch.uint8)
-    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    Image.fromarray(to_picture(image)).save(path)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from decinv.images.eight_bit import to_picture
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 """A font with wide coverage that comes with matplotlib."""
@@ -53,8 +54,7 @@ def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
 
 def panel(image: Tensor) -> Image.Image:
     """Give an image ``(3, H, W)`` in [-1, 1] as a picture of a size to look at."""
-    pixels = ((image.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    picture = Image.fromarray(to_picture(image))
     longest = max(picture.size)
     if longest > LARGEST:
         return picture.resize([max(1, round(v * LARGEST / longest)) for v in picture.size], Image.Resampling.LANCZOS)

@@ -17,10 +17,10 @@ from decinv.callbacks.images import ERROR_GAIN
 from decinv.callbacks.run import draws, log_image, run_directory
 from decinv.callbacks.sheet import FONT
 from decinv.data.clips import ClipData, moments_of
+from decinv.images.eight_bit import to_picture
 from decinv.modules.base import Inversion
 from decinv.runs.names import safe_name
 from decinv.video.clips import Moment
-from decinv.video.writing import to_8_bits
 
 GAP = 4
 LEFT = 22
@@ -194,7 +194,7 @@ def draw_residuals(name: str, count: int, history: dict[int, Tensor]) -> Image.I
 def _column(target: Tensor, image: Tensor) -> tuple[Image.Image, ...]:
     """Give target, reconstruction and error of a frame as pictures of a size to look at."""
     error = (image - target).abs() * ERROR_GAIN - 1
-    return tuple(_fitted(Image.fromarray(to_8_bits(part))) for part in (target, image, error))
+    return tuple(_fitted(Image.fromarray(to_picture(part))) for part in (target, image, error))
 
 
 def _fitted(picture: Image.Image) -> Image.Image:

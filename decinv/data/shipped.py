@@ -10,7 +10,8 @@ from PIL import Image
 
 from decinv.data.moving import MovingScene
 from decinv.data.procedural import procedural_image
-from decinv.video.writing import PreviewVideo, to_8_bits
+from decinv.images.eight_bit import to_picture
+from decinv.video.writing import PreviewVideo
 
 SAMPLES = Path(__file__).parent / "samples"
 """Directory of the sample images."""
@@ -57,4 +58,4 @@ def draw(directory: str | Path) -> None:
         scene = MovingScene(index, CLIP_SIZE, SEED)
         with PreviewVideo(folder / "clips" / clip_name(index)) as video:
             for number in range(CLIP_LENGTH):
-                video.add(to_8_bits(scene.frame(number)), Fraction(number, CLIP_FPS))
+                video.add(to_picture(scene.frame(number)), Fraction(number, CLIP_FPS))

@@ -1,6 +1,11 @@
 """Images as an 8-bit file holds them."""
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+
+Picture = NDArray[np.uint8]
+"""An RGB picture ``(H, W, 3)``."""
 
 
 def levels(image: Tensor) -> Tensor:
@@ -11,3 +16,8 @@ def levels(image: Tensor) -> Tensor:
 def round_to_8_bits(image: Tensor) -> Tensor:
     """Give images in [-1, 1] as they come back from an 8-bit file: ``levels(image) / 127.5 - 1``."""
     return levels(image) / 127.5 - 1
+
+
+def to_picture(image: Tensor) -> Picture:
+    """Give an image ``(3, H, W)`` in [-1, 1] as a picture; nan becomes black."""
+    return levels(image.nan_to_num(-1.0)).byte().permute(1, 2, 0).cpu().numpy()

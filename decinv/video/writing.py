@@ -10,21 +10,11 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
-from torch import Tensor
 
-from decinv.images.eight_bit import levels
-
-Picture = NDArray[np.uint8]
-"""An RGB picture ``(H, W, 3)``."""
+from decinv.images.eight_bit import Picture
 
 TICKS = 90_000
 """Ticks of a second in which times are given; a container may round them, Matroska to milliseconds."""
-
-
-def to_8_bits(image: Tensor) -> Picture:
-    """Give an image ``(3, H, W)`` in [-1, 1] as a picture; nan becomes black."""
-    return levels(image.nan_to_num(-1.0)).byte().permute(1, 2, 0).cpu().numpy()
 
 
 class Video(AbstractContextManager["Video"]):

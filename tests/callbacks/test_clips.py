@@ -15,11 +15,11 @@ from decinv.callbacks import ClipImages, ClipWriter, Images, ResultWriter
 from decinv.cli import run
 from decinv.codecs import FrameRule, LinearCodec
 from decinv.data import GeneratedClips, generate_clip
+from decinv.images.eight_bit import to_picture
 from decinv.metrics import psnr_db
 from decinv.modules import DecoderInversion
 from decinv.runs import RunDirectory
 from decinv.video import read_clip, scan
-from decinv.video.writing import to_8_bits
 
 
 class Pairs(LinearCodec):
@@ -93,9 +93,9 @@ def test_a_run_of_generated_clips(fit):
         assert float(row["seconds"]) == pytest.approx(sum(float(each["seconds"]) for each in own), rel=1e-4)
 
         exact = LinearCodec().decode(latent.transpose(0, 1)).clamp(-1, 1)
-        pictures = np.stack([to_8_bits(frame) for frame in exact])
+        pictures = np.stack([to_picture(frame) for frame in exact])
         written = read_clip(path / "clips" / f"{row['name']}.mkv")
-        assert np.array_equal(np.stack([to_8_bits(frame) for frame in written.unbind(1)]), pictures)
+        assert np.array_equal(np.stack([to_picture(frame) for frame in written.unbind(1)]), pictures)
         times = scan(path / "clips" / f"{row['name']}.preview.mp4").times
         assert [float(time) for time in times] == pytest.approx([k / 8 for k in range(5)], abs=1e-4)
     assert not list(path.rglob("*.part"))
@@ -169,7 +169,7 @@ def test_pictures_of_clips(fit, tmp_path):
     for column, place in enumerate((0, 2, 4)):
         left, top = 22 + column * (96 + 4), 36
         shown = pixels[top : top + 96 : 6, left : left + 96 : 6]
-        assert np.array_equal(shown, to_8_bits(truth[place]))
+        assert np.array_equal(shown, to_picture(truth[place]))
     accumulator = EventAccumulator(str(path))
     accumulator.Reload()
     names = ("generated-00000", "generated-00001")
@@ -200,9 +200,9 @@ def test_clips_of_a_codec_that_compresses_time(tmp_path):
         own = frames[4 * index : 4 * index + 4]
         assert [float(row["psnr_db"]) for row in own] == pytest.approx(psnr.tolist(), rel=1e-4)
         assert {row["residual"] for row in own} == {""}
-        pictures = np.stack([to_8_bits(frame) for frame in decoded.unbind(1)])
+        pictures = np.stack([to_picture(frame) for frame in decoded.unbind(1)])
         written = read_clip(tmp_path / "clips" / f"{name}.mkv")
-        assert np.array_equal(np.stack([to_8_bits(frame) for frame in written.unbind(1)]), pictures)
+        assert np.array_equal(np.stack([to_picture(frame) for frame in written.unbind(1)]), pictures)
         for place in range(4):
             with Image.open(tmp_path / "reconstructions" / name / f"{place:05d}.png") as picture:
                 assert np.array_equal(np.asarray(picture), pictures[place])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from decinv.images.eight_bit import to_picture
 from decinv.video import LosslessVideo, PreviewVideo, read_clip, scan
-from decinv.video.writing import to_8_bits
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 15, 21, 3), dtype=np.uint8)
 TIMES = [Fraction(milliseconds, 1000) for milliseconds in (0, 33, 100, 101, 400, 404, 1000)]
@@ -19,7 +19,7 @@ def test_lossless_video_gives_identical_pixels_and_times(tmp_path):
         for picture, seconds in zip(PICTURES, TIMES, strict=True):
             video.add(picture, seconds)
     clip = read_clip(tmp_path / "sub" / "a.part")
-    assert np.array_equal(np.stack([to_8_bits(frame) for frame in clip.unbind(1)]), PICTURES)
+    assert np.array_equal(np.stack([to_picture(frame) for frame in clip.unbind(1)]), PICTURES)
     assert scan(tmp_path / "sub" / "a.part").times == tuple(TIMES)
 
 
@@ -42,4 +42,4 @@ def test_preview_is_what_players_take(tmp_path):
 
 def test_pictures_of_8_bits():
     image = torch.tensor([-1.0, -0.999, 0.0, 1.0, 2.0, torch.nan]).expand(3, 2, 6)
-    assert to_8_bits(image)[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]
+    assert to_picture(image)[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]
