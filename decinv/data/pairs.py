@@ -81,8 +81,8 @@ class FlowPairs(CachedLatents):
 
         directory = pipeline_directory(self.pipeline)
         pipeline = StableDiffusionPipeline.from_pretrained(directory, vae=None, low_cpu_mem_usage=False)
-        config = pipeline.scheduler.config  # trailing steps begin where all is noise
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, timestep_spacing="trailing")
+        grid = {"timestep_spacing": "trailing", "use_karras_sigmas": False}  # trailing steps begin where all is noise
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, **grid)
         pipeline.set_progress_bar_config(disable=True)
         if self.trainer is not None:
             pipeline = pipeline.to(self.trainer.strategy.root_device)

@@ -19,6 +19,8 @@ from decinv.diffusion.step import Step, ancestral, first_order, second_order
 
 Spacing = Literal["linspace", "leading", "trailing"]
 
+Sigmas = Literal["times", "karras", "exponential"]
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -135,20 +137,27 @@ class DPMSolver(Sampler):
 
     scheduler_class = DPMSolverMultistepScheduler
 
-    def __init__(self, steps: int = 10, order: Literal[1, 2] = 2, spacing: Spacing | None = None) -> None:
+    def __init__(
+        self, steps: int = 10, order: Literal[1, 2] = 2, spacing: Spacing | None = None, sigmas: Sigmas | None = None
+    ) -> None:
         """Set the grid and the order.
 
         Args:
             steps: Number of steps, at least 1.
             order: 1, which is DDIM on another grid, or 2, which is 2M.
             spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
+            sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
+                ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says. Few steps
+                of spaced times end with one that takes so much noise away that little of it can be found again.
         """
         super().__init__(steps, spacing)
         self.order = order
+        self.sigmas = sigmas
 
     def options(self) -> dict[str, Any]:
-        """Set the order; the published solver is the deterministic one for data prediction, by the midpoint rule."""
-        return {"solver_order": self.order, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"}
+        """Set levels and order; the published solver is the deterministic one for data prediction, by the midpoint rule."""
+        options = {"solver_order": self.order, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"}
+        return options | _levels(self.sigmas) | ({} if self.sigmas is None else {"use_lu_lambdas": False})
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler, whose first step is of first order, and its last one where it says so."""
@@ -175,6 +184,35 @@ class Euler(Sampler):
 
     scheduler_class = EulerDiscreteScheduler
 
+    def __init__(self, steps: int = 30, spacing: Spacing | None = None, sigmas: Sigmas | None = None) -> None:
+        """Set the grid.
+
+        Args:
+            steps: Number of steps, at least 1.
+            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
+            sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
+                ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says.
+        """
+        super().__init__(steps, spacing)
+        self.sigmas = sigmas
+
+    def options(self) -> dict[str, Any]:
+        """Set the levels."""
+        return _levels(self.sigmas)
+
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read the steps off the scheduler."""
+        return _exploding(self.scheduler(config, tokens), first_order, config)
+
+
+class EulerAncestral(Sampler):
+    """Euler's method with new noise in every step, as ``EulerAncestralDiscreteScheduler``, SDXL-turbo's sampler.
+
+    The noise is part of what is given: a step can be inverted only where its noise is known.
+    """
+
+    scheduler_class = EulerAncestralDiscreteScheduler
+
     def __init__(self, steps: int = 30, spacing: Spacing | None = None) -> None:
         """Set the grid.
 
@@ -186,20 +224,14 @@ class Euler(Sampler):
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), first_order, config)
-
-
-class EulerAncestral(Euler):
-    """Euler's method with new noise in every step, as ``EulerAncestralDiscreteScheduler``, SDXL-turbo's sampler.
-
-    The noise is part of what is given: a step can be inverted only where its noise is known.
-    """
-
-    scheduler_class = EulerAncestralDiscreteScheduler
-
-    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off the scheduler."""
         return _exploding(self.scheduler(config, tokens), ancestral, config)
+
+
+def _levels(sigmas: Sigmas | None) -> dict[str, bool]:
+    """Give a scheduler's options for noise levels; none for its own."""
+    if sigmas is None:
+        return {}
+    return {f"use_{kind}_sigmas": sigmas == kind for kind in ("karras", "exponential", "beta")}
 
 
 def _predicted(scheduler: Any) -> Callable[[Level], Parts]:

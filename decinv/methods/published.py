@@ -85,8 +85,8 @@ class Algorithm2(Method):
         point, last = latent, len(process.steps) - 1
         for index in reversed(range(len(process.steps))):
             step = process.steps[index]
-            # The released code's step sizes: 1 at the image's end, elsewhere 10 / t.
-            size = 1.0 if index == last else 10 / step.time
+            # The released code's step sizes: 1 at the image's end, elsewhere 10 / t, where t is never below 10 on its grid.
+            size = 1.0 if index == last else 10 / max(step.time, 10.0)
             if not step.history:
                 start, target = naive_step(process, step, point), point
             else:

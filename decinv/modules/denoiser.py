@@ -92,6 +92,8 @@ class DenoiserTraining(DiffusionTraining):
             steps_offset=1,
             prediction_type=prediction,
         )
+        # For samplers made from it that know noise levels: few steps of spaced times end with one that has no inverse.
+        self.scheduler.register_to_config(use_karras_sigmas=True)
         self.register_buffer("signal", self.scheduler.alphas_cumprod.clone(), persistent=False)
         self.signal: Tensor
 

@@ -73,6 +73,23 @@ def test_options_of_the_scheduler_count(config, options):
     assert compare(sampler, fresh) <= 1e-5
 
 
+@pytest.mark.parametrize("make", [lambda sigmas: DPMSolver(10, sigmas=sigmas), lambda sigmas: Euler(10, sigmas=sigmas)])
+@pytest.mark.parametrize("sigmas", ["times", "karras", "exponential"])
+def test_noise_levels_can_be_chosen(config, make, sigmas):
+    sampler = make(sigmas)
+    other = {"use_karras_sigmas": sigmas != "karras"}  # the sampler's choice goes before the pipeline's
+    fresh = make(None).scheduler_class.from_config(
+        sampler.scheduler(config).config,
+        use_karras_sigmas=sigmas == "karras",
+        use_exponential_sigmas=sigmas == "exponential",
+    )
+    fresh.set_timesteps(10)
+    assert compare(sampler, fresh, config=config | other) <= 1e-5
+    changes = torch.tensor([step.start.alpha / step.start.sigma for step in sampler.trajectory(config).steps]).log().diff()
+    even = changes / changes.mean()
+    assert bool((even - 1).abs().max() < 1e-3) == (sigmas == "exponential")
+
+
 def test_ddim_at_zero_signal(config):
     options = config | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
     known = {key: value for key, value in options.items() if key != "skip_prk_steps"}

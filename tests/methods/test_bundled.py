@@ -1,0 +1,21 @@
+"""Exact inversion of samplers on the bundled diffusion model, under guidance, from the true latent."""
+
+import pytest
+import torch
+
+from decinv import Status
+from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver
+from decinv.diffusion.conditioned import conditioned
+from decinv.methods import ExactInversion
+from decinv.metrics import nmse_db
+
+
+@pytest.mark.parametrize(("sampler", "bound"), [(DDIM(50), 1e-6), (DPMSolver(10), 1e-4)], ids=["ddim", "2m"])
+def test_exact_inversion_is_exact(sampler, bound):
+    pipeline = DiffusersPipeline("bundled")
+    noise = torch.randn(1, pipeline.channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    prompt = ["a red circle on a plain blue background"]
+    process = conditioned(pipeline, sampler, prompt, (16, 16), 8, guidance=3.0, device=torch.device("cpu"))
+    result = ExactInversion().invert(process, process.generate(noise))
+    assert result.status == (Status.CONVERGED,)
+    assert 10 ** (float(nmse_db(result.latent, noise)) / 10) <= bound
