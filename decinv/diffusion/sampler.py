@@ -118,8 +118,17 @@ class DDIM(Sampler):
         return {"clip_sample": False}
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off the scheduler. Where a step leads is its own affair, so it is tried out."""
+        """Read the steps off the scheduler. Where a step leads is its own affair, so it is tried out.
+
+        Raises:
+            ValueError: If the scheduler's steps are not linear in the network's output, or go beyond its last time.
+        """
         scheduler = self.scheduler(config, tokens)
+        if scheduler.timesteps.max() >= len(scheduler.alphas_cumprod):
+            raise ValueError(
+                f"Expected times below {len(scheduler.alphas_cumprod)}, but {self.steps} steps with `steps_offset` "
+                f"{scheduler.config.steps_offset} begin at {int(scheduler.timesteps.max())}; take fewer steps."
+            )
         predicted = _predicted(scheduler)
         steps = []
         for time in scheduler.timesteps:

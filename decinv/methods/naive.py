@@ -37,7 +37,8 @@ class NaiveInversion(Method):
         """Go back step by step."""
         start = process.trajectory.start
         if self.sampler is not None:
-            process = process.along(self.sampler.trajectory(process.trajectory.config))
+            whole = {**process.trajectory.config, "steps_offset": 0}  # with an offset a grid of all times has one too many
+            process = process.along(self.sampler.trajectory(whole))
         point = latent
         for index in reversed(range(len(process.steps))):
             step, noise = process.steps[index], process.noise(index)

@@ -157,3 +157,5 @@ def test_what_cannot_be_inverted_is_refused(config):
         DDIM(5).trajectory(config | {"prediction_type": "score"})
     with pytest.raises(ValueError, match="steps"):
         Euler(0)
+    with pytest.raises(ValueError, match="begin at 1000; take fewer steps"):
+        DDIM(1000).trajectory(config | {"timestep_spacing": "leading", "steps_offset": 1})

@@ -127,6 +127,8 @@ def test_naive_inversion_is_better_on_a_finer_grid(make, noise):
     assert nmse(fine.latent, noise).max() < nmse(coarse.latent, noise).min() / 5
     assert fine.evaluations.tolist() == [200, 200]
     assert NaiveInversion(200).problems(process.trajectory) == 200
+    every = NaiveInversion(1000).invert(process, latent)  # all training times, though the scheduler has an offset
+    assert nmse(every.latent, noise).max() < nmse(coarse.latent, noise).min() / 5
 
 
 def test_renoise_averages_the_iterates(make, noise):
