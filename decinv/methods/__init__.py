@@ -1,6 +1,7 @@
 """Methods: how the steps of a sampler are inverted, from the latent to the noise."""
 
 from decinv.methods.base import Method
+from decinv.methods.dual_condition import DualConditionalInversion
 from decinv.methods.gnri import GuidedNewton, GuidedNewtonReleased
 from decinv.methods.naive import NaiveInversion
 from decinv.methods.newton_krylov import NewtonKrylov
@@ -12,6 +13,7 @@ from decinv.methods.whole import ExactInversion, WholeTrajectory
 __all__ = [
     "Algorithm1",
     "Algorithm2",
+    "DualConditionalInversion",
     "ExactInversion",
     "GuidedNewton",
     "GuidedNewtonReleased",
