@@ -76,6 +76,7 @@ class Edited(NamedTuple):
         background_nmse: NMSE of the background, a ratio.
         background_psnr_db: Its PSNR, dB.
         background_ssim: Its structural similarity.
+        latent_nmse_db: NMSE of the background of the edit's latent, dB; ``-inf`` if identical.
         oracle_psnr_db: PSNR of the edit against that from the true noise, dB; ``inf`` if identical.
         noise_nmse_db: NMSE of the recovered noise, dB; ``-inf`` if identical.
         seconds: Seconds of the inversion for each image.
@@ -85,6 +86,7 @@ class Edited(NamedTuple):
     background_nmse: Tensor
     background_psnr_db: Tensor
     background_ssim: Tensor
+    latent_nmse_db: Tensor
     oracle_psnr_db: Tensor
     noise_nmse_db: Tensor
     seconds: Tensor
@@ -130,6 +132,7 @@ def edit(maker: Maker, original: Original, inversion: Inversion, latent: Latent,
     measures: list[Callable[..., Tensor]] = [background_nmse, background_psnr_db, background_ssim]
     values = (
         *(measure(*compared) for measure in measures),
+        nmse_db(edited * ~original.mask, original.latent * ~original.mask),
         psnr_db(image, image if oracle is None else oracle.to(image.device)),
         nmse_db(noise, original.noise),
         torch.full((len(noise),), seconds),

@@ -25,6 +25,7 @@ class Row:
     background_db_half_width: float
     background_psnr_db: float
     background_ssim: float
+    latent_nmse_db: float | None
     oracle_psnr_db: float | None
     noise_nmse_db: float | None
     seconds: float | None
@@ -40,6 +41,13 @@ COLUMNS = (
     Column("background_db_half_width", "± dB", "half-width of the 95 % interval of that mean", ".2f"),
     Column("background_psnr_db", "PSNR dB", "mean PSNR of the backgrounds", ".2f", "highest"),
     Column("background_ssim", "SSIM", "mean structural similarity of the backgrounds", ".4f", "highest"),
+    Column(
+        "latent_nmse_db",
+        "latents dB",
+        "mean NMSE of the backgrounds' latents, which the edit itself does not touch",
+        ".2f",
+        "lowest",
+    ),
     Column("oracle_psnr_db", "to oracle dB", "mean PSNR of the whole edits against the oracle's", ".2f", "highest"),
     Column("noise_nmse_db", "noise NMSE dB", "mean NMSE of the recovered noise", ".2f", "lowest"),
     Column("seconds", "s/image", "seconds of the inversion for each image", ".3g"),
@@ -53,6 +61,7 @@ def summarise(
     background_nmse: Tensor,
     background_psnr_db: Tensor,
     background_ssim: Tensor,
+    latent_nmse_db: Tensor,
     oracle_psnr_db: Tensor,
     noise_nmse_db: Tensor,
     seconds: Tensor,
@@ -65,6 +74,7 @@ def summarise(
         background_nmse: NMSE of the background, nan where there is none.
         background_psnr_db: Its PSNR, dB.
         background_ssim: Its structural similarity.
+        latent_nmse_db: NMSE of the background's latents, dB.
         oracle_psnr_db: PSNR against the oracle's edit, dB.
         noise_nmse_db: NMSE of the noise, dB.
         seconds: Seconds of the inversion for each image.
@@ -83,6 +93,7 @@ def summarise(
         decibels.half_width,
         float(background_psnr_db[kept].mean()),
         float(background_ssim[kept].mean()),
+        None if true else float(latent_nmse_db[kept].mean()),
         None if true else float(oracle_psnr_db.mean()),
         None if true else float(noise_nmse_db.mean()),
         None if true else float(seconds.mean()),

@@ -40,6 +40,8 @@ def test_true_latents_inverted_exactly_give_the_edits_of_the_oracle(path):
     found = edit(maker, original, Inversion("exact", None, ExactInversion()), latent, oracle.image)
     assert found.noise_nmse_db.max() < -60
     assert found.oracle_psnr_db.min() > 45
+    assert oracle.latent_nmse_db.max() < -100
+    assert found.latent_nmse_db.max() < -60
     assert oracle.background_nmse.max() == 0  # a linear decoder keeps cells apart, and rounds alike
     again = edit(maker, original._replace(noise=original.noise + 0.1), Inversion("oracle", None, None), latent, oracle.image)
     assert again.background_nmse.min() > 0
@@ -48,9 +50,11 @@ def test_true_latents_inverted_exactly_give_the_edits_of_the_oracle(path):
 def test_measures_become_rows():
     nan = float("nan")
     values = torch.tensor([0.1, 0.3, nan]), torch.tensor([10.0, 20.0, nan]), torch.tensor([0.5, 0.7, nan])
+    values += (torch.tensor([-20.0, -40.0, nan]),)
     row = summarise(3.0, "naive", *values, torch.tensor([30.0] * 3), torch.tensor([-10.0] * 3), torch.ones(3))
     assert (row.guidance, row.background_nmse, row.background_psnr_db) == ("3", pytest.approx(0.2), 15.0)
     assert (row.background_median, row.noise_nmse_db, row.seconds) == (pytest.approx(0.2), -10.0, 1.0)
+    assert row.latent_nmse_db == -30
     assert row.background_db == pytest.approx(-7.614, abs=1e-3)  # (-10 - 5.229) / 2
 
 
