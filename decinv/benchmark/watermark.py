@@ -79,6 +79,7 @@ def watermark(
     pipeline: str = "bundled",
     keys: Sequence[str] = (),
     attacks: dict[str, Attack] | None = None,
+    decoders: Sequence[str] = ("encoder", GRADIENT, PAPER, DEFAULT),
     prompts: Sequence[str] = PROMPTS,
     count: int = 100,
     size: int = 64,
@@ -108,13 +109,14 @@ def watermark(
         pipeline: The diffusion model with its autoencoder: ``bundled``, a directory saved by diffusers, or a hub id.
         keys: Files of tree-ring keys, as ``python -m decinv.watermark rings`` makes them; by default the papers' three keys.
         attacks: Attacks by name, such as ``configs/attacks/mild.yaml``; by default none, and those of arXiv 2305.20030.
+        decoders: Names of the inversions of the decoder, as the decoder benchmark has them.
         prompts: What the images show, in turn.
         count: Number of images of each key, and of images without a mark, at least 2.
         size: Height and width of an image in pixels.
         steps: Steps of DDIM.
         guidance: Guidance scale of the generation.
         known_prompt: Whether the inversion knows prompt and guidance; else it has the empty prompt and no guidance.
-        iterations: Iterations of gradient descent and of the paper's method, at least 1.
+        iterations: Iterations of the other inversions of the decoder, at least 1.
         ours: Iterations of the default method, at least 1.
         sampler_iters: Largest number of iterations of a step of DDIM in its exact inversion, at least 1.
         batch_size: Images that are worked on together, at least 1.
@@ -133,6 +135,8 @@ def watermark(
     if min(iterations, ours, sampler_iters) < 1 or not prompts:
         numbers = f"{iterations}, {ours} and {sampler_iters}"
         raise ValueError(f"Expected a prompt and iterations of at least 1, but got {list(prompts)}, {numbers}.")
+    if not decoders or set(decoders) - BY_NAME.keys():
+        raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(decoders) or 'none'}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -141,8 +145,7 @@ def watermark(
     maker = Maker(DiffusersPipeline(pipeline, dtype), codec, DDIM(steps), guidance, prompts, size)
     mark: Watermark = TreeRings(keys) if keys else ThreeKeys(maker.shape)
     chosen = attacks_of(size) if attacks is None else attacks
-    inversions = [Inversion(BY_NAME["encoder"], 0), *(Inversion(BY_NAME[name], iterations) for name in (GRADIENT, PAPER))]
-    inversions.append(Inversion(BY_NAME[DEFAULT], ours))
+    inversions = [Inversion(BY_NAME[name], {"encoder": 0, DEFAULT: ours}.get(name, iterations)) for name in decoders]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     options |= {"out": str(out), "attacks": {name: repr(attack) for name, attack in chosen.items()}}
     environment = write_environment(out, options, place)

@@ -43,6 +43,12 @@ def test_every_combination_has_its_row(tmp_path, path):
     assert (tmp_path / "watermark.png").is_file()
 
 
+def test_decoders_can_be_chosen(tmp_path, path):
+    chosen = ["--decoders=[Anderson]", "--attacks={none: {class_path: InTurn}}", "--device=cpu"]
+    assert main(["watermark", f"--out={tmp_path}", f"--pipeline={path}", *chosen, *SMALL]) == 0
+    assert {row["decoder"] for row in rows(tmp_path / "table.csv")} == {"Anderson"}
+
+
 def test_images_of_all_marks_share_noise_and_prompts(path):
     codec = load_codec(path)
     maker = Maker(DiffusersPipeline(path), codec, DDIM(2), 3.0, ["a red circle", "a blue square"], 16)
@@ -74,7 +80,13 @@ def test_findings_become_rates():
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [("--ours=0", "iterations"), ("--count=1", "`count`"), ("--keys=[/no/key]", "file of a key")]
+    ("option", "message"),
+    [
+        ("--ours=0", "iterations"),
+        ("--count=1", "`count`"),
+        ("--keys=[/no/key]", "file of a key"),
+        ("--decoders=[x]", "`decoders`"),
+    ],
 )
 def test_bad_options_are_named(tmp_path, path, capsys, option, message):
     assert main(["watermark", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, option]) == 2
