@@ -35,10 +35,10 @@ COLUMNS = (
     Column("guidance", "guidance", "guidance scale of generation, inversion and edit"),
     Column("inversion", "inversion", "how the noise is recovered; the oracle has the true one"),
     Column("background_nmse", "background NMSE", "mean NMSE of the edits' backgrounds against the originals'", ".5f", "lowest"),
-    Column("background_half_width", "±", "half-width of the 95 % interval of that mean", ".5f"),
+    Column("background_half_width", "±", "half-width of the 95 % interval of that mean", ".5f", detail=True),
     Column("background_median", "median", "median of the background NMSE", ".5f", "lowest"),
     Column("background_db", "in dB", "mean of the background NMSE in dB", ".2f", "lowest"),
-    Column("background_db_half_width", "± dB", "half-width of the 95 % interval of that mean", ".2f"),
+    Column("background_db_half_width", "± dB", "half-width of the 95 % interval of that mean", ".2f", detail=True),
     Column("background_psnr_db", "PSNR dB", "mean PSNR of the backgrounds", ".2f", "highest"),
     Column("background_ssim", "SSIM", "mean structural similarity of the backgrounds", ".4f", "highest"),
     Column(

@@ -4,7 +4,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import compress, groupby
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,7 @@ class Column:
         format: How a value is written for readers, as a format specification.
         best: Which value is the best of a group; ``None`` to mark none.
         missing: What readers see where there is no value.
+        detail: Whether it is left to the files, for a terminal has not so many columns.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Column:
     format: str = ""
     best: Literal["lowest", "highest"] | None = None
     missing: str = ""
+    detail: bool = False
 
     def text(self, value: Value) -> str:
         """Write one value."""
@@ -90,13 +92,14 @@ class Table:
         return "\n".join([line(titles), line(rule), *map(line, cells), "", *legend, ""])
 
     def print(self) -> None:
-        """Print the table to the terminal, a line between groups."""
+        """Print the table to the terminal but for details, a line between groups."""
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
-        for column in self.columns:
+        shown = [not column.detail for column in self.columns]
+        for column in compress(self.columns, shown):
             table.add_column(column.title, justify="left" if isinstance(self.rows[0][column.key], str) else "right")
         for group in self.groups:
             for row in self._cells(group):
-                table.add_row(*(f"[bold green]{text}[/]" if bold else text for text, bold in row))
+                table.add_row(*(f"[bold green]{text}[/]" if bold else text for text, bold in compress(row, shown)))
             table.add_section()
         console = Console()
         (console if console.is_terminal else Console(width=200)).print(table)

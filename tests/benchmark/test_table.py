@@ -1,5 +1,6 @@
 import csv
 import math
+from dataclasses import replace
 
 from decinv.benchmark.table import Column, Table
 
@@ -54,6 +55,17 @@ def test_terminal_shows_the_same_cells(capsys):
     words = capsys.readouterr().out
     for row in _cells(table.markdown())[1][2:]:
         assert all(cell.strip("*") in words for cell in row)
+
+
+def test_terminal_leaves_out_details(capsys):
+    detail = replace(COLUMNS[3], detail=True)
+    table = Table([*COLUMNS[:3], detail, *COLUMNS[4:]], ROWS)
+    table.print()
+    words = capsys.readouterr().out
+    assert "PSNR" not in words
+    assert "20.00" not in words
+    assert all(word in words for word in ("error dB", "ratio", "long name", "0.123"))
+    assert "20.00" in table.markdown()
 
 
 def test_several_columns_can_tell_the_groups_and_what_is_missing_has_a_word():
