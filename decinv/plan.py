@@ -4,30 +4,19 @@ import copy
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from decinv.codecs.base import Codec
 from decinv.memory import PeakMemory
 from decinv.modules.base import PRECISIONS, Inversion
-from decinv.problems.base import Evaluation, Problem
-from decinv.solver import Solver
-from decinv.updates.stock import as_rule
-
-MOST_VALUES = 2**16
-"""Values of the image with which solver and update rule are tried out; what they need grows in proportion."""
-
-MOST_ROWS = 3
-"""Samples that are looked at together, at most; what is needed grows alike with each further one."""
-
-STEADY = 3
-"""Iterations without a new peak after which solver and update rule count as known."""
+from decinv.solver_memory import MOST_ROWS, solver_need
 
 
 @dataclass(frozen=True)
@@ -108,7 +97,7 @@ def plan(
     def measured(rows: int) -> _Need:
         with torch.device("cpu"), fake, _replaced_codec(inversion, codec):
             begin, held, evaluate, point = _problem_need(inversion, rows, size, precision)
-        return _Need(begin, held, evaluate, *_solver_need(inversion, rows, point, values))
+        return _Need(begin, held, evaluate, *solver_need(inversion.update, inversion.solver.stopping, rows, point, values))
 
     def peak(rows: int) -> int:
         if rows <= MOST_ROWS:
@@ -167,61 +156,6 @@ def _problem_need(inversion: Inversion, rows: int, size: tuple[int, ...], precis
         with torch.no_grad(), PeakMemory("cpu") as evaluate:
             problem.evaluate(point)
     return begin.bytes, held, evaluate.bytes, point[0].numel()
-
-
-def _solver_need(inversion: Inversion, rows: int, point: int, image: int) -> tuple[int, int]:
-    """Try solver and rule out on small samples, and scale what they need to samples of ``point`` and ``image`` values."""
-    scale = max(1.0, image / MOST_VALUES)
-    values = round(point / scale), round(image / scale)
-    ends = [_try_out(inversion, rows, *values, leaving) for leaving in range(min(rows, 2))]
-    return round(scale * max(kept for kept, _ in ends)), round(scale * max(peak for _, peak in ends))
-
-
-def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: int) -> tuple[int, int]:
-    """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
-    stopping = replace(inversion.solver.stopping, rtol=0.0, patience=None)
-    with torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
-        parameter = nn.Parameter(torch.empty(0))
-        solver = Solver(parameter, as_rule(inversion.update([parameter])), stopping)
-        problem = _Blank(rows, point, image, meter)
-        solver.start(problem)
-        peak, since = meter.bytes, 0
-        while solver.iteration < stopping.max_iters - 1 and since < STEADY:
-            solver.step()
-            peak, since = meter.bytes, since + 1 if meter.bytes == peak else 0
-        problem.leaving = leaving
-        if not leaving:
-            solver.stopping = replace(stopping, max_iters=solver.iteration + 1)
-        solver.step()
-    return problem.kept, meter.bytes
-
-
-class _Blank(Problem):
-    """A problem of given sizes without content, which looks at what is alive whenever it is evaluated.
-
-    Attributes:
-        kept: The most that was alive then, in bytes.
-        leaving: Samples that its next evaluation declares solved.
-    """
-
-    def __init__(self, rows: int, point: int, image: int, meter: PeakMemory) -> None:
-        self.rows, self.values, self.image, self.meter = rows, point, image, meter
-        self.kept = self.leaving = 0
-
-    def start(self) -> Tensor:
-        return torch.zeros(self.rows, self.values, 1, 1)
-
-    def evaluate(self, point: Tensor) -> Evaluation:
-        self.kept = max(self.kept, self.meter.live)
-        merit = torch.ones(len(point))
-        merit[: self.leaving] = 0
-        return Evaluation(torch.rand_like(point), merit, torch.rand(len(point), self.image, 1, 1))
-
-    def select(self, keep: Tensor) -> None:
-        """Have nothing to select."""
-
-    def latent(self, point: Tensor) -> Tensor:
-        return point
 
 
 def _without_content(codec: Codec) -> Codec:
