@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.optim import Optimizer
 
 from decinv.memory import PeakMemory
@@ -24,6 +26,7 @@ STEADY = 3
 """Iterations without a new peak after which solver and update rule count as known."""
 
 
+@lru_cache(maxsize=256)
 def solver_need(update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: int) -> tuple[int, int]:
     """Try solver and update rule out on small samples, without a codec, and scale what they need.
 
@@ -52,7 +55,7 @@ def _try_out(
 ) -> tuple[int, int]:
     """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
     endless = replace(stopping, rtol=0.0, patience=None)
-    with torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
+    with unset_fake_temporarily(), torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
         parameter = nn.Parameter(torch.empty(0))
         solver = Solver(parameter, as_rule(update([parameter])), endless)
         problem = _Blank(rows, point, image, meter)

@@ -111,6 +111,10 @@ class SamplerInversion(Inversion):
             return (self.prompt,) * len(batch.names)
         return batch.prompts or ("",) * len(batch.names)
 
+    def place(self, batch: Batch, device: torch.device) -> torch.device:
+        """Leave the chunk with the networks of the sampler."""
+        return device
+
     def begin(self, batch: Batch) -> None:
         """Start on a chunk."""
         self.batch = batch
