@@ -110,7 +110,7 @@ def plan(
 
     def is_on_host(rows: int) -> bool:
         with torch.device(DEVICE), fake, _autocast(precision):
-            return accelerator and placement.on_host(torch.empty(rows, 3, *size), HOST)
+            return accelerator and inversion.may_be_on_host and placement.on_host(torch.empty(rows, 3, *size), HOST)
 
     @cache
     def measured(rows: int, host: bool, reserved: int) -> _Need:

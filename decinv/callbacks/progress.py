@@ -18,10 +18,11 @@ SHORTEST_BAR = 8
 
 
 class InversionProgress(ProgressBar):
-    """Show images (or frames, or clips) done of all and their rate, and of the running chunk its number, iteration, active samples and residual.
+    """Show images done of all and their rate, and of the running chunk its number, iteration, active samples and residual.
 
-    A terminal gets a bar. Anything else gets a line after a chunk, at most one in ``seconds_between_lines``. Of several
-    processes the first one shows its own images, and says so; the others show nothing.
+    Images are called frames, or clips, where the data says so. A terminal gets a bar. Anything else gets a line after a chunk,
+    at most one in ``seconds_between_lines``. Of several processes the first one shows its own images, and says so; the others
+    show nothing.
     """
 
     def __init__(self, refreshes_per_second: float = 4.0, seconds_between_lines: float = 10.0) -> None:

@@ -45,11 +45,13 @@ class Inversion(LightningModule, ABC):
         split_chunk: What brings the running chunk back in halves; the data source sets it. Where it is ``None``, running out
             of memory ends the run.
         starts_at_encoder: Whether the first point of a chunk is E(x).
+        may_be_on_host: Whether a chunk can be solved on the host while the codec is on another device.
         resume: Called once, between the start of the solver on the next chunk and its first step, to put the solver further
             on; who continues a chunk in its middle sets it.
     """
 
     starts_at_encoder: bool = True
+    may_be_on_host: bool = True
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
         """Combine codec, update rule and stopping."""
@@ -123,7 +125,7 @@ class Inversion(LightningModule, ABC):
     def place(self, batch: Batch, device: torch.device) -> torch.device:
         """Choose where a chunk is solved: on the trainer's ``device``, or on the host by the codec's memory budget."""
         with self.trainer.precision_plugin.train_step_context():
-            return HOST if self._placement.on_host(batch.image) else device
+            return HOST if self.may_be_on_host and self._placement.on_host(batch.image) else device
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
         """Begin a chunk at its first step, and end it when all samples are done."""
@@ -170,8 +172,8 @@ class Inversion(LightningModule, ABC):
             self.split_chunk()
             return
         reason = (
-            f"One image of {height} x {width} does not fit into memory; set the codec's `tiling` or a 16-bit `dtype`, or the "
-            "rule's `history` lower."
+            f"One image of {height} x {width} does not fit into memory; set the codec's `memory_mib`, `tiling` or a 16-bit "
+            "`dtype`, or the rule's `history` lower."
         )
         number = batch.numbers[0] if batch.numbers else None
         failed = Failure(batch.names[0], reason, number, Status.FAILED)

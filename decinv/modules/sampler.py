@@ -33,6 +33,8 @@ class SamplerInversion(Inversion):
     together. Reported are the latents, the noise in ``noise``, and as reconstructions the images sampled from the noise.
     """
 
+    may_be_on_host = False  # the networks take latents on their own device
+
     def __init__(
         self,
         codec: Codec,
@@ -110,10 +112,6 @@ class SamplerInversion(Inversion):
         if self.prompt is not None:
             return (self.prompt,) * len(batch.names)
         return batch.prompts or ("",) * len(batch.names)
-
-    def place(self, batch: Batch, device: torch.device) -> torch.device:
-        """Leave the chunk with the networks of the sampler."""
-        return device
 
     def begin(self, batch: Batch) -> None:
         """Start on a chunk."""
