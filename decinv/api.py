@@ -1,6 +1,7 @@
 """The Python front door: inversion in a notebook, by the same problem, rules and solver as the command line's."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from decinv.images.reading import UnreadableImageError, from_pil, read_image
 from decinv.memory import is_out_of_memory, release
 from decinv.methods.base import Method
 from decinv.methods.whole import ExactInversion
+from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
 from decinv.result import Result, followed
@@ -57,7 +59,8 @@ def invert(
         images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride, or clips
             ``(B, 3, T, H, W)`` of as many frames as the codec takes; or PIL images and paths of image files, all of one size,
             which are padded by reflection below and to the right.
-        codec: The codec whose decoder is inverted; the computing happens on its device.
+        codec: The codec whose decoder is inverted; the computing happens on its device, but for what its memory budget leaves
+            on the host, see ``decinv.placement.Placement``.
         update: The update rule: a callable from parameters to an optimizer, or the path of a YAML fragment such as
             ``configs/update/paper_adam.yaml``.
         max_iters: Largest number of iterations of a sample, each one evaluation of E(D(z)), at least 1.
@@ -102,15 +105,19 @@ def invert(
     prompts = [] if model is None else _prompts(prompt, readable)
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
-    solver = Solver(latent, as_rule(factory([latent])), Stopping(max_iters, rtol, patience, last_iterate))
+    stopping = Stopping(max_iters, rtol, patience, last_iterate)
+    solver = Solver(latent, as_rule(factory([latent])), stopping)
+    placement = Placement(codec, factory, stopping)
 
     def solve(chunk: Tensor) -> list[Result]:
         """Invert a chunk, in halves where it does not fit into memory."""
         try:
-            solver.start(problem(codec, chunk.to(codec.device, torch.float32)))
+            device = HOST if placement.on_host(chunk) else codec.device
+            solver.start(problem(codec, chunk.to(device, torch.float32)))
             while not solver.done:
                 solver.step()
-            return [solver.result()]
+            result = solver.result()
+            return [replace(result, latent=result.latent.to(codec.device))]
         except (RuntimeError, MemoryError) as error:
             if len(chunk) < 2 or not is_out_of_memory(error):
                 raise

@@ -4,7 +4,7 @@ import copy
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple
@@ -16,18 +16,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from decinv.codecs.base import Codec
 from decinv.memory import PeakMemory
 from decinv.modules.base import PRECISIONS, Inversion
-from decinv.problems.base import Evaluation, Problem
-from decinv.solver import Solver
-from decinv.updates.stock import as_rule
+from decinv.placement import Placement
+from decinv.solver_memory import MOST_ROWS, solver_need
 
-MOST_VALUES = 2**16
-"""Values of the image with which solver and update rule are tried out; what they need grows in proportion."""
+DEVICE, HOST = torch.device("cpu"), torch.device("meta")
+"""What plays the codec's device, and what the host: autocast and kernels are those of the first, the second only holds."""
 
-MOST_ROWS = 3
-"""Samples that are looked at together, at most; what is needed grows alike with each further one."""
-
-STEADY = 3
-"""Iterations without a new peak after which solver and update rule count as known."""
+MOST_SAMPLES = 2**20
+"""The largest batch that is found."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,11 @@ class Plan:
         weights: The codec's weights.
         single: Peak of one image alone, above weights and image, as ``PeakMemory`` counts it and ``results.csv`` reports it.
         peak: The same of the whole batch.
-        total: Weights, images and peak of the whole batch.
+        total: Weights, images and peak of the whole batch, on the codec's device.
         largest: The largest batch whose total is within the budget, 0 if not even one image is; ``None`` without a budget.
         frames: Frames of the clips; ``None`` for images.
+        host: Images, latents and solver state of the whole batch where these are on the host, and then no part of peak and
+            total; else 0.
     """
 
     height: int
@@ -55,6 +53,7 @@ class Plan:
     total: int
     largest: int | None
     frames: int | None = None
+    host: int = 0
 
 
 def plan(
@@ -65,6 +64,7 @@ def plan(
     precision: str = "32-true",
     budget: int | None = None,
     frames: int | None = None,
+    accelerator: bool = False,
 ) -> Plan:
     """Predict the memory of a chunk, from its first encode to its last step.
 
@@ -83,6 +83,8 @@ def plan(
         budget: Bytes that weights, images and peak may take, above 0; ``None`` for no question.
         frames: Frames of a clip, for a codec of clips, or for clips that a codec of images shall invert as one sample each;
             ``None`` for images, and for clips whose frames are samples of their own.
+        accelerator: Whether the codec shall run on an accelerator, so that by its own memory budget the solver's state may be
+            on the host; see ``decinv.placement.Placement``.
 
     Returns:
         The plan.
@@ -103,30 +105,44 @@ def plan(
     size = (height, width) if frames is None else (frames, height, width)
     values = 3 * prod(size)
     image = values * torch.float32.itemsize
+    stopping = inversion.solver.stopping
+    placement = Placement(codec, inversion.update, stopping)
+
+    def is_on_host(rows: int) -> bool:
+        with torch.device(DEVICE), fake, _autocast(precision):
+            return accelerator and inversion.may_be_on_host and placement.on_host(torch.empty(rows, 3, *size), HOST)
 
     @cache
-    def measured(rows: int) -> _Need:
-        with torch.device("cpu"), fake, _replaced_codec(inversion, codec):
-            begin, held, evaluate, point = _problem_need(inversion, rows, size, precision)
-        return _Need(begin, held, evaluate, *_solver_need(inversion, rows, point, values))
+    def measured(rows: int, host: bool, reserved: int) -> _Need:
+        del reserved  # it is what the codec's budget has now
+        with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
+            images = torch.empty(rows, 3, *size, device=HOST if host else DEVICE)
+            coding, point = _problem_need(inversion, images, precision)
+        kept, update = solver_need(inversion.update, stopping, rows, point, values)
+        return _Need(*coding, 0, 0, rows * image + update) if host else _Need(*coding, kept, update, 0)
 
-    def peak(rows: int) -> int:
+    def need(rows: int) -> _Need:
+        how = is_on_host(rows), 0 if codec.budget is None else codec.budget.reserved
         if rows <= MOST_ROWS:
-            return measured(rows).peak
-        last, before, further = measured(MOST_ROWS), measured(MOST_ROWS - 1), rows - MOST_ROWS
-        return _Need(*(new + further * (new - old) for new, old in zip(last, before, strict=True))).peak
+            return measured(rows, *how)
+        last, before, further = measured(MOST_ROWS, *how), measured(MOST_ROWS - 1, *how), rows - MOST_ROWS
+        return _Need(*(new + further * (new - old) for new, old in zip(last, before, strict=True)))
 
     def total(rows: int) -> int:
-        return weights + rows * image + peak(rows)
+        known = need(rows)
+        return weights + known.peak + (0 if known.host else rows * image)
 
     largest = None if budget is None else _largest(total, budget)
-    return Plan(height, width, batch_size, weights, peak(1), peak(batch_size), total(batch_size), largest, frames)
+    whole = need(batch_size)
+    return Plan(height, width, batch_size, weights, need(1).peak, whole.peak, total(batch_size), largest, frames, whole.host)
 
 
 def _largest(total: Callable[[int], int], budget: int) -> int:
-    """Find the largest batch within the budget: its total grows with every image."""
+    """Find the largest batch within the budget: its total grows with every image, or stays where all is on the host."""
     above = 1
     while total(above) <= budget:
+        if above == MOST_SAMPLES:
+            return above
         above *= 2
     return bisect_right(range(1, above), budget, key=total)
 
@@ -140,6 +156,7 @@ class _Need(NamedTuple):
         evaluate: Peak of one evaluation, above what the problem keeps.
         kept: What solver and update rule keep, at most, while the problem is evaluated.
         update: Their own peak.
+        host: What is on the host of images, solver and update rule, where they are there; then ``kept`` and ``update`` are 0.
     """
 
     begin: int
@@ -147,6 +164,7 @@ class _Need(NamedTuple):
     evaluate: int
     kept: int
     update: int
+    host: int
 
     @property
     def peak(self) -> int:
@@ -154,74 +172,22 @@ class _Need(NamedTuple):
         return max(self.begin, self.held + max(self.kept + self.evaluate, self.update))
 
 
-def _problem_need(inversion: Inversion, rows: int, size: tuple[int, ...], precision: str) -> tuple[int, int, int, int]:
-    """Evaluate the inversion's problem once on tensors without content; give its needs, and the values of a sample's point."""
-    image = torch.empty(rows, 3, *size)
+def _problem_need(inversion: Inversion, image: Tensor, precision: str) -> tuple[tuple[int, int, int], int]:
+    """Evaluate the inversion's problem once for images without content.
+
+    Returns:
+        ``begin``, ``held`` and ``evaluate`` of ``_Need``, and the values of a sample's point.
+    """
     with _autocast(precision):
-        with PeakMemory("cpu") as begin:
+        with PeakMemory(DEVICE) as begin:
             problem = inversion.problem(image)
             first = problem.start()
             point = torch.empty_like(first)
             del first
-            held = begin.live - point.nbytes
-        with torch.no_grad(), PeakMemory("cpu") as evaluate:
+            held = begin.live - (point.nbytes if point.device == DEVICE else 0)
+        with torch.no_grad(), PeakMemory(DEVICE) as evaluate:
             problem.evaluate(point)
-    return begin.bytes, held, evaluate.bytes, point[0].numel()
-
-
-def _solver_need(inversion: Inversion, rows: int, point: int, image: int) -> tuple[int, int]:
-    """Try solver and rule out on small samples, and scale what they need to samples of ``point`` and ``image`` values."""
-    scale = max(1.0, image / MOST_VALUES)
-    values = round(point / scale), round(image / scale)
-    ends = [_try_out(inversion, rows, *values, leaving) for leaving in range(min(rows, 2))]
-    return round(scale * max(kept for kept, _ in ends)), round(scale * max(peak for _, peak in ends))
-
-
-def _try_out(inversion: Inversion, rows: int, point: int, image: int, leaving: int) -> tuple[int, int]:
-    """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
-    stopping = replace(inversion.solver.stopping, rtol=0.0, patience=None)
-    with torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
-        parameter = nn.Parameter(torch.empty(0))
-        solver = Solver(parameter, as_rule(inversion.update([parameter])), stopping)
-        problem = _Blank(rows, point, image, meter)
-        solver.start(problem)
-        peak, since = meter.bytes, 0
-        while solver.iteration < stopping.max_iters - 1 and since < STEADY:
-            solver.step()
-            peak, since = meter.bytes, since + 1 if meter.bytes == peak else 0
-        problem.leaving = leaving
-        if not leaving:
-            solver.stopping = replace(stopping, max_iters=solver.iteration + 1)
-        solver.step()
-    return problem.kept, meter.bytes
-
-
-class _Blank(Problem):
-    """A problem of given sizes without content, which looks at what is alive whenever it is evaluated.
-
-    Attributes:
-        kept: The most that was alive then, in bytes.
-        leaving: Samples that its next evaluation declares solved.
-    """
-
-    def __init__(self, rows: int, point: int, image: int, meter: PeakMemory) -> None:
-        self.rows, self.values, self.image, self.meter = rows, point, image, meter
-        self.kept = self.leaving = 0
-
-    def start(self) -> Tensor:
-        return torch.zeros(self.rows, self.values, 1, 1)
-
-    def evaluate(self, point: Tensor) -> Evaluation:
-        self.kept = max(self.kept, self.meter.live)
-        merit = torch.ones(len(point))
-        merit[: self.leaving] = 0
-        return Evaluation(torch.rand_like(point), merit, torch.rand(len(point), self.image, 1, 1))
-
-    def select(self, keep: Tensor) -> None:
-        """Have nothing to select."""
-
-    def latent(self, point: Tensor) -> Tensor:
-        return point
+    return (begin.bytes, held, evaluate.bytes), point[0].numel()
 
 
 def _without_content(codec: Codec) -> Codec:

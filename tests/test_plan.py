@@ -15,13 +15,20 @@ from decinv.codecs import AutoencoderCodec, LinearCodec
 from decinv.codecs.frames import as_clips
 from decinv.memory import MIB, PeakMemory
 from decinv.modules import DecoderInversion, EncoderInversion, GradientInversion
-from decinv.plan import plan
+from decinv.plan import MOST_SAMPLES, plan
+from decinv.solver_memory import solver_need
+from decinv.stopping import Stopping
+from decinv.updates import Anderson
 
 ADAM = str(Path(__file__).parents[1] / "configs" / "update" / "paper_adam.yaml")
 
 
 def default(codec):
     return DecoderInversion(codec, max_iters=4)
+
+
+def long(codec):
+    return DecoderInversion(codec, max_iters=30)
 
 
 def paper_adam(codec):
@@ -108,6 +115,49 @@ def test_a_budget_of_the_codec_is_planned(saved, images):
     planned = plan(paper_adam(empty(**options)), 64, 64, 4).peak
     assert planned == pytest.approx(metered(paper_adam(AutoencoderCodec(**options)), images(4, 64, 64)), rel=0.05)
     assert planned < 0.6 * whole.peak
+
+
+def coding(codec, image):
+    """The peak of one encode and one decode whose results are left on the device, and whose input is moved there."""
+    with torch.no_grad(), PeakMemory("cpu") as encoding:
+        latent = codec.encode(image)
+    with torch.no_grad(), PeakMemory("cpu") as decoding:
+        codec.decode(latent)
+    return max(encoding.bytes + image.nbytes, decoding.bytes + latent.nbytes)
+
+
+def test_a_state_on_the_host_is_planned(saved, images):
+    """What is then left on the accelerator is one decode or one encode, which the CPU's meter knows of."""
+    path, image = str(saved("kl")), images(1, 64, 64)
+    on_device, alone = plan(long(empty(path=path)), 64, 64, 1), coding(AutoencoderCodec(path), image)
+    assert on_device.peak > alone + 15 * image.nbytes
+    short = long(empty(path=path, memory_mib=(alone + 10 * image.nbytes) / MIB))
+    planned = plan(short, 64, 64, 2, budget=40 * MIB, accelerator=True)
+    assert planned.single == pytest.approx(alone, rel=0.02)
+    assert planned.total == planned.weights + planned.peak
+    assert 2 * 20 * image.nbytes < planned.host < 2 * 45 * image.nbytes
+    assert planned.largest == MOST_SAMPLES, "which coding one after the other does not limit"
+    state = max(solver_need(Anderson, Stopping(max_iters=30), 1, image.numel() // 48, image.numel()))
+    for memory, hosted in ((alone + state, False), (0.95 * (alone + state), True)):
+        planned = plan(long(empty(path=path, memory_mib=memory / MIB)), 64, 64, 1, accelerator=True)
+        assert (planned.host > 0) == hosted
+        assert planned.peak == pytest.approx(alone if hosted else on_device.peak, rel=0.02)
+        assert planned.peak <= 1.01 * memory
+
+
+def test_the_gradients_of_what_is_on_the_host_are_planned(saved):
+    path = str(saved("kl"))
+    planned = plan(gradient(empty(path=path, memory_mib=0.7)), 64, 64, 2, accelerator=True)
+    assert planned.host > 0
+    assert planned.peak == pytest.approx(plan(gradient(empty(path=path)), 64, 64, 2).peak, rel=0.1)
+
+
+def test_the_state_of_a_clip_on_the_host_is_planned(saved, images):
+    path, clip = str(saved("wan")), as_clips(images(5, 16, 16), 5)
+    alone = coding(AutoencoderCodec(path), clip)
+    planned = plan(long(empty(path=path, memory_mib=1.1 * alone / MIB)), 16, 16, 1, frames=5, accelerator=True)
+    assert planned.peak == pytest.approx(alone, rel=0.02)
+    assert 20 * clip.nbytes < planned.host < 30 * clip.nbytes
 
 
 @pytest.mark.parametrize(("name", "make"), [("wan", paper_adam), ("kl", gradient)])

@@ -37,7 +37,7 @@ class Memory(Callback):
         """Begin to measure before the first step of a chunk."""
         if batch_idx:
             return
-        device = batch.image.device
+        device = pl_module.device
         self.peak_mib = None if device.type == "cuda" else self._known.get(batch.image.shape)
         if self.peak_mib is None and len(batch.names):
             self._shape = batch.image.shape

@@ -20,8 +20,9 @@ SHORTEST_BAR = 8
 class InversionProgress(ProgressBar):
     """Show images done of all and their rate, and of the running chunk its number, iteration, active samples and residual.
 
-    A terminal gets a bar. Anything else gets a line after a chunk, at most one in ``seconds_between_lines``. Of several
-    processes the first one shows its own images, and says so; the others show nothing.
+    Images are called frames, or clips, where the data says so. A terminal gets a bar. Anything else gets a line after a chunk,
+    at most one in ``seconds_between_lines``. Of several processes the first one shows its own images, and says so; the others
+    show nothing.
     """
 
     def __init__(self, refreshes_per_second: float = 4.0, seconds_between_lines: float = 10.0) -> None:
@@ -46,6 +47,7 @@ class InversionProgress(ProgressBar):
         self._bar: Progress | None = None
         self._total: int | None = None
         self._prefix = ""
+        self._samples = "images"
         self._finished = self._before = 0
         self._chunk = 0
         self._began = 0.0
@@ -63,7 +65,7 @@ class InversionProgress(ProgressBar):
         """Begin to count."""
         as_inversion(pl_module, self)
         data = getattr(trainer, "datamodule", None)
-        self._total = data.total if isinstance(data, ChunkData) else None
+        self._total, self._samples = (data.total, f"{data.sample}s") if isinstance(data, ChunkData) else (None, "images")
         self._finished = self._before = data.finished if isinstance(data, IndexedData) else 0
         self._chunk = 0
         self._began = time.perf_counter()
@@ -140,10 +142,11 @@ class InversionProgress(ProgressBar):
 
     def _done(self, more: int = 0) -> str:
         of = "" if self._total is None else f"/{self._total}"
-        return f"{self._prefix}{self._finished + more}{of} images"
+        return f"{self._prefix}{self._finished + more}{of} {self._samples}"
 
     def _rate(self, more: int = 0) -> str:
-        return f"{(self._finished - self._before + more) / max(time.perf_counter() - self._began, 1e-9):.3g} images/s"
+        rate = (self._finished - self._before + more) / max(time.perf_counter() - self._began, 1e-9)
+        return f"{rate:.3g} {self._samples}/s"
 
 
 def _fitting(parts: tuple[str, ...], width: int) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import run_directory, share_of
 from decinv.callbacks.tally import Tally
+from decinv.data.base import ChunkData
 from decinv.metrics.samples import Moments
 from decinv.modules.base import Inversion
 
@@ -41,15 +42,18 @@ class Summary(ChunkCallback):
         if not trainer.is_global_zero:
             return
         console = get_console()
+        data = getattr(trainer, "datamodule", None)
+        sample = data.sample if isinstance(data, ChunkData) else "image"
         if not self._tally.count:
-            console.print("No image was left to invert.")
+            console.print(f"No {sample} was left to invert.")
             return
         share = share_of(trainer)
         part = f", process {share.index} of {share.count}" if share.count > 1 else ""
-        console.print(closing_table(self._tally, self._ended - self._began, str(run_directory(trainer)), part))
+        seconds = self._ended - self._began
+        console.print(closing_table(self._tally, seconds, str(run_directory(trainer)), part, sample))
 
 
-def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str = "") -> Table:
+def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str = "", sample: str = "image") -> Table:
     """Make the table.
 
     Args:
@@ -57,9 +61,10 @@ def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str =
         wall_seconds: Seconds from the first chunk's begin to the last one's end.
         directory: The run directory.
         part: What to say of the part of the run that this is, to stand behind the number of images.
+        sample: What a sample is called.
     """
     count, nmse, residual, psnr = tally.count, tally.nmse_db, tally.residual, tally.psnr_db
-    table = Table(title=f"{count} image{'s' if count != 1 else ''}{part}", title_justify="left", show_header=False)
+    table = Table(title=f"{count} {sample}{'s' if count != 1 else ''}{part}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for status, number in sorted(tally.statuses.items()):
@@ -74,8 +79,8 @@ def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str =
         table.add_row("PSNR of D(z)", f"{_mean(psnr)}, worst {psnr.lowest:.2f} dB")
     table.add_section()
     if len(tally.seconds):
-        table.add_row("computing", f"{tally.seconds.mean:.3g} s an image")
-    table.add_row("wall time", f"{wall_seconds:.3g} s, {count / max(wall_seconds, 1e-9):.3g} images/s")
+        table.add_row("computing", f"{tally.seconds.mean:.3g} s {'an' if sample == 'image' else 'a'} {sample}")
+    table.add_row("wall time", f"{wall_seconds:.3g} s, {count / max(wall_seconds, 1e-9):.3g} {sample}s/s")
     if len(tally.peak_mib):
         table.add_row("peak memory", f"{tally.peak_mib.highest:.4g} MiB beside weights and images")
     table.add_row("results", directory)

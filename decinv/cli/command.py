@@ -150,7 +150,9 @@ class DecinvCLI(LightningCLI):
         config.trainer.callbacks, config.trainer.logger = None, False
         with torch.device("meta"):
             made = self.parser.instantiate_classes(self.config)
-        show_plan(self._get(made, "model"), self._get(made, "data"), config.trainer.precision or "32-true", config.plan_budget)
+        precision, accelerator = config.trainer.precision or "32-true", config.trainer.accelerator
+        has_host = torch.accelerator.is_available() if accelerator == "auto" else accelerator != "cpu"
+        show_plan(self._get(made, "model"), self._get(made, "data"), precision, config.plan_budget, has_host)
         raise SystemExit(0)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

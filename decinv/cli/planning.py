@@ -24,7 +24,11 @@ SHORT = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 def show_plan(
-    model: LightningModule, data: LightningDataModule | None, precision: str | int, budget_gib: float | None = None
+    model: LightningModule,
+    data: LightningDataModule | None,
+    precision: str | int,
+    budget_gib: float | None = None,
+    accelerator: bool = False,
 ) -> None:
     """Predict and print the memory of the largest and of the most common images of a run.
 
@@ -33,6 +37,7 @@ def show_plan(
         data: Its images.
         precision: The trainer's precision.
         budget_gib: Memory in GiB for which the largest batch is found, above 0; by default the free memory of the CUDA device.
+        accelerator: Whether the run is on an accelerator, beside a host.
 
     Raises:
         TypeError: If the model is no inversion, or the data is no list of inputs.
@@ -52,10 +57,13 @@ def show_plan(
     common = sizes.most_common(1)[0][0]
     precision = SHORT.get(str(precision), str(precision))
     chosen = dict.fromkeys((largest, common))
-    plans = [plan(model, rows, columns, data.batch_size, precision, budget, frames) for frames, rows, columns in chosen]
+    plans = [
+        plan(model, rows, columns, data.batch_size, precision, budget, frames, accelerator) for frames, rows, columns in chosen
+    ]
     console = get_console()
     console.print(_table(plans, sizes, budget))
-    console.print(_legend(looked, len(data.inputs), budget, precision), soft_wrap=True, highlight=False)
+    hosted = any(one.host for one in plans)
+    console.print(_legend(looked, len(data.inputs), budget, precision, hosted), soft_wrap=True, highlight=False)
 
 
 Size = tuple[int | None, int, int]
@@ -79,17 +87,21 @@ def _table(plans: list[Plan], sizes: Counter[Size], budget: int | None) -> Table
     batch = plans[0].batch_size
     for title in ("images", "number", "weights", "peak of 1", f"peak of {batch}", f"all of {batch}"):
         table.add_column(title, justify="right")
+    hosted = any(one.host for one in plans)
+    if hosted:
+        table.add_column("on the host", justify="right")
     if budget is not None:
         table.add_column(f"batch in {budget / GIB:.3g} GiB", justify="right")
     for one in plans:
         cells = [f"{amount / MIB:,.1f}" for amount in (one.weights, one.single, one.peak, one.total)]
         size = (one.frames, one.height, one.width)
-        last = [] if one.largest is None else [str(one.largest)]
+        last = [f"{one.host / MIB:,.1f}"] if hosted else []
+        last += [] if one.largest is None else [str(one.largest)]
         table.add_row(" x ".join(str(length) for length in size if length is not None), f"{sizes[size]:,}", *cells, *last)
     return table
 
 
-def _legend(looked: int, count: int, budget: int | None, precision: str) -> str:
+def _legend(looked: int, count: int, budget: int | None, precision: str, hosted: bool) -> str:
     """Say what the figures are, and what they are not."""
     lines = [
         "Peak is `peak_mib` of results.csv: activations of the codec, latents, solver state and history. All is with weights "
@@ -97,6 +109,11 @@ def _legend(looked: int, count: int, budget: int | None, precision: str) -> str:
     ]
     if looked < count:
         lines.append(f"Sizes are those of {looked:,} of {count:,} inputs; the largest and the most common one are shown.")
+    if hosted:
+        lines.append(
+            "The codec's `memory_mib` does not suffice for latents, solver state and history beside the coding of one: these "
+            "are on the host, with the images."
+        )
     if budget is None:
         lines.append("For the largest batch give the memory in GiB, as in --plan_budget 24.")
     if precision != "32-true":

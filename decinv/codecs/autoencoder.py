@@ -50,7 +50,8 @@ class AutoencoderCodec(Codec):
             channels_last: Whether weights and activations are laid out channels-last, which is faster on some devices.
             memory_mib: Memory in MiB that the codec may use beside weights and images; as many images of a batch, frames of
                 clips, or clips where their frames depend on each other, are coded at once as fit into it, by measurement, and
-                at least one. By default all are.
+                at least one. By default all are. On an accelerator the solver's state has its part of it, and is kept on the
+                host, together with the images, where it does not fit in beside the coding of one image or clip.
             tiling: Whether the codec works on tiles, for large images; this changes the maps E and D, so latents differ.
             compile: Whether to compile the repeated blocks of E and D with ``torch.compile``; the first step takes minutes.
             cuda_graphs: Whether to record the kernels of E and D as a CUDA graph for each shape of a batch, and to launch them
@@ -93,12 +94,16 @@ class AutoencoderCodec(Codec):
         if cuda_graphs and not without_weights():
             self._run_by(self._graphs.run)
         if memory_mib is not None:
-            self._run_by(MemoryBudget(memory_mib).run)
+            self.budget = MemoryBudget(memory_mib)
+            self._run_by(self._within_budget)
 
     def _run_by(self, run: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> None:
         """Let ``run`` call E and D from now on."""
         self._encode = partial(run, self._encode)  # type: ignore[method-assign]
         self._decode = partial(run, self._decode)  # type: ignore[method-assign]
+
+    def _within_budget(self, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        return work(rows) if self.budget is None else self.budget.run(work, rows, self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the weights, and leave behind what was recorded with them where they were."""

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.codecs.scaling import Scaling
 
@@ -26,6 +27,8 @@ class Codec(nn.Module, ABC):
         scaling: The affine map to the diffusion model's space.
         clamps: Whether the images that come from latents are D(z) clamped to [-1, 1], as those of 8 bits are.
         frames: The numbers of frames that a codec of clips takes; ``None`` for a codec of images.
+        budget: The memory within which rows are coded at once, on any device: parts of them are moved to the codec's, and the
+            results back. ``None`` where all rows are coded at once, on the codec's device.
     """
 
     stride: int
@@ -33,6 +36,7 @@ class Codec(nn.Module, ABC):
     scaling: Scaling = Scaling()
     clamps: bool = False
     frames: FrameRule | None = None
+    budget: MemoryBudget | None = None
 
     @property
     def device(self) -> torch.device:

@@ -14,6 +14,10 @@ class MemoryBudget:
 
     The memory that one row takes is measured once for each map, size of a row and number format, by a run of a batch's first
     row; see ``decinv.memory.PeakMemory`` for what counts. A row that takes more than the budget is run alone, with a warning.
+
+    Attributes:
+        mib: The memory in MiB.
+        reserved: Bytes of it that are kept free for others.
     """
 
     def __init__(self, mib: float) -> None:
@@ -28,10 +32,16 @@ class MemoryBudget:
         if not mib > 0:
             raise ValueError(f"Expected a memory budget above 0 MiB, but got {mib}.")
         self.mib = mib
+        self.reserved = 0
         self._peaks: dict[Hashable, int] = {}
         self._has_warned = False
 
-    def run(self, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    @property
+    def bytes(self) -> int:
+        """The memory in bytes."""
+        return int(self.mib * MIB)
+
+    def run(self, work: Callable[[Tensor], Tensor], rows: Tensor, device: torch.device | None = None) -> Tensor:
         """Give ``work(rows)``, computed in parts of equally many rows, the last of fewer.
 
         Rows that are differentiated through are not parted: the backward pass needs the activations of all.
@@ -39,24 +49,31 @@ class MemoryBudget:
         Args:
             work: The map; the same object each time, for its measurements to be found again.
             rows: Its rows ``(B, ...)``, at least one.
+            device: Where to compute, by default where the rows are; parts are moved there, and their results back.
         """
+        here = rows.device
+        there = here if device is None else device
+
+        def moved(part: Tensor) -> Tensor:
+            return work(part.to(there)).to(here)
+
         if rows.requires_grad and torch.is_grad_enabled():
-            return work(rows)
-        kind = rows.device.type
+            return moved(rows)
+        kind = there.type
         autocast = kind != "meta" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
-        key = (work, rows.shape[1:], rows.device, autocast)
+        key = (work, rows.shape[1:], here, there, autocast)
         if key not in self._peaks:
-            with PeakMemory(rows.device) as peak:
-                first = work(rows[:1])
+            with PeakMemory(there) as peak:
+                first = moved(rows[:1])
             self._peaks[key] = peak.bytes
             self._warn(peak.mib, rows)
             if len(rows) == 1:
                 return first
             del first
-        at_once = max(1, int(self.mib * MIB / max(self._peaks[key], 1)))
+        at_once = max(1, (self.bytes - self.reserved) // max(self._peaks[key], 1))
         if at_once >= len(rows):
-            return work(rows)
-        return torch.cat([work(part) for part in torch.split(rows, at_once)])
+            return moved(rows)
+        return torch.cat([moved(part) for part in torch.split(rows, at_once)])
 
     def _warn(self, mib: float, rows: Tensor) -> None:
         """Say once that the budget does not suffice for one row."""

@@ -77,7 +77,13 @@ class ChunkLoader:
 
 
 class ChunkData(LightningDataModule, ABC):
-    """Images for an inversion, chunk by chunk. Subclasses say which, in ``chunks``."""
+    """Images for an inversion, chunk by chunk. Subclasses say which, in ``chunks``.
+
+    Attributes:
+        sample: What one of them is called.
+    """
+
+    sample: str = "image"
 
     @abstractmethod
     def chunks(self, codec: Codec) -> Iterator[Batch]:

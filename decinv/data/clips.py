@@ -54,7 +54,7 @@ class ClipData(IndexedData):
             ValueError: If an argument is out of range.
         """
         super().__init__(batch_size, shard, block, workers)
-        self.unit = unit
+        self.unit = self.sample = unit
 
     @abstractmethod
     def load_frame(self, item: Input, moment: Moment, codec: Codec) -> Sample:

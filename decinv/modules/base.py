@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
 from decinv.memory import in_halves, is_out_of_memory, release
+from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.solver import Solver
@@ -37,17 +38,20 @@ class Inversion(LightningModule, ABC):
     ``reconstruction``.
 
     A chunk that does not fit into memory is given up without an outcome, and comes back in halves; a sample that does not
-    fit alone has the status FAILED.
+    fit alone has the status FAILED. Where the codec's memory budget suffices for no more than coding, images and the solver's
+    state stay on the host; see ``decinv.placement.Placement``.
 
     Attributes:
         split_chunk: What brings the running chunk back in halves; the data source sets it. Where it is ``None``, running out
             of memory ends the run.
         starts_at_encoder: Whether the first point of a chunk is E(x).
+        may_be_on_host: Whether a chunk can be solved on the host while the codec is on another device.
         resume: Called once, between the start of the solver on the next chunk and its first step, to put the solver further
             on; who continues a chunk in its middle sets it.
     """
 
     starts_at_encoder: bool = True
+    may_be_on_host: bool = True
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
         """Combine codec, update rule and stopping."""
@@ -61,6 +65,7 @@ class Inversion(LightningModule, ABC):
         self.batch: Batch | None = None
         self.split_chunk: Callable[[], None] | None = None
         self.resume: Callable[[], None] | None = None
+        self._placement = Placement(codec, update, stopping)
         self._handed: Batch | None = None
         self._moved: Batch | None = None
         self._has_split = False
@@ -111,11 +116,16 @@ class Inversion(LightningModule, ABC):
         return self.solver.rule
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a chunk once, not once an iteration."""
+        """Move a chunk once, not once an iteration, to where it is solved."""
         if batch is not self._handed:
             self._handed = batch
-            self._moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+            self._moved = super().transfer_batch_to_device(batch, self.place(batch, device), dataloader_idx)
         return self._moved
+
+    def place(self, batch: Batch, device: torch.device) -> torch.device:
+        """Choose where a chunk is solved: on the trainer's ``device``, or on the host by the codec's memory budget."""
+        with self.trainer.precision_plugin.train_step_context():
+            return HOST if self.may_be_on_host and self._placement.on_host(batch.image) else device
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
         """Begin a chunk at its first step, and end it when all samples are done."""
@@ -162,8 +172,8 @@ class Inversion(LightningModule, ABC):
             self.split_chunk()
             return
         reason = (
-            f"One image of {height} x {width} does not fit into memory; set the codec's `tiling` or a 16-bit `dtype`, or the "
-            "rule's `history` lower."
+            f"One image of {height} x {width} does not fit into memory; set the codec's `memory_mib`, `tiling` or a 16-bit "
+            "`dtype`, or the rule's `history` lower."
         )
         number = batch.numbers[0] if batch.numbers else None
         failed = Failure(batch.names[0], reason, number, Status.FAILED)

@@ -33,6 +33,8 @@ class SamplerInversion(Inversion):
     together. Reported are the latents, the noise in ``noise``, and as reconstructions the images sampled from the noise.
     """
 
+    may_be_on_host = False  # the networks take latents on their own device
+
     def __init__(
         self,
         codec: Codec,

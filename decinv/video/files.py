@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decinv.images.reading import MAX_PIXELS
 from decinv.video.base import FrameReader, UnreadableVideoError
+from decinv.video.length import missing_bytes
 from decinv.video.pixels import swaps_sides, to_tensor
 
 
@@ -134,6 +135,8 @@ class Decoding(AbstractContextManager["Decoding"]):
         expected = self._stream.frames if "mp4" in self._container.format.name else 0  # other containers count otherwise
         if packets < expected:
             self._note(f"it ends after {packets} of {expected} frames")
+        if missing := missing_bytes(self.path):
+            self._note(f"it was cut short behind packet {packets} ({missing} bytes are missing)")
 
     def _note(self, what: str) -> None:
         """Remember the first thing that was wrong."""

@@ -11,7 +11,8 @@ The rules, for every container and codec that PyAV's libraries decode (mp4, mkv,
 * 8-bit values v become ``v / 127.5 - 1``; deeper ones are taken at 16 bits, ``v / 32767.5 - 1``. Alpha is laid over white.
 * Frames of RGB that was stored without loss come back bit by bit.
 * What cannot be decoded is left out. A frame that the decoder calls damaged, or of another size than the first, is refused.
-  The others are read. Where a container does not say how many frames it has, as Matroska, a file that was cut short just ends.
+  The others are read. That a file was cut short is known where its container says how many frames (mp4) or bytes (Matroska,
+  WebM, AVI) it has; others, and files that were written as a stream, just end.
 * A directory is a video whose frames are its images, in the order of their names with numbers by value, at a given rate.
 """
 

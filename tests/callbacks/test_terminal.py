@@ -6,6 +6,7 @@ from decinv.callbacks import ChunkCallback, InversionProgress, Memory, Summary, 
 from decinv.callbacks.progress import _fitting
 from decinv.callbacks.summary import closing_table
 from decinv.callbacks.tally import Tally
+from decinv.data import ChunkData, GeneratedClips
 from decinv.rows import Row
 from decinv.status import Status
 
@@ -104,6 +105,19 @@ def test_the_table_closes_a_run(fit, make_batch, tmp_path):
     assert "latent NMSE" in text
     assert "peak memory" in text
     assert max(map(len, text.splitlines())) <= 60
+
+
+def test_frames_are_called_frames(fit, make_batch, monkeypatch):
+    assert GeneratedClips().sample == "frame"
+    assert GeneratedClips(unit="clip").sample == "clip"
+    monkeypatch.setattr(ChunkData, "sample", GeneratedClips().sample)
+    _, _, output = fit([Summary(), InversionProgress(seconds_between_lines=0)], [make_batch(["a", "b"])])
+    line, *table = output.getvalue().splitlines()
+    assert line.startswith("2/2 frames, chunk 1, ")
+    assert line.endswith(" frames/s")
+    assert table[0].strip() == "2 frames"
+    assert "s a frame" in output.getvalue()
+    assert "frames/s" in "".join(table)
 
 
 def test_no_images_at_all(fit):

@@ -5,9 +5,10 @@ import warnings
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from decinv.codecs.budget import MemoryBudget
-from decinv.memory import MIB
+from decinv.memory import MIB, PeakMemory
 
 ROW = 1024  # values: 4 KiB
 
@@ -76,3 +77,28 @@ def test_rows_to_differentiate_are_not_parted() -> None:
 def test_no_memory_is_refused(mib: float) -> None:
     with pytest.raises(ValueError, match="a memory budget above 0 MiB, but got"):
         MemoryBudget(mib)
+
+
+def test_what_is_reserved_is_left_to_others() -> None:
+    work, rows = Doubling(), torch.arange(5.0 * ROW).view(5, ROW)
+    budget = MemoryBudget(4 * 2 * 4 * ROW / MIB)
+    budget.reserved = 2 * 2 * 4 * ROW
+    assert torch.equal(budget.run(work, rows), 2 * rows)
+    assert work.calls == [1, 2, 2, 1]
+    budget.reserved = 2 * budget.bytes
+    work.calls.clear()
+    budget.run(work, rows)
+    assert work.calls == [1, 1, 1, 1, 1], "one at a time, whatever others take"
+
+
+def test_rows_of_the_host_are_moved_part_by_part_and_back() -> None:
+    """The CPU is the device here, and the meta device the host, as tensors without content can be moved between them."""
+    work, budget = Doubling(), MemoryBudget(2.5 * 3 * 4 * ROW / MIB)  # a row takes its copy too
+    with FakeTensorMode():
+        rows = torch.empty(5, ROW, device="meta")
+        with PeakMemory("cpu") as peak:
+            result = budget.run(work, rows, torch.device("cpu"))
+    assert result.device == rows.device
+    assert result.shape == rows.shape
+    assert work.calls == [1, 2, 2, 1]
+    assert peak.bytes == 2 * 3 * 4 * ROW

@@ -185,14 +185,19 @@ def test_a_directory_of_images(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm", ".avi"])
-def test_of_a_truncated_file_the_first_frames(film, tmp_path, suffix):
+def test_of_a_truncated_file_the_first_frames_and_what_is_wrong(film, tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     written = film(path, 20)
+    assert scan(path).damage == ""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    readable = len(scan(path).times)
-    assert 5 <= readable <= 12
-    for number, frame in enumerate(frames(path, range(readable))):
+    times, damage = scan(path)
+    assert 5 <= len(times) <= 12
+    assert damage.startswith(f"Expected a whole, readable video at '{path}', but ")
+    for number, frame in enumerate(frames(path, range(len(times)))):
         assert np.array_equal(frame, written[number])
+    with open_frames(path) as reader, pytest.raises(UnreadableVideoError, match="Expected a whole, readable video"):
+        reader.read(19)
+    assert scan(path, most=3) == (times[:3], "")
 
 
 def test_of_a_truncated_mp4_the_first_frames_and_what_is_wrong(film, tmp_path):

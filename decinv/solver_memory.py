@@ -1,0 +1,99 @@
+"""What solver and update rule need of memory for a chunk, known before it runs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.optim import Optimizer
+
+from decinv.memory import PeakMemory
+from decinv.problems.base import Evaluation, Problem
+from decinv.solver import Solver
+from decinv.stopping import Stopping
+from decinv.updates.stock import as_rule
+
+MOST_VALUES = 2**16
+"""Values of the image with which solver and update rule are tried out; what they need grows in proportion."""
+
+MOST_ROWS = 3
+"""Samples that are looked at together, at most; what is needed grows alike with each further one."""
+
+STEADY = 3
+"""Iterations without a new peak after which solver and update rule count as known."""
+
+
+@lru_cache(maxsize=256)
+def solver_need(update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: int) -> tuple[int, int]:
+    """Try solver and update rule out on small samples, without a codec, and scale what they need.
+
+    Args:
+        update: What makes the update rule.
+        stopping: When a sample is done, of which the largest number of iterations counts.
+        rows: Samples of the chunk, at least 1.
+        point: Values of a sample's latent.
+        image: Values of a sample's image.
+
+    Returns:
+        Bytes that they keep, at most, while the problem is evaluated, and their own peak.
+    """
+    if rows > MOST_ROWS:
+        last, before = (solver_need(update, stopping, few, point, image) for few in (MOST_ROWS, MOST_ROWS - 1))
+        kept, peak = (new + (rows - MOST_ROWS) * (new - old) for new, old in zip(last, before, strict=True))
+        return kept, peak
+    scale = max(1.0, image / MOST_VALUES)
+    values = round(point / scale), round(image / scale)
+    ends = [_try_out(update, stopping, rows, *values, leaving) for leaving in range(min(rows, 2))]
+    return round(scale * max(kept for kept, _ in ends)), round(scale * max(peak for _, peak in ends))
+
+
+def _try_out(
+    update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: int, leaving: int
+) -> tuple[int, int]:
+    """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
+    endless = replace(stopping, rtol=0.0, patience=None)
+    with unset_fake_temporarily(), torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
+        parameter = nn.Parameter(torch.empty(0))
+        solver = Solver(parameter, as_rule(update([parameter])), endless)
+        problem = _Blank(rows, point, image, meter)
+        solver.start(problem)
+        peak, since = meter.bytes, 0
+        while solver.iteration < endless.max_iters - 1 and since < STEADY:
+            solver.step()
+            peak, since = meter.bytes, since + 1 if meter.bytes == peak else 0
+        problem.leaving = leaving
+        if not leaving:
+            solver.stopping = replace(endless, max_iters=solver.iteration + 1)
+        solver.step()
+    return problem.kept, meter.bytes
+
+
+class _Blank(Problem):
+    """A problem of given sizes without content, which looks at what is alive whenever it is evaluated.
+
+    Attributes:
+        kept: The most that was alive then, in bytes.
+        leaving: Samples that its next evaluation declares solved.
+    """
+
+    def __init__(self, rows: int, point: int, image: int, meter: PeakMemory) -> None:
+        self.rows, self.values, self.image, self.meter = rows, point, image, meter
+        self.kept = self.leaving = 0
+
+    def start(self) -> Tensor:
+        return torch.zeros(self.rows, self.values, 1, 1)
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        self.kept = max(self.kept, self.meter.live)
+        merit = torch.ones(len(point))
+        merit[: self.leaving] = 0
+        return Evaluation(torch.rand_like(point), merit, torch.rand(len(point), self.image, 1, 1))
+
+    def select(self, keep: Tensor) -> None:
+        """Have nothing to select."""
+
+    def latent(self, point: Tensor) -> Tensor:
+        return point
