@@ -9,8 +9,8 @@ from decinv.batch import Batch
 from decinv.callbacks import ResultWriter
 from decinv.codecs import AutoencoderCodec, LinearCodec, Scaling
 from decinv.data import GeneratedData, GeneratedNoise
-from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver, EulerAncestral
-from decinv.methods import NaiveInversion
+from decinv.diffusion import BDIA, DDIM, EDICT, DiffusersPipeline, DPMSolver, EulerAncestral
+from decinv.methods import Algorithm1, ExactInversion, NaiveInversion, PairInversion
 from decinv.modules import DecodedLatent, EncodedLatent, GradientLatent, KnownLatent, SamplerInversion
 from decinv.runs import RunDirectory
 
@@ -111,6 +111,24 @@ def test_images_of_unknown_origin_have_no_truth(fit):
     for row in run.rows():
         assert row.noise_nmse_db is None
         assert row.round_trip_nmse_db is not None
+
+
+def test_a_method_that_does_not_fit_the_sampler_is_refused_before_anything_is_solved(fit, monkeypatch):
+    monkeypatch.setattr(SamplerInversion, "begin", lambda module, batch: pytest.fail("begun"))
+    for sampler, method, advice in (
+        (EDICT(2), ExactInversion(), "PairInversion"),
+        (DDIM(2), PairInversion(), "ExactInversion"),
+        (DPMSolver(3), Algorithm1(), "WholeTrajectory"),
+    ):
+        with pytest.raises(ValueError, match=advice):
+            fit(sampler, method=method)
+
+
+def test_images_of_unknown_companions_are_inverted_all_the_same(fit):
+    module, run, _ = fit(BDIA(2), guidance=1.0, decoder=DecodedLatent(max_iters=3), method=PairInversion())
+    assert module._process.companion is None
+    assert module.batch.companion is not None
+    assert all(row.residual > 1e-6 and row.noise_nmse_db < 0 for row in run.rows())
 
 
 def test_known_latents_must_be_known(fit, images):
