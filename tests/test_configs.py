@@ -102,22 +102,21 @@ def test_sampler_job(tmp_path, saved_pipeline):
     assert [names_in(path) for path in (directory / "noise").glob("*")] == [{"sampled-00000"}]
 
 
-@pytest.mark.parametrize("name", ["edict", "bdia"])
-def test_samplers_of_pairs(tmp_path, saved_pipeline, name):
+def test_samplers_of_pairs(tmp_path, saved_pipeline):
     fit(
         tmp_path,
         "sampler_inversion.yaml",
-        *("--data.count=3", "--data.size=16", "--data.batch_size=2"),
+        *("--data.count=2", "--data.size=16", "--data.batch_size=2"),
         f"--model.pipeline.path={saved_pipeline('stable')[0]}",
         *("--model.codec=LinearCodec", "--model.codec.stride=4", "--model.decoder=KnownLatent"),
-        *("--model.sampler", str(CONFIGS / "sampler" / f"{name}.yaml"), "--model.sampler.init_args.steps=4"),
+        *("--model.sampler", str(CONFIGS / "sampler" / "edict.yaml"), "--model.sampler.init_args.steps=4"),
         *("--model.method", str(CONFIGS / "method" / "pairs.yaml")),
     )
     with (tmp_path / "run" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == ["CONVERGED"] * 3
+    assert [row["status"] for row in rows] == ["CONVERGED"] * 2
     assert max(float(row["noise_nmse_db"]) for row in rows) < -100
-    assert {row["evaluations"] for row in rows} == {"8" if name == "edict" else "3"}
+    assert {row["evaluations"] for row in rows} == {"8"}
 
 
 def load(path, kind):
