@@ -108,6 +108,7 @@ class CourseSolver(Solver):
             latent=torch.full_like(first, torch.nan) if self.outcome is None else self.outcome,
             residual=torch.stack([result.residual for result in results]).amax(0),
             history=torch.cat([result.history for result in results]),
+            problems=tuple(len(result.history) for result in results),
             iterations=torch.stack([result.iterations for result in results]).sum(0),
             evaluations=torch.stack([result.evaluations for result in results]).sum(0),
             seconds=torch.stack([result.seconds for result in results]).sum(0),
