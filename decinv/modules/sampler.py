@@ -1,6 +1,6 @@
 """From images to the noise that a diffusion model makes them from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -148,6 +148,12 @@ class SamplerInversion(Inversion):
         optimizers = self.optimizers()
         chosen = optimizers[min(len(self.course.results), 1)] if isinstance(optimizers, list) else optimizers
         self._within_memory(lambda: self.course.step(chosen.step))
+
+    def _within_memory(self, work: Callable[[], None]) -> None:
+        """Do a part of the chunk's work; of a chunk that was given up there is no process and no latent."""
+        super()._within_memory(work)
+        if self.batch is None or not self.batch.names:
+            self._process = self._found = None
 
     @property
     def result(self) -> Result:
