@@ -131,6 +131,12 @@ class SamplerInversion(Inversion):
         self._process = self._found = None
         with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
             self.course.begin(self._course(batch))
+            resume, self.resume = self.resume, None
+            if resume is not None:
+                resume()
+                if not self.course.settled:  # the state was another's
+                    self._process = self._found = None
+                    self.course.begin(self._course(batch))
 
     def _course(self, batch: Batch) -> Course:
         """From images to latents, to noise."""

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from decinv.diffusion.process import Process
-from decinv.problems.base import Evaluation, Problem, norms
+from decinv.problems.base import Evaluation, norms
+from decinv.problems.process import ProcessProblem
 
 
-class SamplingProblem(Problem):
+class SamplingProblem(ProcessProblem):
     """``r(n) = sample(n) - x_0``, with the merit ``||r(n)|| / ||x_0||``.
 
     An evaluation samples anew, which tells how good noise is that was found otherwise. Iteration on it leads nowhere: noise of
