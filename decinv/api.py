@@ -103,6 +103,9 @@ def invert(
     # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
     prompts = [] if model is None else _prompts(prompt, readable)
+    how = sampler or DDIM(), method or ExactInversion()
+    if model is not None:
+        how[1].check(how[0].trajectory(model.config, model.tokens(64, 64)))
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
     stopping = Stopping(max_iters, rtol, patience, last_iterate)
@@ -128,7 +131,6 @@ def invert(
     parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)]
     if model is not None:
         texts = iter(prompts)
-        how = sampler or DDIM(), method or ExactInversion()
 
         def sample_back(found: Result) -> Result:
             """Invert the sampler from a chunk's latents."""

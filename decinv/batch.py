@@ -38,6 +38,7 @@ class Batch(NamedTuple):
         numbers: Numbers of the B samples in the list of the run's inputs; empty where there is no such list.
         noise: The true noise ``(B, C, h, w)`` that the latents were sampled from where it is known, else ``None``.
         prompts: ``B`` prompts that the images were sampled with, or empty where they are not known.
+        companion: The other raw latents ``(B, C, h, w)`` that a sampler of pairs had beside the true ones, else ``None``.
     """
 
     image: Tensor
@@ -48,6 +49,7 @@ class Batch(NamedTuple):
     numbers: tuple[int, ...] = ()
     noise: Tensor | None = None
     prompts: tuple[str, ...] = ()
+    companion: Tensor | None = None
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of one image without its padding."""
@@ -65,6 +67,7 @@ class Batch(NamedTuple):
             numbers=self.numbers[start:stop],
             noise=None if self.noise is None else self.noise[start:stop],
             prompts=self.prompts[start:stop],
+            companion=None if self.companion is None else self.companion[start:stop],
         )
 
 

@@ -1,6 +1,7 @@
 """Problems that are solved one after another, each stated from the results of those before."""
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ Course = Generator[Problem, Result, Tensor]
 class CourseSolver(Solver):
     """A solver of courses. Each problem begins when every sample is done with the one before.
 
-    What it does within a chunk cannot be stored, so it is never ``settled``.
+    A course is continued by going through it again, with the stored results of the problems that were done.
 
     Attributes:
         results: Results of the problems that are done.
@@ -35,6 +36,7 @@ class CourseSolver(Solver):
         self.solvers = (solver if first is None else first, solver)
         self.results: list[Result] = []
         self.outcome: Tensor | None = None
+        self._left: list[dict[str, Tensor]] = []
         self._course: Course | None = None
 
     @property
@@ -48,6 +50,7 @@ class CourseSolver(Solver):
         self.iteration = 0
         self._course = course
         self._start(next(course))
+        self.settled = True
 
     def start(self, problem: Problem) -> None:
         """Begin the course of one problem."""
@@ -62,6 +65,7 @@ class CourseSolver(Solver):
         """Go on to the next problem, or end."""
         assert self._course is not None
         result = self.solver.result()
+        self._left.append(self.solver.problem.state_dict())
         self.solver.clear()
         self.results.append(result)
         try:
@@ -75,7 +79,56 @@ class CourseSolver(Solver):
         """Forget the course, and let go of its memory."""
         for solver in self.solvers:
             solver.clear()
-        self.last, self._course, self.results, self.outcome = None, None, [], None
+        self.settled = False
+        self.last, self._course, self.results, self.outcome, self._left = None, None, [], None, []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that the course's next steps depend on but the course: that of the solver, and the results so far.
+
+        Raises:
+            RuntimeError: If no chunk has begun, or an exception broke off a step in its middle.
+        """
+        solver = self.solver.state_dict()
+        done = [
+            {key: value for key, value in vars(result).items() if isinstance(value, Tensor)}
+            | {"status": [int(status) for status in result.status], "problem": left}
+            for result, left in zip(self.results, self._left, strict=True)
+        ]
+        return {"done": done, "problem": self.solver.problem.state_dict(), "solver": solver}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken. Call it right after ``begin`` with the course of the same samples.
+
+        Args:
+            state: The state, on any device; its tensors are taken over, not copied.
+
+        Raises:
+            ValueError: If the state is that of another course; its beginning is lost then.
+        """
+        assert self._course is not None
+        self.settled = False
+        problem, device = self.solver.problem, self.point.device
+        for stored in state["done"]:
+            problem.load_state_dict(stored["problem"])
+            status = tuple(Status(code) for code in stored["status"])
+            tensors = {key: value for key, value in stored.items() if key not in ("status", "problem")}
+            result = Result(status=status, **tensors | {"latent": stored["latent"].to(device)})
+            self.solver.clear()
+            self.results.append(result)
+            self._left.append(stored["problem"])
+            try:
+                problem = self._course.send(result)
+            except StopIteration:
+                raise ValueError(
+                    f"Expected the state of a course of {len(self.results)} problems, but got that of a longer one; start the "
+                    "chunk again."
+                ) from None
+        if self.results:
+            self.solver.start(problem)
+        self.solver.load_state_dict(state["solver"])
+        problem.load_state_dict(state["problem"])
+        self.iteration = sum(len(result.history) for result in self.results) + self.solver.iteration
+        self.settled = True
 
     @property
     def done(self) -> bool:
@@ -90,11 +143,16 @@ class CourseSolver(Solver):
     def step(self, apply: Callable[[], object] | None = None) -> None:
         """Run one iteration of the present problem, and go on to the next one where it is done."""
         solver = self.solver
-        solver.step(apply)
+        try:
+            solver.step(apply)
+        finally:
+            self.settled = solver.settled
         self.last = solver.last
         self.iteration += 1
         if solver.done:
+            self.settled = False
             self._advance()
+            self.settled = True
 
     def result(self) -> Result:
         """Give the outcome of the course so far.
@@ -108,6 +166,7 @@ class CourseSolver(Solver):
             latent=torch.full_like(first, torch.nan) if self.outcome is None else self.outcome,
             residual=torch.stack([result.residual for result in results]).amax(0),
             history=torch.cat([result.history for result in results]),
+            problems=tuple(len(result.history) for result in results),
             iterations=torch.stack([result.iterations for result in results]).sum(0),
             evaluations=torch.stack([result.evaluations for result in results]).sum(0),
             seconds=torch.stack([result.seconds for result in results]).sum(0),

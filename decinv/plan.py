@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from decinv.codecs.base import Codec
 from decinv.memory import PeakMemory
 from decinv.modules.base import PRECISIONS, Inversion
+from decinv.modules.sampler import SamplerInversion
 from decinv.placement import Placement
 from decinv.solver_memory import MOST_ROWS, solver_need
 
@@ -90,8 +91,13 @@ def plan(
         The plan.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the inversion goes on to the noise.
     """
+    if isinstance(inversion, SamplerInversion):
+        raise ValueError(
+            "Expected an inversion of a decoder to plan, but got SamplerInversion, whose diffusion model's memory is not "
+            "predicted; plan the decoder with `--model DecoderInversion`, and leave --plan away here."
+        )
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
     if budget is not None and not budget > 0:

@@ -25,6 +25,7 @@ class Result:
         seconds: Seconds ``(B,)`` of computing that each sample took, its share of every step that it was part of.
         status: ``B`` outcomes.
         noise: Standard normal noise ``(B, C, h, w)`` that a sampler makes the latents from, where samplers are inverted.
+        problems: Iterations of each problem, where several were solved one after another; their sum is K. Else empty.
     """
 
     latent: Tensor
@@ -35,6 +36,7 @@ class Result:
     seconds: Tensor
     status: tuple[Status, ...]
     noise: Tensor | None = None
+    problems: tuple[int, ...] = ()
 
 
 def followed(decoder: Result, sampler: Result) -> Result:
@@ -57,4 +59,5 @@ def followed(decoder: Result, sampler: Result) -> Result:
         seconds=decoder.seconds + sampler.seconds,
         status=tuple(Status(max(pair)) for pair in zip(decoder.status, sampler.status, strict=True)),
         noise=sampler.latent,
+        problems=(len(decoder.history), *sampler.problems),
     )

@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from decinv.cli import run
-from decinv.diffusion import DDIM, Condition, DPMSolver, GaussianDenoiser, Guidance, Process, Prompt, Sampler
+from decinv.diffusion import BDIA, DDIM, Condition, DPMSolver, GaussianDenoiser, Guidance, Process, Prompt, Sampler
 from decinv.methods import Method
 from decinv.metrics import nmse_db
 from decinv.runs.latents import names_in
@@ -102,6 +102,23 @@ def test_sampler_job(tmp_path, saved_pipeline):
     assert [names_in(path) for path in (directory / "noise").glob("*")] == [{"sampled-00000"}]
 
 
+def test_samplers_of_pairs(tmp_path, saved_pipeline):
+    fit(
+        tmp_path,
+        "sampler_inversion.yaml",
+        *("--data.count=2", "--data.size=16", "--data.batch_size=2"),
+        f"--model.pipeline.path={saved_pipeline('stable')[0]}",
+        *("--model.codec=LinearCodec", "--model.codec.stride=4", "--model.decoder=KnownLatent"),
+        *("--model.sampler", str(CONFIGS / "sampler" / "edict.yaml"), "--model.sampler.init_args.steps=4"),
+        *("--model.method", str(CONFIGS / "method" / "pairs.yaml")),
+    )
+    with (tmp_path / "run" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["CONVERGED"] * 2
+    assert max(float(row["noise_nmse_db"]) for row in rows) < -100
+    assert {row["evaluations"] for row in rows} == {"8"}
+
+
 def load(path, kind):
     """Make the object of a fragment, as the command line does."""
     parser = ArgumentParser(exit_on_error=False)
@@ -131,8 +148,10 @@ def test_method_fragments(path):
     method = load(path, Method)
     if path.stem == "naive_fine":
         method.sampler.steps = 60  # for a short test
-    process, noise = normal(DPMSolver(4) if path.stem == "algorithm2" else DDIM(4 if path.stem == "newton_krylov" else 20))
-    result = method.invert(process, process.generate(noise))
+    samplers = {"algorithm2": DPMSolver(4), "newton_krylov": DDIM(4), "pairs": BDIA(20)}
+    process, noise = normal(samplers.get(path.stem, DDIM(20)))
+    latent, process.companion = process.generate_pair(noise)
+    result = method.invert(process, latent)
     assert result.latent.isfinite().all()
     if not path.stem.startswith("gnri"):
         assert nmse_db(result.latent, noise).max() < -10

@@ -60,6 +60,7 @@ def test_each_problem_begins_when_all_samples_are_done():
     assert result.iterations.tolist() == [2 + 12, 11 + 2]
     assert [iteration for iteration, _ in seen] == list(range(1, 24))
     assert result.history.shape == (23, 2)
+    assert sum(result.problems) == 23
     assert result.history[2:11, 0].isnan().all()
     assert result.status == (Status.CONVERGED,) * 2
     assert len(solver.results) == 2

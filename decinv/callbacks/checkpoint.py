@@ -24,9 +24,10 @@ class ChunkCheckpoint(Callback):
 
     The file is ``checkpoints/CHUNK.pt`` in the run directory, where CHUNK is a hash of the samples' names, so that it does
     not matter which process continues. It holds the names, a digest of the images and ``Solver.state_dict()``: a few times
-    the latents, and with Anderson one image for each iteration of its history and sample. It is written at once or not at
-    all, also when an exception ends the run, unless a step's bookkeeping was broken off; then the last one stays. That of a
-    finished chunk is removed when the run ends or a later chunk has its own, for results may be written some time after.
+    the latents, and with Anderson one image for each iteration of its history and sample; where a sampler is inverted, also
+    the points of the steps that are done. It is written at once or not at all, also when an exception ends the run, unless a
+    step's bookkeeping was broken off; then the last one stays. That of a finished chunk is removed when the run ends or a later
+    chunk has its own, for results may be written some time after.
 
     A chunk that begins and finds its file goes on from there. A file that is damaged, or of other images, another number of
     iterations or another update rule, is ignored with a warning. Other options must be as they were. Worth its place where

@@ -45,7 +45,8 @@ class Convergence(ChunkCallback):
     - ``convergence.png`` in the run directory, and the same as the image ``convergence`` of loggers that take images. Of
       several processes the first one draws what it has seen.
 
-    Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known.
+    Where a sampler is inverted, residuals are those of the step that is, and the PSNR stays that of the latent which was found
+    before. Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known.
     """
 
     def __init__(self, figure: bool = True) -> None:
@@ -96,7 +97,11 @@ class Convergence(ChunkCallback):
         if truth is not None:
             distances = _table(residual, seen, [step.distance for step in seen if step.distance is not None])
             nmse = 20 * torch.log10(distances / norms(truth).to(distances))
-        curves = Curves.of(residual, chunk.result.iterations, nmse, psnr)
+        problems = chunk.result.problems
+        pixels = None
+        if problems:  # at most the first one is about images
+            pixels = problems[0] if pl_module.starts_at_encoder else 0
+        curves = Curves.of(residual, chunk.result.iterations, nmse, psnr, problems, pixels)
         self._tally.add(curves)
         if trainer.loggers and is_logged(trainer.current_epoch):
             tally = CurveTally()

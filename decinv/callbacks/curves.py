@@ -11,14 +11,16 @@ class Curves:
     """Tables ``(K, N)`` of a chunk's N samples over K iterations, each value that of the best point so far.
 
     A sample that is done keeps its last value, so that every iteration looks at the same samples. The first iteration is the
-    start, since an iteration evaluates a point before it moves it.
+    start, since an iteration evaluates a point before it moves it. Where problems are solved one after another, the best point
+    is that of the present one.
 
     Attributes:
         residual: Relative residuals; ``inf`` where no point was finite so far.
         active: Whether the sample was still being iterated.
         nmse_db: NMSE in dB where the true latents are known, else without samples, ``(K, 0)``; nan where the best point is
             one of an iteration that nobody saw.
-        psnr_db: PSNR in dB of D(z), not clamped, padding included; nan likewise.
+        psnr_db: PSNR in dB of D(z), not clamped, padding included; nan likewise. That of the latent is kept while noise is
+            looked for.
     """
 
     residual: Tensor
@@ -27,7 +29,15 @@ class Curves:
     psnr_db: Tensor
 
     @classmethod
-    def of(cls, residual: Tensor, iterations: Tensor, nmse_db: Tensor | None, psnr_db: Tensor) -> "Curves":
+    def of(
+        cls,
+        residual: Tensor,
+        iterations: Tensor,
+        nmse_db: Tensor | None,
+        psnr_db: Tensor,
+        problems: tuple[int, ...] = (),
+        pixels: int | None = None,
+    ) -> "Curves":
         """Make curves from what the iterations saw, ``(K, N)`` each, nan after a sample ended.
 
         Args:
@@ -35,8 +45,17 @@ class Curves:
             iterations: Iterations ``(N,)`` that each sample took.
             nmse_db: NMSE in dB, if known.
             psnr_db: PSNR in dB.
+            problems: Iterations of each problem, where there are several.
+            pixels: How many of the iterations, the first ones, look at images; by default all.
         """
-        lowest, best = residual.nan_to_num(nan=torch.inf).cummin(dim=0)
-        active = torch.arange(len(residual))[:, None] < iterations
+        parts = torch.split(residual.nan_to_num(nan=torch.inf), list(problems or (len(residual),)))
+        found = [part.cummin(dim=0) for part in parts]
+        firsts = torch.tensor([0, *problems[:-1]]).cumsum(0).tolist()
+        lowest = torch.cat([part.values for part in found])
+        best = torch.cat([part.indices + first for part, first in zip(found, firsts, strict=True)])
+        active = ~residual.isnan() if problems else torch.arange(len(residual))[:, None] < iterations
         nmse = residual[:, :0] if nmse_db is None else nmse_db.gather(0, best)
-        return cls(lowest, active, nmse, psnr_db.gather(0, best))
+        psnr = psnr_db.gather(0, best)
+        if pixels is not None:
+            psnr[pixels:] = psnr[pixels - 1] if pixels else torch.nan
+        return cls(lowest, active, nmse, psnr)

@@ -80,11 +80,12 @@ class Editing(ChunkCallback):
 
         Raises:
             TypeError: If ``pl_module`` inverts no sampler.
-            ValueError: If there is a negative prompt, but no guidance.
+            ValueError: If there is a negative prompt, but no guidance, or the sampler keeps pairs of points.
         """
         if not isinstance(pl_module, SamplerInversion):
             raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
         scale = pl_module.guidance if self.guidance is None else self.guidance
+        pl_module.trajectory.refuse_pairs()
         if self.negative is not None and not scale > 1:
             raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
 

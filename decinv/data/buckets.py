@@ -24,6 +24,7 @@ class Sample(NamedTuple):
         number: Its number in the list of the run's inputs, where there is one.
         noise: The true noise ``(C, h, w)`` where it is known.
         prompt: The prompt that it was sampled with, where there is one.
+        companion: The other raw latent ``(C, h, w)`` that a sampler of pairs had, where there is one.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Sample(NamedTuple):
     number: int | None = None
     noise: Tensor | None = None
     prompt: str | None = None
+    companion: Tensor | None = None
 
 
 def gather(
@@ -93,6 +95,7 @@ def _pixels(size: torch.Size) -> int:
 
 def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
     latents = [sample.latent for sample in samples if sample.latent is not None]
+    companions = [sample.companion for sample in samples if sample.companion is not None]
     noise = [sample.noise for sample in samples if sample.noise is not None]
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
@@ -103,4 +106,5 @@ def _stack(samples: list[Sample], failures: tuple[Failure, ...]) -> Batch:
         numbers=tuple(sample.number for sample in samples if sample.number is not None),
         noise=torch.stack(noise) if noise else None,
         prompts=tuple(sample.prompt for sample in samples if sample.prompt is not None),
+        companion=torch.stack(companions) if companions else None,
     )

@@ -102,6 +102,8 @@ class GeneratedNoise(IndexedData):
         noise = self.draw(item.number, (codec.latent_channels, cells, cells))
         prompt = self.prompts[item.number % len(self.prompts)]
         process = self._module.process([prompt], (cells, cells))
-        latent = codec.scaling.invert(process.generate(noise[None].to(codec.device))).cpu()
-        image = decode_rounded(codec, latent)[0]
-        return Sample(item.name, image, (self.size, self.size), latent[0], noise=noise, prompt=prompt)
+        pair = process.generate_pair(noise[None].to(codec.device))
+        latent, companion = (None if one is None else codec.scaling.invert(one).cpu() for one in pair)
+        assert latent is not None
+        sample = Sample(item.name, decode_rounded(codec, latent)[0], (self.size, self.size), latent[0])
+        return sample._replace(noise=noise, prompt=prompt, companion=None if companion is None else companion[0])

@@ -1,5 +1,6 @@
 """Diffusion: networks, guidance, and the steps of samplers, which are what is inverted."""
 
+from decinv.diffusion.cached import Cached
 from decinv.diffusion.denoiser import Denoiser, Guidance
 from decinv.diffusion.flow import FlowEuler, RectifiedFlow
 from decinv.diffusion.gaussian import GaussianDenoiser
@@ -21,6 +22,7 @@ __all__ = [
     "BDIA",
     "DDIM",
     "EDICT",
+    "Cached",
     "Condition",
     "DPMSolver",
     "Denoiser",

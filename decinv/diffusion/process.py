@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,11 @@ class Process:
 
     Attributes:
         spent: Guided predictions that each sample has taken, ``(B,)``, on the CPU.
+        companion: Where points go in pairs, the other scaled latent of each sample, ``(B, C, h, w)``; ``None`` where it is not
+            known.
     """
+
+    companion: Tensor | None = None
 
     def __init__(
         self, trajectory: Trajectory, guidance: Guidance, condition: Condition, added: Sequence[Tensor] | None = None
@@ -61,7 +66,12 @@ class Process:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The sampler's steps, the noisiest first."""
+        """The sampler's steps, the noisiest first.
+
+        Raises:
+            ValueError: If points go along them in pairs.
+        """
+        self.trajectory.refuse_pairs()
         return self.trajectory.steps
 
     def noise(self, index: int, rows: Tensor | None = None) -> Tensor | None:
@@ -125,20 +135,51 @@ class Process:
         return self.guidance(shown.flatten(0, 1), times.repeat(samples), condition).view_as(points)
 
     @torch.no_grad()
-    def walk(self, noise: Tensor) -> Iterator[Visited]:
-        """Take the steps one by one from standard normal noise ``(B, C, h, w)``; the noisiest point comes first."""
+    def walk(self, noise: Tensor, rows: Tensor | None = None) -> Iterator[Visited]:
+        """Take the steps one by one from standard normal noise ``(B, C, h, w)``; the noisiest point comes first.
+
+        Args:
+            noise: The noise.
+            rows: Indices ``(A,)`` of its samples; by default all.
+        """
         point = noise.float() * self.trajectory.start
         history: Tensor | None = None
         for index, step in enumerate(self.steps):
-            output = self.predict(step, point)
+            output = self.predict(step, point, rows)
             data = step.data(point, output)
-            following = step(point, output, history, self.noise(index))
+            following = step(point, output, history, self.noise(index, rows))
             yield Visited(point, output, data, following)
             point, history = following, data
 
     def generate(self, noise: Tensor) -> Tensor:
         """Make scaled latents from standard normal noise ``(B, C, h, w)``."""
-        latent = noise
-        for visited in self.walk(noise):
-            latent = visited.following
-        return latent
+        return self.generate_pair(noise)[0]
+
+    @torch.no_grad()
+    def generate_pair(self, noise: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Make scaled latents, and beside them their companions where points go in pairs.
+
+        Args:
+            noise: Standard normal noise ``(A, C, h, w)``.
+            rows: Indices ``(A,)`` of its samples; by default all.
+        """
+        trajectory = self.trajectory
+        if trajectory.coupling is not None:
+            predict = partial(self.predict, rows=rows)
+            latent, companion = trajectory.coupling.generate(trajectory.steps, predict, noise * trajectory.start)
+            return latent.float(), companion.float()
+        point = noise
+        for visited in self.walk(noise, rows):
+            point = visited.following
+        return point, None
+
+    @torch.no_grad()
+    def invert_pair(self, latent: Tensor) -> Tensor:
+        """Go from scaled latents ``(B, C, h, w)``, and their companions where they are known, back to the noise."""
+        trajectory, coupling = self.trajectory, self.trajectory.coupling
+        assert coupling is not None
+        if self.companion is None:
+            pair = coupling.complete(trajectory.steps, self.predict, latent)
+        else:
+            pair = latent.double(), self.companion.double()
+        return coupling.invert(trajectory.steps, self.predict, pair).float() / trajectory.start

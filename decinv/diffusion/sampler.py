@@ -14,6 +14,7 @@ from diffusers import (
     EulerDiscreteScheduler,
 )
 
+from decinv.diffusion.coupling import Coupling
 from decinv.diffusion.prediction import PREDICTIONS, Level, Parts, flow_level
 from decinv.diffusion.step import Step, ancestral, first_order, second_order
 
@@ -30,11 +31,25 @@ class Trajectory:
         steps: The steps, the noisiest first.
         start: What standard normal noise is multiplied by to be the first point.
         config: The config of the scheduler that they were read from.
+        coupling: How points go along the steps in pairs; ``None`` where each goes alone.
     """
 
     steps: tuple[Step, ...]
     start: float = 1.0
     config: Mapping[str, Any] = field(default_factory=dict)
+    coupling: Coupling | None = None
+
+    def refuse_pairs(self) -> None:
+        """Refuse samplers of pairs.
+
+        Raises:
+            ValueError: If points go in pairs.
+        """
+        if self.coupling is not None:
+            raise ValueError(
+                f"Expected a sampler whose points go alone, but got {type(self.coupling).__name__}, which keeps pairs of them; "
+                "invert it with `PairInversion`."
+            )
 
 
 class Sampler(ABC):

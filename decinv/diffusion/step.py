@@ -73,7 +73,9 @@ class Step:
 
     @property
     def plain(self) -> "Step":
-        """The step of first order between the same levels."""
+        """The step without history and noise; of a multistep method, that of first order between the same levels."""
+        if not self.history:
+            return replace(self, noise=0.0)
         return first_order(self.time, self.scale, self.start, self.end, self.parts)
 
 

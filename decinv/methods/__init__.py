@@ -5,6 +5,7 @@ from decinv.methods.dual_condition import DualConditionalInversion
 from decinv.methods.gnri import GuidedNewton, GuidedNewtonReleased
 from decinv.methods.naive import NaiveInversion
 from decinv.methods.newton_krylov import NewtonKrylov
+from decinv.methods.pairs import PairInversion
 from decinv.methods.published import Algorithm1, Algorithm2
 from decinv.methods.spdinv import SPDInv
 from decinv.methods.stepwise import Stepwise
@@ -20,6 +21,7 @@ __all__ = [
     "Method",
     "NaiveInversion",
     "NewtonKrylov",
+    "PairInversion",
     "SPDInv",
     "Stepwise",
     "WholeTrajectory",

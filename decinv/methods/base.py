@@ -34,6 +34,14 @@ class Method(ABC):
     def course(self, process: Process, latent: Tensor) -> Course:
         """Go from scaled latents ``(B, C, h, w)`` to standard normal noise of the same shape."""
 
+    def check(self, trajectory: Trajectory) -> None:
+        """Refuse samplers that the method cannot invert.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+        trajectory.refuse_pairs()
+
     def problems(self, trajectory: Trajectory) -> int:
         """Give the largest number of problems of a course."""
         return len(trajectory.steps)
@@ -52,7 +60,11 @@ class Method(ABC):
         Returns:
             The noise in ``latent``, with residuals, counts and statuses over all problems; ``evaluations`` counts guided
             predictions.
+
+        Raises:
+            ValueError: If the method cannot invert the sampler.
         """
+        self.check(process.trajectory)
         solver = self.solver(nn.Parameter(torch.empty(0, device=latent.device)))
         before = process.spent.clone()
         solver.begin(self.course(process, latent))
@@ -64,17 +76,17 @@ class Method(ABC):
 class SinglestepMethod(Method):
     """Invert the steps of a first-order sampler one after another, the last one first, each from its own result alone."""
 
+    def check(self, trajectory: Trajectory) -> None:
+        """Refuse multistep samplers, and those of pairs."""
+        super().check(trajectory)
+        refuse_history(trajectory, type(self).__name__)
+
     @abstractmethod
     def back(self, process: Process, step: Step, target: Tensor) -> Course:
         """Go from x_t, without the noise that the step added to it, to x_s."""
 
     def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
-
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
+        """Invert the last step, the one before it, and so on."""
         point = latent
         for index in reversed(range(len(process.steps))):
             step, noise = process.steps[index], process.noise(index)
@@ -82,13 +94,13 @@ class SinglestepMethod(Method):
         return point / process.trajectory.start
 
 
-def refuse_history(process: Process, method: str) -> None:
+def refuse_history(trajectory: Trajectory, method: str) -> None:
     """Refuse multistep samplers.
 
     Raises:
         ValueError: If a step has a history.
     """
-    if any(step.history for step in process.steps):
+    if any(step.history for step in trajectory.steps):
         raise ValueError(
             f"Expected a sampler of first order for {method}, but its steps depend on those before; use `WholeTrajectory`."
         )

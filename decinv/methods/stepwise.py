@@ -4,6 +4,7 @@ from torch import Tensor
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
+from decinv.diffusion.sampler import Trajectory
 from decinv.methods.base import Method, refuse_history
 from decinv.problems.step import StepProblem
 from decinv.stopping import Stopping
@@ -47,13 +48,13 @@ class Stepwise(Method):
         self.precondition = precondition
         self.extrapolate = extrapolate
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on.
+    def check(self, trajectory: Trajectory) -> None:
+        """Refuse multistep samplers, and those of pairs."""
+        super().check(trajectory)
+        refuse_history(trajectory, type(self).__name__)
 
-        Raises:
-            ValueError: If a step has a history.
-        """
-        refuse_history(process, type(self).__name__)
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Invert the last step, the one before it, and so on."""
         point = latent
         eps: list[Tensor] = []
         for index in reversed(range(len(process.steps))):

@@ -41,6 +41,10 @@ class FirstLatent(ABC):
         result = yield self.problem(codec, batch.image)
         return result.latent
 
+    def companion(self, codec: Codec, batch: Batch) -> Tensor | None:
+        """Give the other scaled latents that a sampler of pairs has beside those, where they are known too."""
+        return None
+
 
 class DecodedLatent(FirstLatent):
     """Gradient-free decoder inversion; see ``DecoderInversion``."""
@@ -134,3 +138,7 @@ class KnownLatent(FirstLatent):
                 return codec.encode(batch.image)
             raise ValueError("Expected images whose true latents are known, but got others; choose another `decoder`.")
         return batch.latent
+
+    def companion(self, codec: Codec, batch: Batch) -> Tensor | None:
+        """Give the true ones."""
+        return None if batch.companion is None else codec.scaling.apply(batch.companion)

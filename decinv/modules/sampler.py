@@ -1,6 +1,6 @@
 """From images to the noise that a diffusion model makes them from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from decinv.course import Course, CourseSolver
 from decinv.diffusion.conditioned import conditioned
 from decinv.diffusion.pipeline import Pipeline
 from decinv.diffusion.process import Process
-from decinv.diffusion.sampler import DDIM, Sampler
+from decinv.diffusion.sampler import DDIM, Sampler, Trajectory
 from decinv.memory import in_halves
 from decinv.methods.base import Method
 from decinv.methods.whole import ExactInversion
@@ -23,7 +23,7 @@ from decinv.problems.base import Problem
 from decinv.result import Result
 
 TOKENS = 4096
-"""Tokens of an image for which the number of a sampler's steps is looked up; it does not depend on them."""
+"""Tokens of an image for which a sampler's steps are looked up; their number and kind do not depend on them."""
 
 
 class SamplerInversion(Inversion):
@@ -82,9 +82,14 @@ class SamplerInversion(Inversion):
         self._found: Tensor | None = None
 
     @property
+    def trajectory(self) -> Trajectory:
+        """The sampler's steps for an image of ``TOKENS``."""
+        return self.sampler.trajectory(self.pipeline.config, TOKENS)
+
+    @property
     def max_iters(self) -> int:
         """Training steps that a chunk takes at most."""
-        problems = self.method.problems(self.sampler.trajectory(self.pipeline.config, TOKENS))
+        problems = self.method.problems(self.trajectory)
         first = self.decoder.stopping.max_iters if self.starts_at_encoder else 0
         return first + problems * self.method.stopping.max_iters
 
@@ -92,6 +97,15 @@ class SamplerInversion(Inversion):
     def truth(self) -> Tensor | None:
         """Nothing: points are latents, and then something else."""
         return None
+
+    def setup(self, stage: str) -> None:
+        """Refuse a method that cannot invert the sampler, before anything is computed.
+
+        Raises:
+            ValueError: If it cannot, or for the reasons of every inversion.
+        """
+        super().setup(stage)
+        self.method.check(self.trajectory)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Hand the rules of decoder and sampler to the trainer, which counts their steps together."""
@@ -119,6 +133,12 @@ class SamplerInversion(Inversion):
         self._process = self._found = None
         with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
             self.course.begin(self._course(batch))
+            resume, self.resume = self.resume, None
+            if resume is not None:
+                resume()
+                if not self.course.settled:  # the state was another's
+                    self._process = self._found = None
+                    self.course.begin(self._course(batch))
 
     def _course(self, batch: Batch) -> Course:
         """From images to latents, to noise."""
@@ -128,6 +148,7 @@ class SamplerInversion(Inversion):
             return found
         height, width = found.shape[-2:]
         self._process = self.process(self.prompts(batch), (height, width))
+        self._process.companion = self.decoder.companion(self.codec, batch)
         return (yield from self.method.course(self._process, self.codec.scaling.apply(found)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -135,6 +156,12 @@ class SamplerInversion(Inversion):
         optimizers = self.optimizers()
         chosen = optimizers[min(len(self.course.results), 1)] if isinstance(optimizers, list) else optimizers
         self._within_memory(lambda: self.course.step(chosen.step))
+
+    def _within_memory(self, work: Callable[[], None]) -> None:
+        """Do a part of the chunk's work; of a chunk that was given up there is no process and no latent."""
+        super()._within_memory(work)
+        if self.batch is None or not self.batch.names:
+            self._process = self._found = None
 
     @property
     def result(self) -> Result:

@@ -47,6 +47,14 @@ class Problem(ABC):
     def latent(self, point: Tensor) -> Tensor:
         """Map points to the raw latents to report."""
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give what evaluations have left behind that others read beside the result, for a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what ``state_dict`` gave in a problem that was stated in the same way, on any device."""
+        del state
+
 
 def norms(rows: Tensor) -> Tensor:
     """Give the Euclidean norm of each row of ``rows``, ``(B,)``, float32."""

@@ -68,3 +68,12 @@ class SignStepProblem(GuidedNewtonProblem):
         error = point - implicit
         size = error.abs().flatten(1).mean(1).view(-1, *[1] * (point.ndim - 1))
         return self.judged(self._residual(point, implicit), size * error.sign())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the images, too."""
+        return super().state_dict() | {"image": self.image}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take them over."""
+        super().load_state_dict(state)
+        self.image = state["image"].to(self.first.device)

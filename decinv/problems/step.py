@@ -5,10 +5,11 @@ from torch import Tensor
 
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
-from decinv.problems.base import Evaluation, Problem, norms
+from decinv.problems.base import Evaluation, norms
+from decinv.problems.process import ProcessProblem
 
 
-class StepProblem(Problem):
+class StepProblem(ProcessProblem):
     """``r(x_s) = (step(x_s) - x_t) / slope`` (Hong et al., CVPR 2024, arXiv 2311.18387).
 
     A forward step of size 1 on it is fixed-point iteration where ``slope`` is the coefficient of x_s in the step. The merit is
@@ -84,3 +85,12 @@ class StepProblem(Problem):
     def latent(self, point: Tensor) -> Tensor:
         """Give the points themselves: they are where the network lives."""
         return point
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the network's outputs, too."""
+        return super().state_dict() | {"output": self.output}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take them over."""
+        super().load_state_dict(state)
+        self.output = state["output"].to(self.output.device)

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from decinv.diffusion.process import Process
-from decinv.problems.base import Evaluation, Problem, norms
+from decinv.problems.base import Evaluation, norms
+from decinv.problems.process import ProcessProblem
 
 
-class TrajectoryProblem(Problem):
+class TrajectoryProblem(ProcessProblem):
     """All points ``x_1, ..., x_N`` of a trajectory in one, ``(B, N, C, h, w)``, the noisiest first, and x_{N+1} is given.
 
     The network is evaluated at all of them in one batch. Then, from the last point to the first::

@@ -1,5 +1,6 @@
 import math
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,6 +39,30 @@ def test_curves_keep_the_best_point():
     assert curves.residual.tolist() == [[1.0, 1.0, INF], [0.5, 1.0, INF], [0.5, 1.0, INF]]
     assert curves.active.tolist() == [[True, True, True], [True, True, False], [True, False, False]]
     assert curves.nmse_db[:, :2].tolist() == [[-1.0, -2.0], [-3.0, -2.0], [-3.0, -2.0]]
+
+
+def test_curves_of_problems_that_follow_each_other():
+    """Two samples: a decoder in two iterations, of which the second sample needs one, and then two steps of a sampler."""
+    residual = torch.tensor([[0.2, 0.1], [0.3, NAN], [0.9, 0.8], [0.5, 0.9], [0.7, 0.6]])
+    psnr = torch.tensor([[20.0, 30.0], [10.0, NAN], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    curves = Curves.of(residual, torch.tensor([5, 4]), None, psnr, (2, 2, 1), 2)
+    expected = torch.tensor([[0.2, 0.1], [0.2, 0.1], [0.9, 0.8], [0.5, 0.8], [0.7, 0.6]])
+    assert torch.equal(curves.residual, expected)
+    assert curves.active.tolist() == [[True, True], [True, False], [True, True], [True, True], [True, True]]
+    assert curves.psnr_db.tolist() == [[20.0, 30.0]] * 5
+    unseen = Curves.of(residual, torch.tensor([5, 4]), None, psnr, (2, 2, 1), 0)
+    assert unseen.psnr_db.isnan().all()
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_the_psnr_is_that_of_images_only(codec, decoded):
+    steps, chunk = finished([[0.9], [0.5], [0.8], [0.6]], codec.scaling)
+    bench = Bench(codec)
+    bench.module.starts_at_encoder = decoded
+    summary = bench.play(steps, replace(chunk, result=replace(chunk.result, problems=(2, 1, 1)))).summary()
+    expected = decibels(2 / 0.9, *[2 / 0.5] * 3) if decoded else [NAN] * 4
+    np.testing.assert_allclose(summary["psnr_db/mean"], expected, atol=1e-4)
+    np.testing.assert_allclose(summary["residual/median"], [0.9, 0.5, 0.8, 0.6])
 
 
 def test_logged_curves_follow_the_forward_step(fit, make_batch, codec, tmp_path):

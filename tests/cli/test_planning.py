@@ -84,6 +84,11 @@ def test_a_training_is_not_planned(capsys):
     assert "Expected an inversion to plan, but got AutoencoderTraining" in capsys.readouterr().err
 
 
+def test_a_diffusion_model_is_not_planned(capsys):
+    assert main(["fit", "-c", str(CONFIGS / "sampler_inversion.yaml"), "--plan=true"]) == 2
+    assert "Expected an inversion of a decoder to plan, but got SamplerInversion" in capsys.readouterr().err
+
+
 def test_of_a_long_list_some_sizes_are_looked_up(capsys):
     data = GeneratedData(count=10 * MOST_LOOKS - 5, size=16, batch_size=2)
     show_plan(DecoderInversion(LinearCodec()), data, 32, 1.0)

@@ -3,54 +3,82 @@
 import pytest
 import torch
 
-from decinv.diffusion import DDIM, EulerAncestral, GaussianDenoiser, Guidance, Process
-from decinv.diffusion.invertible import BDIA, EDICT
+from decinv.diffusion import BDIA, DDIM, EDICT, GaussianDenoiser, Guidance, Process
 
 
 @pytest.fixture
-def process(config, condition, deviation):
-    return Process(DDIM(20).trajectory(config), Guidance(GaussianDenoiser(config, deviation), 3.0), condition)
+def make(config, condition, deviation):
+    def process(sampler, scale=3.0, deviation=deviation):
+        return Process(sampler.trajectory(config), Guidance(GaussianDenoiser(config, deviation), scale), condition)
+
+    return process
 
 
-@pytest.mark.parametrize("sampler", [EDICT(), BDIA(), BDIA(0.8)], ids=["edict", "bdia", "bdia0.8"])
-def test_round_trip(process, noise, sampler):
-    torch.testing.assert_close(sampler.invert(process, sampler.generate(process, noise)), noise, rtol=1e-3, atol=1e-3)
+@pytest.mark.parametrize("sampler", [EDICT(20), BDIA(20), BDIA(20, gamma=0.8)], ids=["edict", "bdia", "bdia0.8"])
+def test_round_trip(make, noise, sampler):
+    process = make(sampler)
+    latent, process.companion = process.generate_pair(noise)
+    assert latent.dtype == process.companion.dtype == torch.float32
+    spent = process.spent.clone()
+    torch.testing.assert_close(process.invert_pair(latent), noise, rtol=1e-3, atol=1e-3)
+    predictions = 40 if isinstance(sampler, EDICT) else 19
+    assert (process.spent - spent).tolist() == [predictions] * 2
 
 
-def test_one_trajectory_of_edict_by_hand(process, noise):
-    x, y = EDICT(0.9).generate(process, noise)
+def test_one_trajectory_of_edict_by_hand(make, noise):
+    process = make(EDICT(20, mixing=0.9))
+    x, y = process.generate_pair(noise)
     a = b = noise.double()
-    for step in process.steps:
+    for step in process.trajectory.steps:
         ratio = step.end.alpha / step.start.alpha
         weight = step.end.sigma - ratio * step.start.sigma
         a = ratio * a + weight * step.eps(b, process.predict(step, b.float()))
         b = ratio * b + weight * step.eps(a, process.predict(step, a.float()))
         a = 0.9 * a + 0.1 * b
         b = 0.9 * b + 0.1 * a
-    torch.testing.assert_close(x, a)
-    torch.testing.assert_close(y, b)
+    torch.testing.assert_close(x, a.float())
+    torch.testing.assert_close(y, b.float())
 
 
-def test_bdia_without_weight_of_the_past_is_ddim(process, noise):
-    sampler = BDIA(1.0)
+def test_some_samples_are_the_same_alone(make, noise):
+    process = make(BDIA(5))
+    every, _ = process.generate_pair(noise)
+    second, _ = process.generate_pair(noise[1:], torch.tensor([1]))
+    torch.testing.assert_close(second, every[1:])
+
+
+def test_bdia_without_weight_of_the_past_is_ddim(make, noise):
+    sampler = BDIA(20)
     sampler.gamma = 0.0
-    torch.testing.assert_close(sampler.generate(process, noise)[0].float(), process.generate(noise), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(make(sampler).generate(noise), make(DDIM(20)).generate(noise), rtol=1e-4, atol=1e-4)
 
 
-def test_edict_and_bdia_stay_near_ddim(config, condition, noise):
-    fine = Process(DDIM(200).trajectory(config), Guidance(GaussianDenoiser(config, 1.0)), condition)
-    expected = fine.generate(noise)
-    for sampler in (EDICT(), BDIA(0.5)):
-        found = sampler.generate(fine, noise)[0].float()
+def test_edict_and_bdia_stay_near_ddim(make, noise):
+    expected = make(DDIM(200), 1.0, 1.0).generate(noise)
+    for sampler in (EDICT(200), BDIA(200, gamma=0.5)):
+        found = make(sampler, 1.0, 1.0).generate(noise)
         assert float((found - expected).norm() / expected.norm()) < 0.05
 
 
-def test_noise_in_steps_is_refused(config, condition, noise):
-    added = [noise] * 2
-    process = Process(EulerAncestral(2).trajectory(config), Guidance(GaussianDenoiser(config)), condition, added)
-    with pytest.raises(ValueError, match="ancestral"):
-        EDICT().generate(process, noise)
+def test_without_its_companion_a_latent_gives_noise_roughly(make, noise):
+    process = make(BDIA(100), 1.0, 0.9)
+    found = process.invert_pair(process.generate(noise))
+    assert 1e-4 < float((found - noise).norm() / noise.norm()) < 0.05
+    process = make(EDICT(100), 1.0, 0.9)
+    latent = process.generate(noise)
+    found = process.invert_pair(latent)
+    process.companion = latent
+    assert torch.equal(found, process.invert_pair(latent))
+
+
+def test_steps_are_not_taken_by_single_points(make, noise):
+    process = make(BDIA(3))
+    with pytest.raises(ValueError, match="BDIA, which keeps pairs"):
+        next(process.walk(noise))
+
+
+def test_options_are_checked():
     with pytest.raises(ValueError, match="mixing"):
-        EDICT(0.0)
+        EDICT(mixing=0.0)
     with pytest.raises(ValueError, match="gamma"):
-        BDIA(0.0)
+        BDIA(gamma=0.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decinv import Status
-from decinv.diffusion import DDIM, DPMSolver, Euler, EulerAncestral, FlowEuler
+from decinv.diffusion import BDIA, DDIM, EDICT, DPMSolver, Euler, EulerAncestral, FlowEuler
 from decinv.methods import (
     Algorithm1,
     Algorithm2,
@@ -13,6 +13,7 @@ from decinv.methods import (
     GuidedNewtonReleased,
     NaiveInversion,
     NewtonKrylov,
+    PairInversion,
     Stepwise,
     WholeTrajectory,
 )
@@ -183,6 +184,27 @@ def test_methods_for_first_order_refuse_others(make, noise):
     for method in (Stepwise(), Algorithm1(), GuidedNewton(), GuidedNewtonReleased()):
         with pytest.raises(ValueError, match="WholeTrajectory"):
             method.invert(process, noise)
+
+
+@pytest.mark.parametrize("sampler", [EDICT(20), BDIA(20)], ids=["edict", "bdia"])
+def test_samplers_of_pairs_have_a_method_of_their_own(make, noise, sampler):
+    process = make(sampler)
+    latent, process.companion = process.generate_pair(noise)
+    process.spent.zero_()
+    result = PairInversion().invert(process, latent)
+    assert nmse(result.latent, noise).max() < 1e-10
+    assert result.status == (Status.CONVERGED,) * 2
+    assert result.residual.max() < 1e-5
+    assert result.evaluations.tolist() == [40 if isinstance(sampler, EDICT) else 19] * 2
+    process.companion = None
+    lone = PairInversion().invert(process, latent)
+    again = process.generate(lone.latent)
+    torch.testing.assert_close(lone.residual, ((again - latent).flatten(1).norm(dim=1) / latent.flatten(1).norm(dim=1)))
+    for method in (NaiveInversion(), ExactInversion(), Stepwise(), WholeTrajectory(), Algorithm1(), Algorithm2()):
+        with pytest.raises(ValueError, match="PairInversion"):
+            method.invert(process, latent)
+    with pytest.raises(ValueError, match="ExactInversion"):
+        PairInversion().invert(make(DDIM(3)), latent)
 
 
 def test_nothing_diverges_in_silence(make, noise):

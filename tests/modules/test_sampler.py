@@ -9,8 +9,8 @@ from decinv.batch import Batch
 from decinv.callbacks import ResultWriter
 from decinv.codecs import AutoencoderCodec, LinearCodec, Scaling
 from decinv.data import GeneratedData, GeneratedNoise
-from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver, EulerAncestral
-from decinv.methods import NaiveInversion
+from decinv.diffusion import BDIA, DDIM, EDICT, DiffusersPipeline, DPMSolver, EulerAncestral
+from decinv.methods import Algorithm1, ExactInversion, NaiveInversion, PairInversion
 from decinv.modules import DecodedLatent, EncodedLatent, GradientLatent, KnownLatent, SamplerInversion
 from decinv.runs import RunDirectory
 
@@ -47,9 +47,10 @@ def fit(tmp_path, saved_pipeline):
     return run
 
 
-@pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3)], ids=["ddim", "2m"])
+@pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3), BDIA(3)], ids=["ddim", "2m", "bdia"])
 def test_noise_is_found_from_true_latents(fit, sampler):
-    module, run, trainer = fit(sampler, guidance=2.0, decoder=KnownLatent())
+    method = PairInversion() if isinstance(sampler, BDIA) else ExactInversion()
+    module, run, trainer = fit(sampler, guidance=2.0, decoder=KnownLatent(), method=method)
     rows = list(run.rows())
     assert [row.status for row in rows] == [Status.CONVERGED] * 2
     for index, row in enumerate(rows):
@@ -61,7 +62,7 @@ def test_noise_is_found_from_true_latents(fit, sampler):
         torch.testing.assert_close(run.latent(row), module.batch.latent[index])
         assert row.evaluations == int(module._process.spent[index])
     assert module.batch.prompts == tuple(PROMPTS)
-    assert trainer.global_step > 0
+    assert (trainer.global_step > 0) != isinstance(sampler, BDIA)
 
 
 def test_end_to_end_from_eight_bits(fit):
@@ -111,6 +112,24 @@ def test_images_of_unknown_origin_have_no_truth(fit):
     for row in run.rows():
         assert row.noise_nmse_db is None
         assert row.round_trip_nmse_db is not None
+
+
+def test_a_method_that_does_not_fit_the_sampler_is_refused_before_anything_is_solved(fit, monkeypatch):
+    monkeypatch.setattr(SamplerInversion, "begin", lambda module, batch: pytest.fail("begun"))
+    for sampler, method, advice in (
+        (EDICT(2), ExactInversion(), "PairInversion"),
+        (DDIM(2), PairInversion(), "ExactInversion"),
+        (DPMSolver(3), Algorithm1(), "WholeTrajectory"),
+    ):
+        with pytest.raises(ValueError, match=advice):
+            fit(sampler, method=method)
+
+
+def test_images_of_unknown_companions_are_inverted_all_the_same(fit):
+    module, run, _ = fit(BDIA(2), guidance=1.0, decoder=DecodedLatent(max_iters=3), method=PairInversion())
+    assert module._process.companion is None
+    assert module.batch.companion is not None
+    assert all(row.residual > 1e-6 and row.noise_nmse_db < 0 for row in run.rows())
 
 
 def test_known_latents_must_be_known(fit, images):
