@@ -29,7 +29,7 @@ def dress(axes: Axes, cost: str, quality: str) -> None:
     axes.set_xscale("log")
     axes.margins(y=0.07)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{cost}, log scale")
     axes.set_ylabel(quality and f"{quality}, lower is better")

@@ -48,7 +48,7 @@ def draw_sampler(rows: Sequence[Row], caption: str, path: Path) -> None:
         for axes in (by_evaluations, by_seconds):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
     head(figure, "Inversion of samplers: how exact, at what cost", caption)
     figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, labelspacing=0.9)
