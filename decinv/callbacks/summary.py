@@ -63,7 +63,7 @@ def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str =
         part: What to say of the part of the run that this is, to stand behind the number of images.
         sample: What a sample is called.
     """
-    count, nmse, residual, psnr = tally.count, tally.nmse_db, tally.residual, tally.psnr_db
+    count, residual = tally.count, tally.residual
     table = Table(title=f"{count} {sample}{'s' if count != 1 else ''}{part}", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -71,12 +71,15 @@ def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str =
         style = "" if status.ok else "bold red"
         table.add_row(status.name.lower().replace("_", " "), str(number), style=style)
     table.add_section()
-    if len(nmse):
-        table.add_row("latent NMSE", f"{_mean(nmse)}, worst {nmse.highest:.2f} dB")
+    if len(tally.nmse_db):
+        table.add_row("latent NMSE", _decibels(tally.nmse_db, tally.nmse_db.highest))
+    if len(tally.noise_nmse_db):
+        table.add_row("noise NMSE", _decibels(tally.noise_nmse_db, tally.noise_nmse_db.highest))
     if len(residual):
         table.add_row("relative residual", f"median {tally.median_residual:.2e}, worst {residual.highest:.2e}")
-    if len(psnr):
-        table.add_row("PSNR of D(z)", f"{_mean(psnr)}, worst {psnr.lowest:.2f} dB")
+    if len(tally.psnr_db):
+        what = "PSNR of the round trip" if len(tally.round_trip_nmse_db) else "PSNR of D(z)"
+        table.add_row(what, _decibels(tally.psnr_db, tally.psnr_db.lowest))
     table.add_section()
     if len(tally.seconds):
         table.add_row("computing", f"{tally.seconds.mean:.3g} s {'an' if sample == 'image' else 'a'} {sample}")
@@ -87,7 +90,11 @@ def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str =
     return table
 
 
-def _mean(moments: Moments) -> str:
+def _decibels(moments: Moments, worst: float) -> str:
+    """Write mean and worst of values in dB, of which infinite ones are those of identical samples."""
     mean, half_width, used, left_out = moments.interval
+    if not used:
+        return "exact"
     interval = f" ± {half_width:.2f}" if used > 1 else ""
-    return f"mean {mean:.2f}{interval} dB" + (f" ({left_out} exact)" if left_out else "")
+    exact = f" ({left_out} exact)" if left_out else ""
+    return f"mean {mean:.2f}{interval} dB{exact}, worst {worst:.2f} dB"

@@ -20,6 +20,8 @@ class Tally:
     Attributes:
         statuses: Number of rows of each status.
         nmse_db: NMSE of the latents in dB.
+        noise_nmse_db: NMSE of the noise in dB, where samplers are inverted.
+        round_trip_nmse_db: NMSE of the images sampled from it in dB.
         residual: Relative residuals.
         psnr_db: PSNR of D(z) in dB.
         seconds: Seconds of computing.
@@ -30,6 +32,8 @@ class Tally:
         """Start without a row."""
         self.statuses: Counter[Status] = Counter()
         self.nmse_db = Moments()
+        self.noise_nmse_db = Moments()
+        self.round_trip_nmse_db = Moments()
         self.residual = Moments()
         self.psnr_db = Moments()
         self.seconds = Moments()
@@ -49,6 +53,8 @@ class Tally:
         self.statuses[row.status] += 1
         columns = (
             (self.nmse_db, row.nmse_db),
+            (self.noise_nmse_db, row.noise_nmse_db),
+            (self.round_trip_nmse_db, row.round_trip_nmse_db),
             (self.residual, row.residual),
             (self.psnr_db, row.psnr_db),
             (self.seconds, row.seconds),

@@ -89,6 +89,16 @@ def test_the_closing_table_says_what_the_rows_say():
     }
 
 
+def test_the_closing_table_of_inverted_samplers():
+    exact = {"nmse_db": -float("inf"), "psnr_db": 50.0}
+    rows = [Row("a", Status.CONVERGED, **exact, noise_nmse_db=value, round_trip_nmse_db=-40.0) for value in (-80.0, -60.0)]
+    table = cells(closing_table(Tally.of(rows), 8.0, "x"))
+    assert table["latent NMSE"] == "exact"
+    assert table["noise NMSE"] == "mean -70.00 ± 19.60 dB, worst -60.00 dB"
+    assert table["PSNR of the round trip"] == "mean 50.00 ± 0.00 dB, worst 50.00 dB"
+    assert "PSNR of D(z)" not in table
+
+
 def test_the_table_of_unreadable_inputs_alone():
     assert cells(closing_table(Tally.of([Row("d", Status.UNREADABLE)]), 8.0, "x")) == {
         "unreadable": "1",
