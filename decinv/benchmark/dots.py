@@ -29,6 +29,10 @@ class Series:
     emphasised: bool = False
 
 
+NARROWEST = 8.6
+"""Least width of a figure in inches, for its heading to fit."""
+
+
 def draw_dots(
     panels: Mapping[str, Sequence[Series]], places: Sequence[str], value: str, title: str, caption: str, path: Path
 ) -> None:
@@ -42,7 +46,8 @@ def draw_dots(
         caption: Lines on the conditions.
         path: The PNG file to write.
     """
-    figure = Figure(figsize=(3.2 + 0.95 * len(places), 1.2 + 3.6 * len(panels)), layout="constrained")
+    width = max(3.2 + 0.95 * len(places), NARROWEST)
+    figure = Figure(figsize=(width, 1.2 + 3.6 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (name, all_series) in zip(axes, panels.items(), strict=True):
         styles, greys = zip(COLOURS, MARKERS, strict=False), iter(GREYS[-sum(one.emphasised for one in all_series) :])
