@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from decinv.course import Course, CourseSolver
 from decinv.diffusion.process import Process
-from decinv.diffusion.sampler import Trajectory
+from decinv.diffusion.sampler import DDIM, Trajectory
 from decinv.diffusion.step import Step
 from decinv.result import Result
 from decinv.solver import Solver
@@ -104,6 +104,11 @@ def refuse_history(trajectory: Trajectory, method: str) -> None:
         raise ValueError(
             f"Expected a sampler of first order for {method}, but its steps depend on those before; use `WholeTrajectory`."
         )
+
+
+def finer(trajectory: Trajectory, sampler: DDIM) -> Trajectory:
+    """Give the steps of a finer sampler of the same scheduler, without its offset, with which all times are one too many."""
+    return sampler.trajectory({**trajectory.config, "steps_offset": 0})
 
 
 def naive_step(process: Process, step: Step, point: Tensor) -> Tensor:

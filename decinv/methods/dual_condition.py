@@ -7,14 +7,13 @@ from torch import Tensor
 from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
-from decinv.methods.base import SinglestepMethod, naive_step
-from decinv.methods.spdinv import THRESHOLD, released_rule
+from decinv.methods.base import naive_step
+from decinv.methods.spdinv import THRESHOLD, SPDInv
 from decinv.problems.dual_condition import DualConditionProblem
-from decinv.stopping import Stopping
 from decinv.updates.base import UpdateFactory
 
 
-class DualConditionalInversion(SinglestepMethod):
+class DualConditionalInversion(SPDInv):
     """SPDInv's descent, with predictions that are drawn to the image's latent by a little.
 
     The authors invert without guidance, and edit with the source's prompt as the negative one. What is recovered leads back to
@@ -44,7 +43,7 @@ class DualConditionalInversion(SinglestepMethod):
         """
         if not rate >= 0:
             raise ValueError(f"Expected `rate` to be at least 0, but got {rate}.")
-        super().__init__(update or released_rule, Stopping(max_iters, tolerance, None, last_iterate))
+        super().__init__(update, max_iters, tolerance, last_iterate)
         self.rate = rate
         self._reference: Tensor | None = None
 

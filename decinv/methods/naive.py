@@ -5,7 +5,7 @@ from torch import Tensor
 from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM, Trajectory
-from decinv.methods.base import Method, naive_step
+from decinv.methods.base import Method, finer, naive_step
 from decinv.problems.step import StepProblem
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
@@ -37,8 +37,7 @@ class NaiveInversion(Method):
         """Go back step by step."""
         start = process.trajectory.start
         if self.sampler is not None:
-            whole = {**process.trajectory.config, "steps_offset": 0}  # with an offset a grid of all times has one too many
-            process = process.along(self.sampler.trajectory(whole))
+            process = process.along(finer(process.trajectory, self.sampler))
         point = latent
         for index in reversed(range(len(process.steps))):
             step, noise = process.steps[index], process.noise(index)

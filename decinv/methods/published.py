@@ -6,7 +6,7 @@ from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM
 from decinv.diffusion.step import Step, first_order
-from decinv.methods.base import Method, SinglestepMethod, naive_step
+from decinv.methods.base import Method, SinglestepMethod, finer, naive_step
 from decinv.problems.step import StepProblem
 from decinv.problems.step_gradient import GradientStepProblem
 from decinv.stopping import Stopping
@@ -80,8 +80,7 @@ class Algorithm2(Method):
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Invert the last step, the one before it, and so on."""
-        every = DDIM(1000, "leading").trajectory({**process.trajectory.config, "steps_offset": 0}).steps
-        fine = {step.time: step for step in every}
+        fine = {step.time: step for step in finer(process.trajectory, DDIM(1000, "leading")).steps}
         point, last = latent, len(process.steps) - 1
         for index in reversed(range(len(process.steps))):
             step = process.steps[index]

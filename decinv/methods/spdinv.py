@@ -42,7 +42,7 @@ class SPDInv(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
-        super().__init__(update or released_rule, Stopping(max_iters, tolerance, None, last_iterate))
+        super().__init__(update or _released, Stopping(max_iters, tolerance, None, last_iterate))
 
     def back(self, process: Process, step: Step, target: Tensor) -> Course:
         """Descend from the naive inversion."""
@@ -50,6 +50,5 @@ class SPDInv(SinglestepMethod):
         return (yield FixedPointProblem(process, step.plain, target, start)).latent
 
 
-def released_rule(params: Iterable[nn.Parameter]) -> AdamW:
-    """Make the update rule of the released code."""
+def _released(params: Iterable[nn.Parameter]) -> AdamW:
     return AdamW(params, lr=1e-3)

@@ -39,3 +39,32 @@ def make() -> Callable[..., Process]:
         return Process(trajectory, Guidance(denoiser, scale), condition, added)
 
     return process
+
+
+@pytest.fixture
+def descend() -> Callable[..., torch.Tensor]:
+    """Write SPDInv, and with ``rate`` DCI, down once more, a sample at a time.
+
+    AdamW on the mean square of ``x - back(x_t, eps(x))``, where eps is moved by ``rate`` towards the latent.
+    """
+
+    def found(process: Process, latent: torch.Tensor, rounds: int, lr: float, rate: float = 0.0) -> torch.Tensor:
+        samples = []
+        for row in range(len(latent)):
+            rows, image = torch.tensor([row]), latent[row : row + 1]
+            point = image
+            for step in reversed(process.steps):
+                known = point
+                point = step.back(known, step.eps(known, process.predict(step, known, rows))).requires_grad_()
+                adam = torch.optim.AdamW([point], lr=lr)
+                for _ in range(rounds):
+                    adam.zero_grad()
+                    eps = step.eps(point, process.predict(step, point, rows))
+                    (slope,) = torch.autograd.grad(torch.linalg.norm(image - eps), eps, retain_graph=True)
+                    torch.nn.functional.mse_loss(point, step.back(known, eps - rate * slope)).backward()
+                    adam.step()
+                point = point.detach()
+            samples.append(point)
+        return torch.cat(samples)
+
+    return found

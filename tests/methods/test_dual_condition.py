@@ -5,33 +5,12 @@ from decinv.diffusion import DDIM
 from decinv.methods import DualConditionalInversion, SPDInv
 
 
-def reference(process, latent, rounds, lr, rate):
-    """Write the method down once more, a sample at a time: AdamW, and a unit step of the prediction towards the latent."""
-    found = []
-    for row in range(len(latent)):
-        rows, image = torch.tensor([row]), latent[row : row + 1]
-        point = image
-        for step in reversed(process.steps):
-            known = point
-            point = step.back(known, step.eps(known, process.predict(step, known, rows))).requires_grad_()
-            adam = torch.optim.AdamW([point], lr=lr)
-            for _ in range(rounds):
-                adam.zero_grad()
-                eps = step.eps(point, process.predict(step, point, rows))
-                (slope,) = torch.autograd.grad(torch.linalg.norm(image - eps), eps, retain_graph=True)
-                torch.nn.functional.mse_loss(point, step.back(known, eps - rate * slope)).backward()
-                adam.step()
-            point = point.detach()
-        found.append(point)
-    return torch.cat(found)
-
-
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_it_is_what_its_authors_compute(make, noise, kind):
+def test_it_is_what_its_authors_compute(make, noise, descend, kind):
     """A rate small enough for no element to overshoot, for Adam's steps have the size of the rate whatever the error."""
     process = make(DDIM(2), scale=1.0, prediction_type=kind)
     latent = process.generate(noise)
-    start, expected = (reference(process, latent, rounds, 4e-6, 1.5) for rounds in (0, 5))
+    start, expected = (descend(process, latent, rounds, 4e-6, 1.5) for rounds in (0, 5))
     method = DualConditionalInversion(lambda params: torch.optim.AdamW(params, lr=4e-6), rate=1.5, max_iters=5, tolerance=0.0)
     found = method.invert(process, latent).latent
     moved, off = ((other - expected).abs() for other in (start, found))

@@ -6,31 +6,12 @@ from decinv.methods import NaiveInversion, SPDInv
 from decinv.metrics import nmse_db
 
 
-def reference(process, latent, rounds, lr):
-    """Write the method down once more: AdamW on the mean square of ``x - back(x_t, eps(x))``, a sample at a time."""
-    found = []
-    for row in range(len(latent)):
-        rows, point = torch.tensor([row]), latent[row : row + 1]
-        for step in reversed(process.steps):
-            known = point
-            point = step.back(known, step.eps(known, process.predict(step, known, rows))).requires_grad_()
-            adam = torch.optim.AdamW([point], lr=lr)
-            for _ in range(rounds):
-                adam.zero_grad()
-                target = step.back(known, step.eps(point, process.predict(step, point, rows)))
-                torch.nn.functional.mse_loss(point, target).backward()
-                adam.step()
-            point = point.detach()
-        found.append(point)
-    return torch.cat(found)
-
-
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_it_is_what_its_authors_compute(make, noise, kind):
+def test_it_is_what_its_authors_compute(make, noise, descend, kind):
     """A rate small enough for no element to overshoot, for Adam's steps have the size of the rate whatever the error."""
     process = make(DDIM(2), scale=1.0, prediction_type=kind)
     latent = process.generate(noise)
-    start, expected = (reference(process, latent, rounds, 4e-6) for rounds in (0, 5))
+    start, expected = (descend(process, latent, rounds, 4e-6) for rounds in (0, 5))
     method = SPDInv(lambda params: torch.optim.AdamW(params, lr=4e-6), max_iters=5, tolerance=0.0)
     moved, off = ((other - expected).abs() for other in (start, method.invert(process, latent).latent))
     assert off.mean() < 0.1 * moved.mean()
