@@ -93,6 +93,7 @@ def sampler(
     behind: Sequence[str] = ("naive", "Algorithm 1", "Algorithm 2", OURS),
     decoders: Sequence[str] = ("encoder", GRADIENT, DEFAULT),
     ddim: int | None = 50,
+    offset: int | None = None,
     multistep: int | None = 10,
     fine: int = 1000,
     most: int = 500,
@@ -125,6 +126,7 @@ def sampler(
         behind: Names of those that take part behind the inversions of the decoder.
         decoders: Names of the inversions of the decoder, as the decoder benchmark has them; may be empty.
         ddim: Steps of DDIM, at least 1; null to leave it out.
+        offset: What DDIM's times are later than 0, at least 0; by default as the pipeline's scheduler says.
         multistep: Steps of DPM-Solver++(2M), at least 1; null to leave it out.
         fine: Steps of the finer grid of naive inversion.
         most: Largest number of iterations of the published algorithms for each step, at least 1; theirs is 500.
@@ -146,7 +148,7 @@ def sampler(
     """
     options = {**locals(), "out": str(out)}
     refuse_table(out)
-    samplers: dict[str, Sampler] = {} if ddim is None else {f"DDIM {ddim}": DDIM(ddim)}
+    samplers: dict[str, Sampler] = {} if ddim is None else {f"DDIM {ddim}": DDIM(ddim, offset=offset)}
     samplers |= {} if multistep is None else {f"2M {multistep}": DPMSolver(multistep)}
     if min(iterations, ours, most, fine) < 1 or not prompts or reference not in guidance or not samplers:
         raise ValueError(

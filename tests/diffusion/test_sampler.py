@@ -10,6 +10,7 @@ SPACINGS = ("linspace", "leading", "trailing")
 SAMPLERS = {
     "ddim": lambda spacing: DDIM(12, spacing),
     "ddim50": lambda spacing: DDIM(50, spacing),
+    "ddim offset": lambda spacing: DDIM(12, spacing, offset=4),
     "dpm1": lambda spacing: DPMSolver(10, 1, spacing),
     "dpm2": lambda spacing: DPMSolver(10, 2, spacing),
     "dpm2-20": lambda spacing: DPMSolver(20, 2, spacing),
@@ -53,6 +54,13 @@ def test_steps_equal_those_of_diffusers(config, name, spacing, prediction):
     fresh = type(scheduler).from_config(scheduler.config)
     fresh.set_timesteps(sampler.steps)
     assert compare(sampler, fresh) <= 1e-5
+
+
+def test_an_offset_is_that_of_diffusers(config):
+    config = config | {"timestep_spacing": "leading"}
+    times = [[step.time for step in DDIM(5, offset=offset).trajectory(config).steps] for offset in (0, 4, None)]
+    assert times[:2] == [[800, 600, 400, 200, 0], [804, 604, 404, 204, 4]]
+    assert times[2] == [time + config["steps_offset"] for time in times[0]]
 
 
 @pytest.mark.parametrize(
@@ -157,5 +165,7 @@ def test_what_cannot_be_inverted_is_refused(config):
         DDIM(5).trajectory(config | {"prediction_type": "score"})
     with pytest.raises(ValueError, match="steps"):
         Euler(0)
+    with pytest.raises(ValueError, match="`offset` to be at least 0, but got -1"):
+        DDIM(5, offset=-1)
     with pytest.raises(ValueError, match="begin at 1000; take fewer steps"):
         DDIM(1000).trajectory(config | {"timestep_spacing": "leading", "steps_offset": 1})

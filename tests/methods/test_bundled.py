@@ -4,13 +4,16 @@ import pytest
 import torch
 
 from decinv import Status
+from decinv.data.noise import PROMPTS
 from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver
 from decinv.diffusion.conditioned import conditioned
 from decinv.methods import ExactInversion
 from decinv.metrics import nmse_db
 
 
-@pytest.mark.parametrize(("sampler", "bound"), [(DDIM(50), 1e-6), (DPMSolver(10), 1e-4)], ids=["ddim", "2m"])
+@pytest.mark.parametrize(
+    ("sampler", "bound"), [(DDIM(50), 1e-6), (DDIM(50, offset=4), 1e-6), (DPMSolver(10), 1e-4)], ids=["ddim", "offset", "2m"]
+)
 def test_exact_inversion_is_exact(sampler, bound):
     pipeline = DiffusersPipeline("bundled")
     noise = torch.randn(1, pipeline.channels, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -19,3 +22,20 @@ def test_exact_inversion_is_exact(sampler, bound):
     result = ExactInversion().invert(process, process.generate(noise))
     assert result.status == (Status.CONVERGED,)
     assert 10 ** (float(nmse_db(result.latent, noise)) / 10) <= bound
+
+
+def test_an_offset_tells_two_preimages_apart():
+    """With Stable Diffusion's times the second-last step leads to this image's point from two points."""
+    pipeline = DiffusersPipeline("bundled")
+    noise = torch.randn(16, pipeline.channels, 16, 16, generator=torch.Generator().manual_seed(7))[:1]
+    errors = []
+    for offset in (1, 4):
+        sampler = DDIM(50, offset=offset)
+        process = conditioned(pipeline, sampler, [PROMPTS[0]], (16, 16), 8, guidance=3.0, device=torch.device("cpu"))
+        latent = process.generate(noise)
+        result = ExactInversion().invert(process, latent)
+        assert result.status == (Status.CONVERGED,)
+        assert float(nmse_db(process.generate(result.latent), latent)) < -60  # either leads to the latent
+        errors.append(float(nmse_db(result.latent, noise)))
+    assert errors[0] > -20
+    assert errors[1] < -60
