@@ -11,7 +11,6 @@ from decinv.problems.base import Evaluation
 from decinv.updates.base import UpdateRule
 from decinv.updates.books import Books, Numbers
 from decinv.updates.history import History
-from decinv.updates.sketch import Sketch
 
 STEEP = 5.5
 """Relative residuals this many times the pixel error that they come from say little about the true latent."""
@@ -52,14 +51,14 @@ class Anderson(UpdateRule):
         self,
         params: Iterable[nn.Parameter],
         lr: float = 1.0,
-        history: int = 20,
+        history: int = 14,
         pull: float = 0.2,
         decay: float = 0.5,
         pixel_weight: float = 1.0,
         latent_weight: float = 0.3,
         ridge: float = 1e-8,
         trust: float = 0.25,
-        sketch: int | None = None,
+        compact: bool = True,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -73,9 +72,8 @@ class Anderson(UpdateRule):
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
             trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
-            sketch: Numbers by which the pixel residual of an iterate is remembered, at least 1, for less memory on images that
-                the decoder can make; on others, such as photographs, what it cannot make disturbs the mixing then. By default
-                the pixel residual is remembered as it is, which takes the memory of one image for each iterate.
+            compact: Whether to remember differences of r in float16, each relative to its largest value, in half the memory.
+                The best iterate's r stays whole. No matter where r is the latent residual alone, which is small.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -92,8 +90,6 @@ class Anderson(UpdateRule):
             )
         if not trust > 0:
             raise ValueError(f"Expected `trust` above 0, but got {trust}; inf trusts every point.")
-        if sketch is not None and sketch < 1:
-            raise ValueError(f"Expected `sketch` to be at least 1 or null, but got {sketch}.")
         super().__init__(params, {"lr": lr})
         self.freedom = float(history > 1)
         self.history = history
@@ -103,7 +99,7 @@ class Anderson(UpdateRule):
         self.latent_weight = latent_weight
         self.ridge = ridge
         self.trust = trust
-        self.sketch = sketch
+        self.compact = compact
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
@@ -111,7 +107,6 @@ class Anderson(UpdateRule):
         self._slots = max(0, min(self.history, max_iters) - 1)
         self._count = 0
         self._mismatch: Tensor | None = None
-        self._short: Sketch | None = None
         self._history: History | None = None
         self._books: Books | None = None
 
@@ -157,6 +152,7 @@ class Anderson(UpdateRule):
             else:
                 history, books = self._remember(self._history, self._books, point, residual)
             self._history, self._books = history, books
+            self._mismatch = None  # an image's memory that the next evaluation need not find taken
             used = min(self._count, self._slots)
             rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None, None]
             moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho, value=-1)
@@ -166,30 +162,21 @@ class Anderson(UpdateRule):
                 step = torch.baddbmm(moves[:, :1], _like(weights, point)[:, None], moves[:, 1:], alpha=-1)[:, 0]
         self.point.copy_((history.point + step).view_as(self.point))
 
-    def _lengths(self, residual: Tensor) -> tuple[Numbers, Numbers]:
-        """Give the squared lengths ``(B,)`` of the pixel residual and the latent residual."""
-        mismatch = residual if self._mismatch is None else self._mismatch
-        # Where the image is off the decoder's range, the pixel part hardly changes, and the latent part is much smaller.
-        lengths = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in (mismatch, residual)]
-        pixel, latent = np.square(_numbers(torch.stack(lengths)))
-        return pixel, latent
-
     def _error(self, residual: Tensor, ratio: Tensor) -> Tensor:
-        """Put sketches of the weighted residuals side by side, ``(B, K)``, in units of their own."""
+        """Put the weighted residuals side by side, ``(B, K)``, in units of their own."""
         if self._mismatch is None or self.pixel_weight == 0:
             return residual
-        if self._short is None:
-            length = self._mismatch.shape[1]
-            self._short = Sketch(length, self.sketch or length, self._mismatch)
-        short = self._short(self._mismatch)
-        return torch.cat([short, residual * ratio], dim=1) if self.latent_weight > 0 else short
+        return torch.cat([self._mismatch, residual * ratio], dim=1) if self.latent_weight > 0 else self._mismatch
 
     def _begin(self, point: Tensor, residual: Tensor) -> tuple[History, Books]:
         """Make the first iterate the best one, and room for the history."""
-        rows, m = len(point), self._slots
-        lengths = self._lengths(residual)
-        pixel, latent = (np.where(length > 0, length, 1.0) for length in lengths)
+        rows, m, compact = len(point), self._slots, self.compact
+        mismatch = residual if self._mismatch is None else self._mismatch
+        lengths = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in (mismatch, residual)]
+        squares = np.square(_numbers(torch.stack(lengths)))
+        pixel, latent = np.where(squares > 0, squares, 1.0)
         if self._mismatch is None or self.pixel_weight == 0:  # r is the latent residual alone
+            compact = False
             pixel_unit, latent_unit = np.zeros(rows), (self.latent_weight or 1.0) ** 2 / latent
             unit = latent_unit
         else:
@@ -198,10 +185,10 @@ class Anderson(UpdateRule):
             unit = pixel_unit
         ratio = _like(np.sqrt(latent_unit / unit), point)[:, None]
         error = self._error(residual, ratio)
-        size = lengths[0] * pixel_unit + lengths[1] * latent_unit
+        size = squares[0] * pixel_unit + squares[1] * latent_unit
         none = np.zeros((rows, m))
         books = Books(
-            *(latent, pixel_unit, latent_unit, unit, size, size, np.ones(rows)),
+            *(latent, unit, size, size, np.ones(rows)),
             *(np.zeros((rows, m, m)), none, none.copy(), np.zeros(rows)),
         )
         history = History(
@@ -209,29 +196,33 @@ class Anderson(UpdateRule):
             point=point.clone(),
             steps=point.new_zeros(rows, 1 + m, point.shape[1]),
             drops=point.new_zeros(rows, 1 + m, point.shape[1]),
-            errors=error.new_zeros(rows, 2 + m, error.shape[1]),
+            error=error.clone(),
+            changes=error.new_zeros(rows, m, error.shape[1], dtype=torch.float16 if compact else None),
+            scales=error.new_ones(rows, m),
         )
         history.drops[:, 0] = residual
-        history.errors[:, 0] = error
         return history, books
 
     def _remember(self, history: History, books: Books, point: Tensor, residual: Tensor) -> tuple[History, Books]:
         """Let the differences to the best iterate take the oldest slot, judge the prediction, and go on from the better one."""
         slot, used = self._count % self._slots, min(self._count, self._slots)
         self._count += 1
-        pixel, latent = self._lengths(residual)
-        size = pixel * books.pixel_unit + latent * books.latent_unit
         error = self._error(residual, history.ratio)
-        torch.sub(error, history.errors[:, 0], out=history.errors[:, 1])
-        products = _numbers(torch.bmm(history.errors[:, :2], history.errors[:, : 2 + used].mT)) * books.unit[:, None, None]
-        better = size < books.size
-        books = books.note(products, size, slot, self.decay)
-        history.errors[:, 2 + slot] = history.errors[:, 1]
+        change = error - history.error
+        scale = history.scales.new_ones(len(change), 1)
+        if history.changes.dtype != change.dtype:
+            scale = change.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(change.dtype).tiny)
+        stored = (change / scale).to(history.changes.dtype)
+        both = torch.stack([history.error, stored.to(change.dtype) * scale], dim=1)  # as remembered, so that products agree
+        others = torch.bmm(both, history.changes[:, :used].to(change.dtype).mT) * history.scales[:, None, :used]
+        products = _numbers(torch.cat([torch.bmm(both, both.mT), others], dim=2))
+        books, better = books.note(products * books.unit[:, None, None], slot, self.decay)
+        history.changes[:, slot], history.scales[:, slot] = stored, scale[:, 0]
         torch.sub(point, history.point, out=history.steps[:, 1 + slot])
         torch.sub(residual, history.drops[:, 0], out=history.drops[:, 1 + slot])
         if better.any():
             chosen = torch.from_numpy(better).to(point.device)[:, None]
-            for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.errors[:, 0], error)):
+            for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.error, error)):
                 torch.where(chosen, new, kept, out=kept)
         return history, books
 

@@ -21,13 +21,11 @@ SLOWEST = 0.02
 
 
 class Books(NamedTuple):
-    """The numbers of the active samples, float64, in which products of ``History.errors`` are in units of r.
+    """The numbers of the active samples, float64, in which products of ``History.error`` and ``changes`` are in units of r.
 
     Attributes:
         distance: The squared length ``||T(z_0)||^2``, or 1 where that is 0, ``(B,)``.
-        pixel_unit: What the squared length of the pixel residual is multiplied by in ``||r||^2``, ``(B,)``.
-        latent_unit: What that of the latent residual is multiplied by, ``(B,)``.
-        unit: What products of ``History.errors`` are multiplied by, ``(B,)``.
+        unit: What products of ``History.error`` and ``changes`` are multiplied by, ``(B,)``.
         size: ``||r_b||^2``, ``(B,)``.
         first: The first of these, ``(B,)``.
         rate: The part of the step size that is taken, in (0, 1], ``(B,)``.
@@ -38,8 +36,6 @@ class Books(NamedTuple):
     """
 
     distance: Numbers
-    pixel_unit: Numbers
-    latent_unit: Numbers
     unit: Numbers
     size: Numbers
     first: Numbers
@@ -49,20 +45,22 @@ class Books(NamedTuple):
     weights: Numbers
     doubt: Numbers
 
-    def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":
+    def note(self, products: Numbers, slot: int, decay: float) -> tuple["Books", NDArray[np.bool_]]:
         """Judge the last prediction by a new iterate, and take its difference to the best one into a slot.
 
         Args:
             products: Inner products ``(B, 2, 2 + used)`` of r_b and the new difference with r_b, that difference, and the
                 differences in the slots that are used so far.
-            size: The new ``||r||^2``, ``(B,)``; where it is smaller, the iterate is the best one from now on.
             slot: The slot, which may be used already.
             decay: Least factor from one prediction error to the next.
 
         Returns:
-            The books, which share memory with these.
+            The books, which share memory with these, and which rows' new iterate is the best one from now on: that of a smaller
+            ``||r||^2``.
         """
         own, others, used = products[:, 1, 1], products[:, 1, 2:], products.shape[2] - 2
+        size = products[:, 0, 0]
+        rise = 2 * products[:, 0, 1] + own
         weights = self.weights[:, :used]
         expected = np.matmul(self.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * others
         surprise = own + (expected * weights).sum(1)
@@ -70,13 +68,14 @@ class Books(NamedTuple):
         self.gram[:, slot, slot] = own
         self.slopes[:, :used] = products[:, 0, 2:]
         self.slopes[:, slot] = products[:, 0, 1]
-        better, grew = size < self.size, size > self.size + RISE * self.first
+        better, grew = rise < 0, rise > RISE * self.first
         self.slopes[:] += np.where(better[:, None], self.gram[:, slot], 0.0)
-        return self._replace(
-            size=np.minimum(size, self.size),
+        books = self._replace(
+            size=size + np.clip(rise, -size, 0.0),
             rate=np.clip(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST, 1.0),
             doubt=np.maximum(surprise, decay * self.doubt),
         )
+        return books, better
 
     def mix(self, spread: Numbers, pull: float, ridge: float) -> Numbers:
         """Solve the normal equations for coefficients ``(B, used)``, 0 where nothing finite comes out, and note them.

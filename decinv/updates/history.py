@@ -13,11 +13,15 @@ class History(NamedTuple):
         point: The best iterate z_b, ``(B, N)``.
         steps: 0, and then the differences z - z_b of iterates to the best one of their time, ``(B, 1 + m, N)``.
         drops: T(z_b), and then the same differences of T, ``(B, 1 + m, N)``.
-        errors: r_b, the last difference to it, and then the same differences of r, ``(B, 2 + m, K)``, whole or as sketches.
+        error: r_b, ``(B, K)``.
+        changes: The same differences of r, ``(B, m, K)``, each over its ``scales``; they may be in a shorter number format.
+        scales: What they are multiplied by, ``(B, m)``.
     """
 
     ratio: Tensor
     point: Tensor
     steps: Tensor
     drops: Tensor
-    errors: Tensor
+    error: Tensor
+    changes: Tensor
+    scales: Tensor

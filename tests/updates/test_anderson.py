@@ -13,11 +13,10 @@ from decinv.stopping import Stopping
 from decinv.updates import Anderson
 from decinv.updates.anderson import SOLVED, STEEP, STRANGE
 from decinv.updates.books import GROWTH, RISE
-from decinv.updates.sketch import Sketch
 
 LATENT = {"pixel_weight": 0.0}
-PIXELS = {"latent_weight": 0.0}
-BOTH = {"pixel_weight": 1.0, "latent_weight": 0.3}
+PIXELS = {"latent_weight": 0.0, "compact": False}
+BOTH = {"pixel_weight": 1.0, "latent_weight": 0.3, "compact": False}
 MIXINGS = pytest.mark.parametrize("mixing", [LATENT, PIXELS, BOTH], ids=["latent", "pixels", "both"])
 
 
@@ -116,27 +115,27 @@ def test_both_proofs_are_asked_for_where_the_encoder_does_not_undo_the_decoder()
     assert residual == pixel == [torch.inf, pytest.approx(SOLVED)]
 
 
-@pytest.mark.parametrize("longest", [1, 100, 768, 4096])
-def test_a_sketch_keeps_inner_products(longest: int) -> None:
-    rows = torch.randn(200, 3 * 16 * 16, generator=torch.Generator().manual_seed(1))
-    sketch = Sketch(rows.shape[1], longest, rows)
-    short = sketch(rows)
-    assert short.shape == (200, sketch.length)
-    assert sketch.length == {1: 3, 100: 96, 768: 768, 4096: 768}[longest]
-    exact, found = rows @ rows.T, short @ short.T
-    spread = (found - exact).div(rows.norm(dim=1)).div(rows.norm(dim=1)[:, None])
-    if longest >= 768:
-        assert torch.equal(short, rows)
-    else:
-        assert spread.std() < 1.3 * (2 / sketch.length) ** 0.5
-        assert spread.mean().abs() < 0.1 * (2 / sketch.length) ** 0.5
-
-
-def test_a_sketch_mixes_nearly_as_the_whole_does(images) -> None:
-    codec = LinearCodec((0.05, 0.3, 1.0, 1.5))
+@pytest.mark.parametrize("eigenvalues", [(0.4, 0.6, 0.8, 1.0), (0.05, 0.3, 1.0, 1.5)])
+def test_a_compact_history_mixes_nearly_as_the_whole_does(images, eigenvalues: tuple[float, ...]) -> None:
+    codec = LinearCodec(eigenvalues)
     image = codec.decode(codec.fixed_point(images(3, 32, 32)))
-    iterations = [solve(codec, image, sketch=sketch).iterations.max().item() for sketch in (10_000, 200)]
+    iterations = [solve(codec, image, compact=compact).iterations.max().item() for compact in (False, True)]
     assert iterations[1] <= iterations[0] + 3
+
+
+def test_a_compact_history_takes_half_the_memory() -> None:
+    """A latent residual alone stays as it is, for its last digits."""
+    sizes = []
+    for options in (BOTH, {"compact": True}, LATENT):
+        parameter = nn.Parameter(torch.ones(2, 3))
+        rule = Anderson([parameter], history=6, **options)
+        rule.reset(9)
+        parameter.grad = parameter.detach() * torch.tensor([0.3, 0.8, 1.1])
+        rule.observe(Evaluation(parameter.grad, parameter.grad.norm(dim=1), torch.ones(2, 13)))
+        rule.step()
+        changes = rule._history.changes
+        sizes.append(changes.element_size() * changes[0].numel())
+    assert sizes == [5 * 16 * 4, 5 * 16 * 2, 5 * 3 * 4]
 
 
 @MIXINGS
@@ -178,7 +177,7 @@ def test_the_default_converges_on_the_linear_codec(images, reproducible: bool, e
     assert (error <= 1e-5 * codec.encode(image).flatten(1).norm(dim=1) / min(eigenvalues)).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"pull": 0.0}, {"pull": 0.0, **LATENT}, {"pull": 0.0, **PIXELS}])
+@pytest.mark.parametrize("options", [{}, {"pull": 0.0, "compact": False}, {"pull": 0.0, **LATENT}, {"pull": 0.0, **PIXELS}])
 @pytest.mark.parametrize("reproducible", [True, False])
 def test_it_stays_at_the_solution_when_history_is_redundant(images, reproducible: bool, options: dict[str, float]) -> None:
     """Four eigenvalues and twenty slots: all further changes are rounding errors."""
@@ -317,7 +316,6 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
         {"ridge": -1.0},
         {"ridge": 0.0},
         {"trust": 0.0},
-        {"sketch": 0},
         {"decay": 1.0},
         {"pixel_weight": -2.0},
         {"latent_weight": -2.0},
