@@ -93,7 +93,7 @@ def test_a_long_history_of_many_samples_is_planned(images):
     """Where the history is most of it, as with a codec that needs next to nothing; no sample leaves early here."""
     inversion = DecoderInversion(LinearCodec(stride=8), max_iters=30)
     planned = plan(inversion, 64, 64, 6).peak
-    assert planned > 6 * 20 * 3 * 64 * 64 * 4
+    assert planned > 6 * 7 * 3 * 64 * 64 * 4
     measured = metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64))
     assert measured <= 1.02 * planned
 
@@ -130,12 +130,12 @@ def test_a_state_on_the_host_is_planned(saved, images):
     """What is then left on the accelerator is one decode or one encode, which the CPU's meter knows of."""
     path, image = str(saved("kl")), images(1, 64, 64)
     on_device, alone = plan(long(empty(path=path)), 64, 64, 1), coding(AutoencoderCodec(path), image)
-    assert on_device.peak > alone + 15 * image.nbytes
-    short = long(empty(path=path, memory_mib=(alone + 10 * image.nbytes) / MIB))
+    assert on_device.peak > alone + 6 * image.nbytes
+    short = long(empty(path=path, memory_mib=(alone + 4 * image.nbytes) / MIB))
     planned = plan(short, 64, 64, 2, budget=40 * MIB, accelerator=True)
     assert planned.single == pytest.approx(alone, rel=0.02)
     assert planned.total == planned.weights + planned.peak
-    assert 2 * 20 * image.nbytes < planned.host < 2 * 45 * image.nbytes
+    assert 2 * 15 * image.nbytes < planned.host < 2 * 25 * image.nbytes
     assert planned.largest == MOST_SAMPLES, "which coding one after the other does not limit"
     state = max(solver_need(Anderson, Stopping(max_iters=30), 1, image.numel() // 48, image.numel()))
     for memory, hosted in ((alone + state, False), (0.95 * (alone + state), True)):
@@ -157,7 +157,7 @@ def test_the_state_of_a_clip_on_the_host_is_planned(saved, images):
     alone = coding(AutoencoderCodec(path), clip)
     planned = plan(long(empty(path=path, memory_mib=1.1 * alone / MIB)), 16, 16, 1, frames=5, accelerator=True)
     assert planned.peak == pytest.approx(alone, rel=0.02)
-    assert 20 * clip.nbytes < planned.host < 30 * clip.nbytes
+    assert 15 * clip.nbytes < planned.host < 25 * clip.nbytes
 
 
 @pytest.mark.parametrize(("name", "make"), [("wan", paper_adam), ("kl", gradient)])

@@ -37,7 +37,8 @@ class DecoderProblem(Problem):
         """Run one decode and one encode."""
         decoded = self.codec.picture(self.latent(point))
         residual = self.codec.encode(decoded) - self.target
-        return Evaluation(self.codec.scaling.scale(residual), norms(residual) / self.size, decoded - self.image)
+        mismatch = (decoded - self.image).contiguous()  # once, where a codec decodes to another memory format
+        return Evaluation(self.codec.scaling.scale(residual), norms(residual) / self.size, mismatch)
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""

@@ -18,6 +18,9 @@ STEEP = 5.5
 STRANGE = 0.8
 """A first relative residual above this says that E is no approximate inverse of D, so that first steps may go anywhere."""
 
+WHOLE = 4
+"""Differences that are made whole at once, where they are remembered in a shorter number format."""
+
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
 
@@ -172,8 +175,7 @@ class Anderson(UpdateRule):
         """Make the first iterate the best one, and room for the history."""
         rows, m, compact = len(point), self._slots, self.compact
         mismatch = residual if self._mismatch is None else self._mismatch
-        lengths = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in (mismatch, residual)]
-        squares = np.square(_numbers(torch.stack(lengths)))
+        squares = np.stack([_squares(part) for part in (mismatch, residual)])
         pixel, latent = np.where(squares > 0, squares, 1.0)
         if self._mismatch is None or self.pixel_weight == 0:  # r is the latent residual alone
             compact = False
@@ -185,7 +187,7 @@ class Anderson(UpdateRule):
             unit = pixel_unit
         ratio = _like(np.sqrt(latent_unit / unit), point)[:, None]
         error = self._error(residual, ratio)
-        size = squares[0] * pixel_unit + squares[1] * latent_unit
+        size = _squares(error) * unit
         none = np.zeros((rows, m))
         books = Books(
             *(latent, unit, size, size, np.ones(rows)),
@@ -214,9 +216,12 @@ class Anderson(UpdateRule):
             scale = change.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(change.dtype).tiny)
         stored = (change / scale).to(history.changes.dtype)
         both = torch.stack([history.error, stored.to(change.dtype) * scale], dim=1)  # as remembered, so that products agree
-        others = torch.bmm(both, history.changes[:, :used].to(change.dtype).mT) * history.scales[:, None, :used]
-        products = _numbers(torch.cat([torch.bmm(both, both.mT), others], dim=2))
-        books, better = books.note(products * books.unit[:, None, None], slot, self.decay)
+        few = history.changes[:, :used].split(WHOLE, dim=1)
+        others = torch.cat([torch.bmm(both, part.to(both.dtype).mT) for part in few], dim=2) * history.scales[:, None, :used]
+        products = _numbers(torch.cat([torch.bmm(both, both.mT), others], dim=2)) * books.unit[:, None, None]
+        size = _squares(error) * books.unit
+        better = size < books.size
+        books = books.note(products, size, slot, self.decay)
         history.changes[:, slot], history.scales[:, slot] = stored, scale[:, 0]
         torch.sub(point, history.point, out=history.steps[:, 1 + slot])
         torch.sub(residual, history.drops[:, 0], out=history.drops[:, 1 + slot])
@@ -231,6 +236,12 @@ def _steep(first: Evaluation) -> Tensor:
     """Whether the encoder makes much of the small pixel error of a sample's start, ``(B,)``."""
     error = first.mismatch.flatten(1).square().mean(1)
     return (first.merit.square() > STEEP**2 * error) & (error > 0)
+
+
+def _squares(rows: Tensor) -> Numbers:
+    """Give the squared length of each row, which steps that hardly change it are judged by."""
+    squares: Numbers = np.square(_numbers(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)))
+    return squares
 
 
 def _numbers(values: Tensor) -> Numbers:

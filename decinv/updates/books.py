@@ -45,22 +45,20 @@ class Books(NamedTuple):
     weights: Numbers
     doubt: Numbers
 
-    def note(self, products: Numbers, slot: int, decay: float) -> tuple["Books", NDArray[np.bool_]]:
+    def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":
         """Judge the last prediction by a new iterate, and take its difference to the best one into a slot.
 
         Args:
             products: Inner products ``(B, 2, 2 + used)`` of r_b and the new difference with r_b, that difference, and the
                 differences in the slots that are used so far.
+            size: The new ``||r||^2``, ``(B,)``; where it is smaller, the iterate is the best one from now on.
             slot: The slot, which may be used already.
             decay: Least factor from one prediction error to the next.
 
         Returns:
-            The books, which share memory with these, and which rows' new iterate is the best one from now on: that of a smaller
-            ``||r||^2``.
+            The books, which share memory with these.
         """
         own, others, used = products[:, 1, 1], products[:, 1, 2:], products.shape[2] - 2
-        size = products[:, 0, 0]
-        rise = 2 * products[:, 0, 1] + own
         weights = self.weights[:, :used]
         expected = np.matmul(self.gram[:, :used, :used], weights[..., None])[..., 0] + 2 * others
         surprise = own + (expected * weights).sum(1)
@@ -68,14 +66,13 @@ class Books(NamedTuple):
         self.gram[:, slot, slot] = own
         self.slopes[:, :used] = products[:, 0, 2:]
         self.slopes[:, slot] = products[:, 0, 1]
-        better, grew = rise < 0, rise > RISE * self.first
+        better, grew = size < self.size, size > self.size + RISE * self.first
         self.slopes[:] += np.where(better[:, None], self.gram[:, slot], 0.0)
-        books = self._replace(
-            size=size + np.clip(rise, -size, 0.0),
+        return self._replace(
+            size=np.minimum(size, self.size),
             rate=np.clip(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST, 1.0),
             doubt=np.maximum(surprise, decay * self.doubt),
         )
-        return books, better
 
     def mix(self, spread: Numbers, pull: float, ridge: float) -> Numbers:
         """Solve the normal equations for coefficients ``(B, used)``, 0 where nothing finite comes out, and note them.

@@ -17,6 +17,7 @@ from decinv.updates.books import GROWTH, RISE
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0, "compact": False}
 BOTH = {"pixel_weight": 1.0, "latent_weight": 0.3, "compact": False}
+PLAIN = {"pull": 0.0, "history": 20, "compact": False}
 MIXINGS = pytest.mark.parametrize("mixing", [LATENT, PIXELS, BOTH], ids=["latent", "pixels", "both"])
 
 
@@ -177,7 +178,7 @@ def test_the_default_converges_on_the_linear_codec(images, reproducible: bool, e
     assert (error <= 1e-5 * codec.encode(image).flatten(1).norm(dim=1) / min(eigenvalues)).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"pull": 0.0, "compact": False}, {"pull": 0.0, **LATENT}, {"pull": 0.0, **PIXELS}])
+@pytest.mark.parametrize("options", [{}, PLAIN, {"pull": 0.0, **LATENT}, {"pull": 0.0, **PIXELS}])
 @pytest.mark.parametrize("reproducible", [True, False])
 def test_it_stays_at_the_solution_when_history_is_redundant(images, reproducible: bool, options: dict[str, float]) -> None:
     """Four eigenvalues and twenty slots: all further changes are rounding errors."""
