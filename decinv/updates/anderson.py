@@ -18,11 +18,11 @@ STEEP = 5.5
 STRANGE = 0.8
 """A first relative residual above this says that E is no approximate inverse of D, so that first steps may go anywhere."""
 
-WHOLE = 4
-"""Differences that are made whole at once, where they are remembered in a shorter number format."""
-
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
+
+WHOLE = 4
+"""Differences that are made whole at once, where they are remembered in a shorter number format."""
 
 
 class Anderson(UpdateRule):
