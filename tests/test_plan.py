@@ -93,7 +93,7 @@ def test_a_long_history_of_many_samples_is_planned(images):
     """Where the history is most of it, as with a codec that needs next to nothing; no sample leaves early here."""
     inversion = DecoderInversion(LinearCodec(stride=8), max_iters=30)
     planned = plan(inversion, 64, 64, 6).peak
-    assert planned > 6 * 7 * 3 * 64 * 64 * 4
+    assert planned > 6 * 13 * 3 * 64 * 64 * 4
     measured = metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64))
     assert measured <= 1.02 * planned
 
@@ -130,8 +130,8 @@ def test_a_state_on_the_host_is_planned(saved, images):
     """What is then left on the accelerator is one decode or one encode, which the CPU's meter knows of."""
     path, image = str(saved("kl")), images(1, 64, 64)
     on_device, alone = plan(long(empty(path=path)), 64, 64, 1), coding(AutoencoderCodec(path), image)
-    assert on_device.peak > alone + 6 * image.nbytes
-    short = long(empty(path=path, memory_mib=(alone + 4 * image.nbytes) / MIB))
+    assert on_device.peak > alone + 12 * image.nbytes
+    short = long(empty(path=path, memory_mib=(alone + 8 * image.nbytes) / MIB))
     planned = plan(short, 64, 64, 2, budget=40 * MIB, accelerator=True)
     assert planned.single == pytest.approx(alone, rel=0.02)
     assert planned.total == planned.weights + planned.peak

@@ -61,7 +61,7 @@ class Anderson(UpdateRule):
         latent_weight: float = 0.3,
         ridge: float = 1e-8,
         trust: float = 0.25,
-        compact: bool = True,
+        compact: bool = False,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -76,7 +76,8 @@ class Anderson(UpdateRule):
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
             trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
             compact: Whether to remember differences of r in float16, each relative to its largest value, in half the memory.
-                The best iterate's r stays whole. No matter where r is the latent residual alone, which is small.
+                The residual of images that the decoder cannot make falls no further than to some 1e-6 then. No matter where r
+                is the latent residual alone, which is small.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -216,7 +217,7 @@ class Anderson(UpdateRule):
             scale = change.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(change.dtype).tiny)
         stored = (change / scale).to(history.changes.dtype)
         both = torch.stack([history.error, stored.to(change.dtype) * scale], dim=1)  # as remembered, so that products agree
-        few = history.changes[:, :used].split(WHOLE, dim=1)
+        few = torch.split(history.changes[:, :used], WHOLE, dim=1)
         others = torch.cat([torch.bmm(both, part.to(both.dtype).mT) for part in few], dim=2) * history.scales[:, None, :used]
         products = _numbers(torch.cat([torch.bmm(both, both.mT), others], dim=2)) * books.unit[:, None, None]
         size = _squares(error) * books.unit

@@ -15,9 +15,9 @@ from decinv.updates.anderson import SOLVED, STEEP, STRANGE
 from decinv.updates.books import GROWTH, RISE
 
 LATENT = {"pixel_weight": 0.0}
-PIXELS = {"latent_weight": 0.0, "compact": False}
-BOTH = {"pixel_weight": 1.0, "latent_weight": 0.3, "compact": False}
-PLAIN = {"pull": 0.0, "history": 20, "compact": False}
+PIXELS = {"latent_weight": 0.0}
+BOTH = {"pixel_weight": 1.0, "latent_weight": 0.3}
+PLAIN = {"pull": 0.0, "history": 20}
 MIXINGS = pytest.mark.parametrize("mixing", [LATENT, PIXELS, BOTH], ids=["latent", "pixels", "both"])
 
 
@@ -127,7 +127,7 @@ def test_a_compact_history_mixes_nearly_as_the_whole_does(images, eigenvalues: t
 def test_a_compact_history_takes_half_the_memory() -> None:
     """A latent residual alone stays as it is, for its last digits."""
     sizes = []
-    for options in (BOTH, {"compact": True}, LATENT):
+    for options in (BOTH, {"compact": True}, {"compact": True, **LATENT}):
         parameter = nn.Parameter(torch.ones(2, 3))
         rule = Anderson([parameter], history=6, **options)
         rule.reset(9)
@@ -328,6 +328,6 @@ def test_arguments_out_of_range_are_refused(arguments) -> None:
         Anderson([nn.Parameter(torch.zeros(1))], **arguments)
 
 
-@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"pixel_weight": 0.0}, {"latent_weight": 0.0}])
+@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"compact": True}, LATENT, PIXELS])
 def test_it_continues_from_its_state(assert_continues, options) -> None:
     assert_continues(lambda params: Anderson(params, **options))
