@@ -212,11 +212,13 @@ class Anderson(UpdateRule):
         self._count += 1
         error = self._error(residual, history.ratio)
         change = error - history.error
+        stored = remembered = change
         scale = history.scales.new_ones(len(change), 1)
         if history.changes.dtype != change.dtype:
             scale = change.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(change.dtype).tiny)
-        stored = (change / scale).to(history.changes.dtype)
-        both = torch.stack([history.error, stored.to(change.dtype) * scale], dim=1)  # as remembered, so that products agree
+            stored = (change / scale).to(history.changes.dtype)
+            remembered = stored.to(change.dtype) * scale  # so that all products agree
+        both = torch.stack([history.error, remembered], dim=1)
         few = torch.split(history.changes[:, :used], WHOLE, dim=1)
         others = torch.cat([torch.bmm(both, part.to(both.dtype).mT) for part in few], dim=2) * history.scales[:, None, :used]
         products = _numbers(torch.cat([torch.bmm(both, both.mT), others], dim=2)) * books.unit[:, None, None]
