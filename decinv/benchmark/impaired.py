@@ -158,3 +158,19 @@ def round_layers(codec: AutoencoderCodec, dtype: torch.dtype) -> AutoencoderCode
 def _rounded(output: object, dtype: torch.dtype) -> object:
     """Round a tensor, and leave alone what a layer gives that is none."""
     return output.to(dtype).float() if isinstance(output, Tensor) else output
+
+
+def round_factors(codec: AutoencoderCodec) -> AutoencoderCodec:
+    """Round the factors of convolutions to TF32's 10 bits of mantissa, in place, as CUDA does unless told otherwise."""
+    for layer in codec.model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            layer.weight.data = to_tf32(layer.weight.data)
+            layer.register_forward_pre_hook(lambda layer, inputs: (to_tf32(inputs[0]), *inputs[1:]))
+    return codec
+
+
+def to_tf32(values: Tensor) -> Tensor:
+    """Round float32 values to 10 bits of mantissa, ties to even."""
+    bits = values.contiguous().view(torch.int32)
+    odd = (bits >> 13) & 1
+    return ((bits + 0x0FFF + odd) & ~0x1FFF).view(torch.float32)

@@ -38,8 +38,8 @@ def stress(
     """Try the default update rule on codecs that are made hard on purpose.
 
     Encoders are rotated, scaled, mixed, made singular and made constant; weights are spoilt or random; every layer is rounded
-    to 16 bits; and linear codecs have an E(D(.)) with eigenvalues beyond what a forward step bears. Each of the 19 takes up to
-    560 evaluations an image at the default marks. The paper has no such benchmark.
+    to 16 bits, or the factors of convolutions to TF32; and linear codecs have an E(D(.)) with eigenvalues beyond what a forward
+    step bears. Each of the 20 takes up to 560 evaluations an image at the default marks. The paper has no such benchmark.
 
     Writes table.csv, table.md, stress.png and environment.json, and prints the table.
 

@@ -15,6 +15,7 @@ from decinv.benchmark.impaired import (
     as_codec,
     blur,
     rotation,
+    round_factors,
     round_layers,
     shift,
     spoil_weights,
@@ -80,6 +81,7 @@ def cases_of(path: str) -> list[Case]:
         Case("untrained", untrained),
         Case("bfloat16", partial(rounded, torch.bfloat16)),
         Case("float16", partial(rounded, torch.float16)),
+        Case("TF32", lambda: round_factors(plain())),
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decinv.convolutions import convolutions
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.prompt import Prompt
 
@@ -12,11 +13,12 @@ from decinv.diffusion.prompt import Prompt
 class UNetDenoiser(Denoiser):
     """A ``UNet2DConditionModel``: Stable Diffusion 1.5 and 2.1, SDXL and their like, InstaFlow, and the bundled model."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, tf32: bool = False) -> None:
         """Wrap the network.
 
         Args:
             model: The network.
+            tf32: Whether CUDA may round the factors of float32 convolutions to TF32.
 
         Raises:
             ValueError: If it wants to be told the guidance scale.
@@ -25,6 +27,7 @@ class UNetDenoiser(Denoiser):
         if model.config.time_cond_proj_dim is not None:
             raise ValueError("Expected a network that is not told the guidance scale, but its `time_cond_proj_dim` is set.")
         self.model = model
+        self.tf32 = tf32
         self.freeze()
 
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
@@ -32,10 +35,9 @@ class UNetDenoiser(Denoiser):
         added = None
         if prompt.pooled is not None and prompt.size is not None:
             added = {"text_embeds": prompt.pooled.to(dtype), "time_ids": prompt.size.to(dtype)}
-        output = self.model(
-            point.to(dtype), time, encoder_hidden_states=prompt.embedding.to(dtype), added_cond_kwargs=added, return_dict=False
-        )
-        result: Tensor = output[0]
+        told = {"encoder_hidden_states": prompt.embedding.to(dtype), "added_cond_kwargs": added}
+        with convolutions(self.tf32):
+            result: Tensor = self.model(point.to(dtype), time, **told, return_dict=False)[0]
         return result
 
 

@@ -64,6 +64,7 @@ class DiffusersPipeline(Pipeline):
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         told_guidance: float = 3.5,
         text_length: int = 512,
+        tf32: bool = False,
     ) -> None:
         """Look at the pipeline; nothing is loaded yet.
 
@@ -72,6 +73,8 @@ class DiffusersPipeline(Pipeline):
             dtype: Number format of the networks; latents are float32 all the same.
             told_guidance: Guidance scale that networks with guidance distilled into them, such as Flux-dev, are told.
             text_length: Tokens of Flux's long prompts; 256 for Flux-schnell in its authors' examples, 512 in diffusers.
+            tf32: Whether CUDA may round the factors of float32 convolutions to TF32, as torch lets it by default. That is
+                faster, and no step can be inverted more exactly than the network is computed.
 
         Raises:
             FileNotFoundError: If there is no pipeline at ``path``.
@@ -84,6 +87,7 @@ class DiffusersPipeline(Pipeline):
         index = _read(self.directory / "model_index.json")
         self._zeros = bool(index.get("force_zeros_for_empty_prompt"))
         self._told_guidance = told_guidance
+        self._tf32 = tf32
         self._flux = _has(index, "transformer", "FluxTransformer2DModel")
         if not self._flux and not _has(index, "unet", "UNet2DConditionModel"):
             raise ValueError(
@@ -136,7 +140,7 @@ class DiffusersPipeline(Pipeline):
             model = kind.from_pretrained(
                 self.directory / self._folder, torch_dtype=self.dtype, use_safetensors=True, low_cpu_mem_usage=False
             )
-            self._denoiser = FluxDenoiser(model, self._told_guidance) if self._flux else UNetDenoiser(model)
+            self._denoiser = FluxDenoiser(model, self._told_guidance) if self._flux else UNetDenoiser(model, self._tf32)
         return self._denoiser.to(device)
 
     def tokens(self, height: int, width: int) -> int | None:

@@ -12,10 +12,12 @@ from decinv.benchmark.impaired import (
     as_codec,
     blur,
     rotation,
+    round_factors,
     round_layers,
     shift,
     spoil_weights,
     symmetric,
+    to_tf32,
 )
 from decinv.codecs import LinearCodec, load_codec
 from decinv.problems import DecoderProblem
@@ -128,3 +130,21 @@ def test_rounded_layers_are_as_coarse_as_their_number_format(saved, images, name
     wrong, really = ((coarse - latent).norm() / latent.norm() for coarse in (other, real))
     assert unit / 2 < wrong < 30 * unit
     assert really / 3 < wrong < 3 * really
+
+
+def test_tf32_keeps_ten_bits_and_rounds_ties_to_even():
+    unit = 2.0**-10
+    values = torch.tensor([1 + unit, 1 + unit / 2, 1 + 1.5 * unit, 1 + 0.51 * unit, -(1 + 0.51 * unit), 0.0, 3e30])
+    expected = torch.tensor([1 + unit, 1, 1 + 2 * unit, 1 + unit, -1 - unit, 0.0])
+    rounded = to_tf32(values)
+    assert torch.equal(rounded[:-1], expected)
+    assert rounded[-1] == pytest.approx(3e30, rel=unit / 2)
+    assert torch.equal(to_tf32(rounded), rounded)
+
+
+@torch.no_grad()
+def test_rounded_factors_are_about_as_coarse_as_float16(saved, images):
+    image = images(1, 64, 64)
+    exact, rounded, half = load_codec(saved("dc")), round_factors(load_codec(saved("dc"))), load_codec(saved("dc"), "float16")
+    wrong, really = ((codec.encode(image) - exact.encode(image)).norm() for codec in (rounded, half))
+    assert really / 5 < wrong < 5 * really
