@@ -20,6 +20,7 @@ from decinv.data.indexed import IndexedData
 from decinv.errors import innermost, own_sentence
 from decinv.interruption import Interrupted
 from decinv.modules.base import Inversion, refuse_communication
+from decinv.profiler import NullProfiler
 from decinv.runs import RunDirectory
 from decinv.runs.atomic import replacing
 from decinv.runs.configuration import check
@@ -156,11 +157,14 @@ class DecinvCLI(LightningCLI):
         raise SystemExit(0)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer.
+        """Make the trainer, with a profiler that costs next to nothing where none is asked for.
 
         Raises:
             ValueError: If its options do not fit each other or this machine.
         """
+        config: Any = self.config[self.subcommand]
+        if config.trainer.profiler is None:
+            kwargs["profiler"] = NullProfiler()
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:

@@ -12,10 +12,12 @@ import pytest
 import torch
 import yaml
 from lightning import Trainer
+from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
 
 from decinv.cli import main, run
+from decinv.profiler import NullProfiler
 
 JOB = str(Path(__file__).parents[2] / "configs" / "decoder_inversion.yaml")
 QUICK = [
@@ -40,6 +42,14 @@ def test_a_run_leaves_everything_in_its_directory(tmp_path, monkeypatch):
     assert set(expected) <= set(rows[0])
     assert {row["status"] for row in rows} == {"CONVERGED"}
     assert all(float(row["residual"]) <= 1e-5 for row in rows)
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], NullProfiler), (["--trainer.profiler=simple"], SimpleProfiler)])
+def test_a_profiler_that_is_asked_for_is_the_one(tmp_path, options: list[str], expected: type) -> None:
+    cli = run(["fit", "-c", JOB, *QUICK, *options, "--out", str(tmp_path / "run")])
+    assert type(cli.trainer.profiler) is expected
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
+    assert saved["trainer"]["profiler"] == (options[0].split("=")[1] if options else None)
 
 
 def test_without_out_a_fresh_directory_under_runs(tmp_path, monkeypatch):
