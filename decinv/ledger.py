@@ -1,5 +1,7 @@
 """What a solver notes of each sample of a chunk, on the host: how good it is, and when it is done."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -92,39 +94,39 @@ class Ledger:
         rows = self.rows if len(self.rows) < len(self.status) else slice(None)  # which is the same, and faster
         self.history[iteration - 1, rows] = merit
         self.iterations[rows] = iteration
-        squares = np.stack([np.square(merit), mismatch])
+        squares = np.array([np.square(merit), mismatch])
         if iteration == 1:
             self.first = np.maximum(squares, TINY)
         relative = squares / self.first[:, rows]
         error = RESIDUAL_WEIGHT * relative[0] + relative[1]
         finite = np.isfinite(error)
         converged = merit <= stopping.rtol
-        proven = (relative <= self.bar[:, rows]).all(0) & (error < (1 - MARGIN) * START) | (iteration == 1)
+        below = relative <= self.bar[:, rows]
+        proven = below[0] & below[1] & (error < (1 - MARGIN) * START) | (iteration == 1)
         due = self.price[rows] * (iteration - self.reached[rows]) * relative[1]
-        better = np.flatnonzero(finite & (converged | (proven & (error + due < self.error[rows]))))
-        self.residual[self.rows[better]] = merit[better]
-        self.error[self.rows[better]] = error[better]
-        self.reached[self.rows[better]] = iteration
+        better = (finite & (converged | (proven & (error + due < self.error[rows])))).nonzero()[0]
+        here = self.rows[better]
+        self.residual[here], self.error[here], self.reached[here] = merit[better], error[better], iteration
         lower = squares < PROGRESS**2 * self.mark[:, rows]
         self.mark[:, rows] = np.where(lower, squares, self.mark[:, rows])
-        self.marked[rows] = marked = np.where(lower.any(0), iteration, self.marked[rows])
+        self.marked[rows] = marked = np.where(lower[0] | lower[1], iteration, self.marked[rows])
 
-        status = np.full(len(merit), int(Status.RUNNING))
-        late = np.full(len(merit), False) if stopping.patience is None else iteration - marked >= stopping.patience
+        wild = ~finite | (relative[0] > BLOW_UP**2) & (relative[1] >= 1)
+        late = iteration - marked >= (math.inf if stopping.patience is None else stopping.patience)
         last = iteration >= stopping.max_iters and not stopping.last_iterate
-        if last or late.any():
-            lost = (error > START) & (self.error[rows] >= START)
-            poor = np.where(lost, int(Status.DIVERGED), int(Status.MAX_ITERS))
-            status = poor if last else status
-            status = np.where(late, np.where(lost, poor, int(Status.STALLED)), status)
-        if converged.any():
-            status = np.where(converged, int(Status.CONVERGED), status)
-        blown_up = (relative[0] > BLOW_UP**2) & (relative[1] >= 1)
-        return better, np.where(finite & ~blown_up, status, int(Status.DIVERGED))
+        if not last and not np.count_nonzero(wild | converged | late):
+            return better, np.zeros(len(merit), np.int64)
+        lost = (error > START) & (self.error[rows] >= START)
+        status: Indices = np.select(
+            [wild, converged, lost & (late | last), late],
+            [int(Status.DIVERGED), int(Status.CONVERGED), int(Status.DIVERGED), int(Status.STALLED)],
+            int(Status.MAX_ITERS if last else Status.RUNNING),
+        )
+        return better, status
 
     def finish(self, status: Indices) -> Indices:
         """Let the samples with another status than RUNNING leave; give the indices of the others among those that ran."""
-        keep = np.flatnonzero(status == int(Status.RUNNING))
+        keep: Indices = (status == int(Status.RUNNING)).nonzero()[0]
         if len(keep) < len(status):
             self.status[self.rows] = status
             self.rows = self.rows[keep]

@@ -156,7 +156,8 @@ class Solver:
         # The one time that a step waits for the device: a few numbers of each sample, from which all else follows.
         sizes = torch.stack([evaluation.merit, norms(evaluation.mismatch)]).cpu()
         merit, length = sizes.numpy().astype(np.float64)
-        mismatch = np.square(length) / max(evaluation.mismatch[:1].numel(), 1)
+        pixels = max(evaluation.mismatch.shape[1:].numel(), 1)
+        mismatch = np.square(length) / pixels
         self.last = Step(
             torch.from_numpy(rows), self.point.detach().clone(), sizes[0], torch.from_numpy(mismatch.astype(np.float32))
         )
@@ -164,7 +165,7 @@ class Solver:
         self.iteration += 1
         if self.iteration == 1:
             self._ledger.bar = np.square(self.rule.proof(evaluation).double().cpu().numpy())
-            self._ledger.price[:] = AKAIKE * self.rule.freedom / max(evaluation.mismatch[:1].numel(), 1)
+            self._ledger.price[:] = AKAIKE * self.rule.freedom / pixels
         with np.errstate(all="ignore"):
             better, status = self._ledger.judge(self.iteration, merit, mismatch)
         self._remember(rows, better, self.point.detach())
@@ -188,9 +189,10 @@ class Solver:
 
     def _drop_finished(self, evaluation: Evaluation, status: Indices) -> Evaluation:
         """Compact the active samples: those with another status than RUNNING leave."""
-        keep = torch.from_numpy(self._ledger.finish(status)).to(self.point.device)
-        if len(keep) == len(status):
+        left = self._ledger.finish(status)
+        if len(left) == len(status):
             return evaluation
+        keep = torch.from_numpy(left).to(self.point.device)
         self.rule.select(keep)
         self.problem.select(keep)
         self.point.grad = None
