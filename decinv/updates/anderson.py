@@ -21,9 +21,6 @@ STRANGE = 0.8
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
 
-WHOLE = 4
-"""Differences that are made whole at once, where they are remembered in a shorter number format."""
-
 
 class Anderson(UpdateRule):
     """``z <- y - sum_i g_i dy_i``, ``y = z - rho T(z)`` from the best iterate z, with g that make the mixed residual small.
@@ -162,8 +159,9 @@ class Anderson(UpdateRule):
             moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho, value=-1)
             step = moves[:, 0]
             if used:
-                weights = books.mix(_numbers(torch.bmm(moves, moves.mT)), self.pull, self.ridge)
-                step = torch.baddbmm(moves[:, :1], _like(weights, point)[:, None], moves[:, 1:], alpha=-1)[:, 0]
+                parts = np.ones((len(point), 1, 1 + used))
+                parts[:, 0, 1:] = -books.mix(_numbers(torch.bmm(moves, moves.mT)), self.pull, self.ridge)
+                step = torch.bmm(_like(parts, point), moves)[:, 0]
         self.point.copy_((history.point + step).view_as(self.point))
 
     def _error(self, residual: Tensor, ratio: Tensor) -> Tensor:
@@ -212,23 +210,24 @@ class Anderson(UpdateRule):
         self._count += 1
         error = self._error(residual, history.ratio)
         change = error - history.error
-        stored = remembered = change
-        scale = history.scales.new_ones(len(change), 1)
-        if history.changes.dtype != change.dtype:
-            scale = change.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(change.dtype).tiny)
-            stored = (change / scale).to(history.changes.dtype)
-            remembered = stored.to(change.dtype) * scale  # so that all products agree
-        both = torch.stack([history.error, remembered], dim=1)
-        few = torch.split(history.changes[:, :used], WHOLE, dim=1)
-        others = torch.cat([torch.bmm(both, part.to(both.dtype).mT) for part in few], dim=2) * history.scales[:, None, :used]
-        products = _numbers(torch.cat([torch.bmm(both, both.mT), others], dim=2)) * books.unit[:, None, None]
+        stored, scale = history.pack(change)
+        if scale is not None:
+            change = stored.to(change.dtype) * scale  # so that all products agree
+        products = _numbers(history.products(change, used)) * books.unit[:, None, None]
         size = _squares(error) * books.unit
         better = size < books.size
         books = books.note(products, size, slot, self.decay)
-        history.changes[:, slot], history.scales[:, slot] = stored, scale[:, 0]
+        history.changes[:, slot] = stored
+        if scale is not None:
+            history.scales[:, slot] = scale[:, 0]
         torch.sub(point, history.point, out=history.steps[:, 1 + slot])
         torch.sub(residual, history.drops[:, 0], out=history.drops[:, 1 + slot])
-        if better.any():
+        count = np.count_nonzero(better)
+        if count == len(better):
+            history.point.copy_(point)
+            history.drops[:, 0] = residual
+            history = history._replace(error=error)
+        elif count:
             chosen = torch.from_numpy(better).to(point.device)[:, None]
             for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.error, error)):
                 torch.where(chosen, new, kept, out=kept)

@@ -70,7 +70,7 @@ class Books(NamedTuple):
         self.slopes[:] += np.where(better[:, None], self.gram[:, slot], 0.0)
         return self._replace(
             size=np.minimum(size, self.size),
-            rate=np.clip(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST, 1.0),
+            rate=np.minimum(np.maximum(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST), 1.0),
             doubt=np.maximum(surprise, decay * self.doubt),
         )
 
@@ -86,7 +86,7 @@ class Books(NamedTuple):
         prior = (pull * self.doubt / self.distance)[:, None]
         system = self.gram[:, :m, :m] + prior[..., None] * spread[:, 1:, 1:]
         right = self.slopes[:, :m] + prior * spread[:, 1:, 0]
-        diagonal = np.einsum("bii->bi", system)
+        diagonal = system.reshape(len(system), m * m)[:, :: m + 1]  # a view
         diagonal += ridge * self.size[:, None]
         np.maximum(diagonal, TINY, out=diagonal)
         scale = 1 / np.sqrt(diagonal)
