@@ -13,6 +13,7 @@ from decinv.benchmark.decoder import decoder
 from decinv.benchmark.editing import editing
 from decinv.benchmark.frames import frames
 from decinv.benchmark.index import index
+from decinv.benchmark.overhead import overhead
 from decinv.benchmark.report import report, report_command
 from decinv.benchmark.robustness import robustness
 from decinv.benchmark.rules import rules
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Any] = {
     "frames": frames,
     "index": index,
     "soak": soak,
+    "overhead": overhead,
     "watermark": watermark,
     "sampler": sampler,
     "editing": editing,

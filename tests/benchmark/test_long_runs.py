@@ -29,6 +29,21 @@ def test_soak(tmp_path, capsys):
     assert "Resident memory grew by" in capsys.readouterr().out
 
 
+def test_overhead(tmp_path, saved):
+    small = ["--count=5", "--size=16", "--batch_size=2", "--steps=4", "--rounds=2", f"--codec={saved('kl')}"]
+    assert main(["overhead", "--out", str(tmp_path), *small]) == 0
+    rows = table(tmp_path)
+    assert [row["method"] for row in rows] == ["empty step", "forward step 1", "Anderson"]
+    assert {row["steps"] for row in rows} == {"8"}  # two steps of each of two chunks, twice
+    assert all(float(row[name]) > 0 for row in rows for name in ("codec_ms", "step_ms", "mean_ms"))
+
+
+def test_overhead_refuses_what_it_cannot_measure(tmp_path, capsys):
+    assert main(["overhead", "--out", str(tmp_path), "--methods=[gradient Adam 0.01]"]) == 2
+    assert "Expected `methods` among paper Adam 0.01, forward step 0.001" in capsys.readouterr().err
+    assert main(["overhead", "--out", str(tmp_path), "--steps=2"]) == 2
+
+
 def test_tenths():
     rows = tenths([(0, 5.0, 1.0), *((i, 5.0 + i / 2, float(i)) for i in range(1, 21))])
     assert [row["images"] for row in rows] == list(range(2, 21, 2))
