@@ -115,7 +115,7 @@ class Ledger:
         late = iteration - marked >= (math.inf if stopping.patience is None else stopping.patience)
         last = iteration >= stopping.max_iters and not stopping.last_iterate
         if not last and not np.count_nonzero(wild | converged | late):
-            return better, np.zeros(len(merit), np.int64)
+            return better, self.status[rows]  # which is RUNNING
         lost = (error > START) & (self.error[rows] >= START)
         status: Indices = np.select(
             [wild, converged, lost & (late | last), late],
