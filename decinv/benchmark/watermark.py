@@ -15,6 +15,7 @@ from decinv.benchmark.metering import measure_memory
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER
 from decinv.benchmark.methods import Method as DecoderMethod
 from decinv.benchmark.progress import ticking
+from decinv.benchmark.prompts import default_prompts
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark_images import Generated, Maker
 from decinv.benchmark.watermark_report import Row, summarise, write_report
@@ -25,9 +26,6 @@ from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNo
 from decinv.methods import ExactInversion, Method, NaiveInversion
 from decinv.metrics.latent import nmse_db
 from decinv.watermark import Finding, ThreeKeys, TreeRings, Watermark
-
-PROMPTS = ("a red circle on a blue background", "a blue square on a green background", "a green circle on a red background")
-"""What images show by default, in turn."""
 
 
 def attacks_of(size: int) -> dict[str, Attack]:
@@ -80,7 +78,7 @@ def watermark(
     keys: Sequence[str] = (),
     attacks: dict[str, Attack] | None = None,
     decoders: Sequence[str] = ("encoder", GRADIENT, PAPER, DEFAULT),
-    prompts: Sequence[str] = PROMPTS,
+    prompts: Sequence[str] | None = None,
     count: int = 100,
     size: int = 64,
     steps: int = 50,
@@ -110,7 +108,8 @@ def watermark(
         keys: Files of tree-ring keys, as ``python -m decinv.watermark rings`` makes them; by default the papers' three keys.
         attacks: Attacks by name, such as ``configs/attacks/mild.yaml``; by default none, and those of arXiv 2305.20030.
         decoders: Names of the inversions of the decoder, as the decoder benchmark has them.
-        prompts: What the images show, in turn.
+        prompts: What the images of each key show, in turn; by default each something else, as in the papers: captions that a
+            bundled model knows, and for other models 100 photographs.
         count: Number of images of each key, and of images without a mark, at least 2.
         size: Height and width of an image in pixels.
         steps: Steps of DDIM.
@@ -132,9 +131,9 @@ def watermark(
     """
     options = dict(locals())
     refuse_table(out)
-    if min(iterations, ours, sampler_iters) < 1 or not prompts:
+    if min(iterations, ours, sampler_iters) < 1 or (prompts is not None and not prompts):
         numbers = f"{iterations}, {ours} and {sampler_iters}"
-        raise ValueError(f"Expected a prompt and iterations of at least 1, but got {list(prompts)}, {numbers}.")
+        raise ValueError(f"Expected a prompt and iterations of at least 1, but got {prompts}, {numbers}.")
     if not decoders or set(decoders) - BY_NAME.keys():
         raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(decoders) or 'none'}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
@@ -142,12 +141,13 @@ def watermark(
         torch.set_num_threads(threads)
     place = conditions.place()
     codec = load_codec(pipeline, dtype, place)
-    maker = Maker(DiffusersPipeline(pipeline, dtype), codec, DDIM(steps), guidance, prompts, size)
+    shown = default_prompts(pipeline, count) if prompts is None else prompts
+    maker = Maker(DiffusersPipeline(pipeline, dtype), codec, DDIM(steps), guidance, shown, size)
     mark: Watermark = TreeRings(keys) if keys else ThreeKeys(maker.shape)
     chosen = attacks_of(size) if attacks is None else attacks
     inversions = [Inversion(BY_NAME[name], {"encoder": 0, DEFAULT: ours}.get(name, iterations)) for name in decoders]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
-    options |= {"out": str(out), "attacks": {name: repr(attack) for name, attack in chosen.items()}}
+    options |= {"out": str(out), "prompts": list(shown), "attacks": {name: repr(attack) for name, attack in chosen.items()}}
     environment = write_environment(out, options, place)
     total = (1 + len(chosen) * len(inversions)) * (mark.marks + 1) * count
     rows: list[Row] = []

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
+from decinv.benchmark.prompts import default_prompts
 from decinv.benchmark.watermark_images import Maker
 from decinv.benchmark.watermark_report import summarise
 from decinv.codecs import load_codec
@@ -39,14 +40,17 @@ def test_every_combination_has_its_row(tmp_path, path):
     confusion = rows(tmp_path / "confusion.csv")
     assert len(confusion) == 3 * len(table)
     assert all(sum(int(row[f"read as {key}"]) for key in range(3)) == 2 for row in confusion)
-    assert json.loads((tmp_path / "environment.json").read_text())["options"]["attacks"]["jpeg"] == "Jpeg(quality=50)"
+    options = json.loads((tmp_path / "environment.json").read_text())["options"]
+    assert options["attacks"]["jpeg"] == "Jpeg(quality=50)"
+    assert options["prompts"] == list(default_prompts(path, 2))
     assert (tmp_path / "watermark.png").is_file()
 
 
-def test_decoders_can_be_chosen(tmp_path, path):
-    chosen = ["--decoders=[Anderson]", "--attacks={none: {class_path: InTurn}}", "--device=cpu"]
+def test_decoders_and_prompts_can_be_chosen(tmp_path, path):
+    chosen = ["--decoders=[Anderson]", "--attacks={none: {class_path: InTurn}}", "--prompts=[a fox]", "--device=cpu"]
     assert main(["watermark", f"--out={tmp_path}", f"--pipeline={path}", *chosen, *SMALL]) == 0
     assert {row["decoder"] for row in rows(tmp_path / "table.csv")} == {"Anderson"}
+    assert json.loads((tmp_path / "environment.json").read_text())["options"]["prompts"] == ["a fox"]
 
 
 def test_images_of_all_marks_share_noise_and_prompts(path):
@@ -86,6 +90,7 @@ def test_findings_become_rates():
         ("--count=1", "`count`"),
         ("--keys=[/no/key]", "file of a key"),
         ("--decoders=[x]", "`decoders`"),
+        ("--prompts=[]", "a prompt"),
     ],
 )
 def test_bad_options_are_named(tmp_path, path, capsys, option, message):
