@@ -26,6 +26,7 @@ class Row:
     iterations: int
     sampler: str
     right: int
+    right_by_correlation: int
     marked: int
     auc: float
     auc_low: float
@@ -51,9 +52,10 @@ COLUMNS = (
     Column("decoder", "decoder", "how the decoder is inverted"),
     Column("iterations", "iterations", "of that inversion; 0 for the encoder alone"),
     Column("sampler", "sampler", "how DDIM is inverted"),
-    Column("right", "keys right", "marked images whose own key is the closest", "", "highest"),
+    Column("right", "keys right", "marked images whose own key is the nearest, as the papers tell it", "", "highest"),
+    Column("right_by_correlation", "by correlation", "marked images whose own key correlates best", "", "highest"),
     Column("marked", "of", "marked images; there are as many unmarked ones as of each key"),
-    Column("auc", "AUC", "area under the ROC curve of marked against unmarked images, by the distance", ".3f", "highest"),
+    Column("auc", "AUC", "area under the ROC curve of marked against unmarked images, by the correlation", ".3f", "highest"),
     Column("auc_low", "AUC from", "lower end of its 95 % interval", ".3f", detail=True),
     Column("auc_high", "AUC to", "upper end", ".3f", detail=True),
     Column("tpr_1", "TPR 1 %", "rate of marked images found at 1 % of false alarms", ".3f", "highest"),
@@ -108,6 +110,7 @@ def summarise(
     marked = which >= 0
     scores = torch.tensor([finding.score for finding in findings], dtype=torch.float64)
     named = torch.tensor([finding.mark for finding in findings])[marked]
+    likeliest = [finding.likeliest == own for finding, own in zip(findings, which.tolist(), strict=True) if own >= 0]
     p_values = [finding.p_value for finding, own in zip(findings, marked.tolist(), strict=True) if not own]
     known = [p for p in p_values if p is not None]
     found = detect(scores[marked], scores[~marked])
@@ -123,6 +126,7 @@ def summarise(
         iterations,
         sampler,
         int((named == which[marked]).sum()),
+        sum(likeliest),
         int(marked.sum()),
         *found.auc,
         *found.tpr[0],

@@ -5,7 +5,18 @@ from decinv.watermark.gaussian_shading import bit_accuracy, match_p_value, messa
 from decinv.watermark.mark import Finding, GaussianShading, ThreeKeys, TreeRings, Watermark
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.three_keys import three_keys
-from decinv.watermark.tree_ring import decoy_p_value, distance, distance_p_value, distances, inject, p_value, p_value_of_any
+from decinv.watermark.tree_ring import (
+    correlation,
+    correlations,
+    decoy_p_value,
+    distance,
+    distance_p_value,
+    distances,
+    inject,
+    likeliest,
+    p_value,
+    p_value_of_any,
+)
 from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
 
 __all__ = [
@@ -19,11 +30,14 @@ __all__ = [
     "TreeRings",
     "Watermark",
     "bit_accuracy",
+    "correlation",
+    "correlations",
     "decoy_p_value",
     "distance",
     "distance_p_value",
     "distances",
     "inject",
+    "likeliest",
     "match_p_value",
     "messages",
     "p_value",

@@ -28,6 +28,8 @@ class Detected(NamedTuple):
         mark: Number of the mark that fits best.
         key: Fingerprint of its key.
         distance: Mean distance to its Fourier coefficients.
+        likeliest: Number of the key that is the likeliest whatever the strength of the noise.
+        correlation: Correlation with that one's Fourier coefficients.
         bits: Number of equal bits of its message.
         p_value: Probability that an image without a mark fits any of the marks as well.
         found: Whether that is at most the accepted rate of false alarms.
@@ -39,6 +41,8 @@ class Detected(NamedTuple):
     mark: int | None = None
     key: str = ""
     distance: float | None = None
+    likeliest: int | None = None
+    correlation: float | None = None
     bits: int | None = None
     p_value: float | None = None
     found: bool | None = None
@@ -101,6 +105,8 @@ def _join(row: Row, true: int | None, finding: Finding) -> Detected:
         finding.mark,
         finding.key,
         finding.distance,
+        finding.likeliest,
+        finding.correlation,
         finding.bits,
         finding.p_value,
         finding.found,

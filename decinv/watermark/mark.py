@@ -11,20 +11,33 @@ from decinv.watermark.disc import Mask
 from decinv.watermark.gaussian_shading import match_p_value, messages, read_message, shade, trace
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.three_keys import three_keys
-from decinv.watermark.tree_ring import decoy_p_value, distance_p_value, distances, inject, p_value, p_value_of_any
-from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
+from decinv.watermark.tree_ring import (
+    correlations,
+    decoy_p_value,
+    distance_p_value,
+    distances,
+    inject,
+    likeliest,
+    p_value,
+    p_value_of_any,
+)
+from decinv.watermark.tree_ring_key import TreeRingKey
 
 
 class Finding(NamedTuple):
     """What was found in the noise of one image.
 
     Attributes:
-        mark: Number of the mark that fits best, from 0.
+        mark: Number of the mark that fits best, from 0: the key of the lowest distance, as the papers tell it, or the message
+            of the most equal bits.
         key: Fingerprint of the key.
         p_value: Probability that an image without a mark fits any of the marks as well; ``None`` where none is known.
         found: Whether that is at most the accepted rate of false alarms; ``None`` where it is not known.
         distance: Mean distance to the key's Fourier coefficients; ``None`` for other watermarks.
         bits: Number of equal bits of the message; ``None`` for other watermarks.
+        correlation: Correlation with the Fourier coefficients of the likeliest key, in [-1, 1]; ``None`` for other watermarks,
+            and where a key has none.
+        likeliest: Number of the key that it is the likeliest to be whatever the strength of the noise; ``None`` with it.
     """
 
     mark: int
@@ -33,10 +46,14 @@ class Finding(NamedTuple):
     found: bool | None
     distance: float | None = None
     bits: int | None = None
+    correlation: float | None = None
+    likeliest: int | None = None
 
     @property
     def score(self) -> float:
-        """How likely a mark is, for ROC curves; higher is likelier."""
+        """How likely a mark is, for ROC curves: the correlation, else minus the distance, else the bits; higher is likelier."""
+        if self.correlation is not None:
+            return self.correlation
         return -self.distance if self.distance is not None else float(self.bits or 0)
 
 
@@ -84,7 +101,12 @@ class Watermark(ABC):
 
 
 class TreeRings(Watermark):
-    """Tree-ring watermarks (Wen et al., arXiv 2305.20030), a key for each mark."""
+    """Tree-ring watermarks (Wen et al., arXiv 2305.20030), a key for each mark.
+
+    The mark of an image is the nearest of the keys, as in the published code. Whether there is a mark at all is told by
+    correlation, which does not depend on the strength at which the noise was recovered, and so is the likeliest key; not where
+    any key is 0 or a single coefficient, or has the published mask.
+    """
 
     def __init__(self, keys: Sequence[str], fpr: float = 0.01, decoys: int = 0) -> None:
         """Load the keys.
@@ -122,10 +144,21 @@ class TreeRings(Watermark):
         return marked
 
     def find(self, noise: Tensor) -> list[Finding]:
-        """Find the key that is closest, and how likely any is as close by chance."""
+        """Find the nearest key and the likeliest one, and how likely any fits as well by chance."""
         distance, mark = distances(noise, self.keys).min(1)
         found = zip(mark.tolist(), self._p_values(noise), distance.tolist(), strict=True)
-        return [Finding(which, self.keys[which].fingerprint, p, self.verdict(p), distance=d) for which, p, d in found]
+        nearest = [Finding(which, self.keys[which].fingerprint, p, self.verdict(p), distance=d) for which, p, d in found]
+        if not self._correlated:
+            return nearest
+        best = likeliest(noise, self.keys)
+        r = correlations(noise, self.keys).gather(1, best[:, None])[:, 0]
+        told = zip(nearest, r.tolist(), best.tolist(), strict=True)
+        return [finding._replace(correlation=value, likeliest=which) for finding, value, which in told]
+
+    @property
+    def _correlated(self) -> bool:
+        """Whether noise can correlate with every key, and a p-value is known of it."""
+        return all(key.mask is Mask.CENTRED and key.directed for key in self.keys)
 
     def _p_values(self, noise: Tensor) -> list[float | None]:
         if any(key.mask is not Mask.CENTRED for key in self.keys):
@@ -133,7 +166,7 @@ class TreeRings(Watermark):
         return list(p_value_of_any(torch.stack([self._p_value(noise, key) for key in self.keys], dim=1)).tolist())
 
     def _p_value(self, noise: Tensor, key: TreeRingKey) -> Tensor:
-        if key.pattern is Pattern.ZEROS:
+        if not key.directed:
             return distance_p_value(noise, key)
         return decoy_p_value(noise, key, self.decoys) if self.decoys else p_value(noise, key)
 

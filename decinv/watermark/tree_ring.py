@@ -39,7 +39,7 @@ def inject(latent: Tensor, key: TreeRingKey) -> Tensor:
 
 
 def distance(latent: Tensor, key: TreeRingKey) -> Tensor:
-    """Give the mean of |F - K| over the disc, the paper's measure: low where the key is.
+    """Give the mean of |F - K| over the disc, the papers' measure: low where the key is, if the noise has its full strength.
 
     Args:
         latent: Recovered noise ``(B, C, H, W)``, whose channel has the coefficients F.
@@ -54,14 +54,37 @@ def distance(latent: Tensor, key: TreeRingKey) -> Tensor:
     return (_coefficients(latent, key) - key.values.to(latent.device)).abs().mean(1)
 
 
+def correlation(latent: Tensor, key: TreeRingKey) -> Tensor:
+    """Give ``r = Re <F, K> / ||F|| ||K||`` over the disc, which does not depend on the strength of the noise.
+
+    Args:
+        latent: Recovered noise ``(B, C, H, W)``, whose channel has the coefficients F.
+        key: The key with at least two coefficients K, not all of them 0.
+
+    Returns:
+        Values ``(B,)`` in [-1, 1], float64; 0 of noise that is 0.
+
+    Raises:
+        ValueError: If the shape is not that of the key, or the key is no such key.
+    """
+    if not key.directed:
+        raise ValueError(
+            "Expected a key of at least two coefficients, not all 0; use `distance` and `distance_p_value` for others."
+        )
+    found, wanted = _coefficients(latent, key).cpu().to(torch.complex128), key.values.to(torch.complex128)
+    along = (found * wanted.conj()).real.sum(1) / torch.linalg.vector_norm(wanted)
+    length = torch.linalg.vector_norm(found, dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    r: Tensor = along / length
+    return r.clamp(-1, 1).to(latent.device)
+
+
 def p_value(latent: Tensor, key: TreeRingKey) -> Tensor:
     """Give the probability that white noise of any deviation, without the key, correlates with it as much as this latent.
 
     The n coefficients of a centred disc are n real numbers, for those of -k follow from those of k. Of white noise they are a
-    vector of random direction, so that ``t = r sqrt((n - 1) / (1 - r^2))``, with the correlation
-    ``r = Re <F, K> / ||F|| ||K||``, has Student's distribution with n - 1 degrees of freedom, and p is uniform. What an
-    inversion recovers of images without a mark is often weaker than noise, which this does not mind; where it is not white, see
-    ``decoy_p_value``.
+    vector of random direction, so that ``t = r sqrt((n - 1) / (1 - r^2))``, with the ``correlation`` r, has Student's
+    distribution with n - 1 degrees of freedom, and p is uniform. What an inversion recovers of images without a mark is often
+    weaker than noise, which this does not mind; where it is not white, see ``decoy_p_value``.
 
     Args:
         latent: Recovered noise ``(B, C, H, W)``.
@@ -74,13 +97,9 @@ def p_value(latent: Tensor, key: TreeRingKey) -> Tensor:
         ValueError: If the shape is not that of the key, or the key is no such key.
     """
     _refuse_published(key)
-    found, wanted = _coefficients(latent, key).cpu().to(torch.complex128), key.values.to(torch.complex128)
-    if len(wanted) < 2 or not bool(wanted.any()):
-        raise ValueError("Expected a key of at least two coefficients, not all 0; use `distance_p_value` for others.")
-    along = (found * wanted.conj()).real.sum(1) / torch.linalg.vector_norm(wanted)
-    across = (found.abs().square().sum(1) - along.square()).clamp(min=torch.finfo(torch.float64).tiny)
-    t = along / (across / (len(wanted) - 1)).sqrt()
-    return torch.from_numpy(np.asarray(stdtr(len(wanted) - 1, -t.numpy()))).to(latent.device)
+    r, degrees = correlation(latent, key).cpu(), key.values.numel() - 1
+    t = r * (degrees / (1 - r.square()).clamp(min=torch.finfo(torch.float64).tiny)).sqrt()
+    return torch.from_numpy(np.asarray(stdtr(degrees, -t.numpy()))).to(latent.device)
 
 
 def distance_p_value(latent: Tensor, key: TreeRingKey, std: float = 1.0) -> Tensor:
@@ -140,8 +159,36 @@ def decoy_p_value(latent: Tensor, key: TreeRingKey, count: int = 999, seed: int 
 
 
 def distances(latent: Tensor, keys: Sequence[TreeRingKey]) -> Tensor:
-    """Give the ``distance`` to each key, ``(B, N)``; the key of an image is that of the lowest."""
+    """Give the ``distance`` to each key, ``(B, N)``; the papers name the key of the lowest."""
     return torch.stack([distance(latent, key) for key in keys], dim=1)
+
+
+def correlations(latent: Tensor, keys: Sequence[TreeRingKey]) -> Tensor:
+    """Give the ``correlation`` with each key, ``(B, N)``."""
+    return torch.stack([correlation(latent, key) for key in keys], dim=1)
+
+
+def likeliest(latent: Tensor, keys: Sequence[TreeRingKey]) -> Tensor:
+    """Tell which key noise carries: that of the smallest ``p_value``, which among keys of one size correlates best.
+
+    What an imperfect inversion recovers is F = g K + e, the key at an unknown strength g with an error of unknown deviation s.
+    If e is white, the likelihood of K, at the g and the s that suit it best, is a function of min ||F - g K||^2 =
+    ||F||^2 (1 - r^2), so the likeliest key has the highest correlation r. The lowest ``distance`` takes g for 1: it reads noise
+    that was recovered too weak as the weakest key, and tells keys of like shape better where g is near 1.
+
+    Args:
+        latent: Recovered noise ``(B, C, H, W)``.
+        keys: At least one key, each as ``p_value`` takes it.
+
+    Returns:
+        Numbers of keys ``(B,)``, int64.
+
+    Raises:
+        ValueError: If the shape is not that of a key, or a key is not as ``p_value`` takes it.
+    """
+    p = torch.stack([p_value(latent, key) for key in keys], dim=1)
+    best = p == p.min(1, keepdim=True).values  # several, where p is too small for a float64 or rounds to 1
+    return torch.where(best, correlations(latent, keys), -torch.inf).argmax(1)
 
 
 def p_value_of_any(p_values: Tensor) -> Tensor:

@@ -120,6 +120,11 @@ class TreeRingKey:
         digest.update(torch.view_as_real(self.values).numpy().astype("<f4").tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def directed(self) -> bool:
+        """Whether noise can correlate with the key: at least two coefficients, not all of them 0."""
+        return self.values.numel() > 1 and bool(self.values.any())
+
     def decoys(self, count: int, seed: int = 0) -> Tensor:
         """Draw the coefficients ``(count, n)`` of other keys of the same pattern.
 

@@ -35,6 +35,7 @@ def test_every_combination_has_its_row(tmp_path, path):
     for row in table:
         assert int(row["marked"]) == 6
         assert 0 <= int(row["right"]) <= 6
+        assert 0 <= int(row["right_by_correlation"]) <= 6
         assert 0 <= float(row["auc_low"]) <= float(row["auc"]) <= float(row["auc_high"]) <= 1
         assert float(row["decoder_seconds"]) > 0
     confusion = rows(tmp_path / "confusion.csv")
@@ -73,12 +74,16 @@ def test_images_of_all_marks_share_noise_and_prompts(path):
 
 
 def test_findings_become_rates():
-    findings = [Finding(0, "k", 0.01, True, 0.1), Finding(0, "k", 0.2, False, 0.5), Finding(1, "k", 0.04, True, 0.3)]
+    findings = [
+        Finding(0, "k", 0.01, True, 0.5, correlation=0.9, likeliest=1),
+        Finding(0, "k", 0.2, False, 0.1, correlation=0.5, likeliest=1),
+        Finding(1, "k", 0.04, True, 0.3, correlation=0.7, likeliest=1),
+    ]
     row = summarise(
         *("none", "encoder", 0, "naive", findings, torch.tensor([0, 1, -1]), 2),
         *(torch.tensor([-10.0, -20.0, 0.0]), torch.tensor([-1.0, -3.0, 0.0]), 1.0, 2.0, 3.0),
     )
-    assert (row.right, row.marked, row.auc, row.tpr_1, row.alarms) == (1, 2, 0.5, 0.5, 1.0)
+    assert (row.right, row.right_by_correlation, row.marked, row.auc, row.tpr_1, row.alarms) == (1, 1, 2, 0.5, 0.5, 1.0)
     assert (row.noise_nmse_db, row.latent_nmse_db) == (-2.0, -15.0)
     assert row.confusion == ((1, 0), (1, 0))
 

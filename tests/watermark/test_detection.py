@@ -56,6 +56,8 @@ def test_every_image_has_its_row_and_the_rates_are_those_of_exact_noise(run):
         elif index % 4 < 3:
             assert (int(row["mark"]), row["found"], row["key"]) == (index % 4, "True", watermark.keys[index % 4].fingerprint)
             assert float(row["distance"]) < 1e-5
+            assert (row["likeliest"], row["score"]) == (row["mark"], row["correlation"])
+            assert float(row["correlation"]) == pytest.approx(1)
     rates = {row["quantity"]: row for row in table(directory.path / "detection.csv")}
     marked = sum(index % 4 < 3 and index % 10 != 9 for index in range(70))
     assert rates["AUC"]["value"] == rates["TPR at 1 % FPR"]["value"] == "1"

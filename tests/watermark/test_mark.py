@@ -49,10 +49,46 @@ def test_findings_name_key_distance_and_bits(rings, shading):
     assert first.key == TreeRingKey.load(rings[2]).fingerprint
     assert second.key == TreeRingKey.load(rings[0]).fingerprint
     assert first.distance < 1e-5
-    assert first.bits is None
+    assert (first.correlation, first.likeliest, first.bits) == (pytest.approx(1), 2, None)
     finding = shaded.find(shaded.mark(noise(1), torch.tensor([4])))[0]
-    assert (finding.mark, finding.bits, finding.distance) == (4, 64, None)
+    assert (finding.mark, finding.bits) == (4, 64)
+    assert (finding.distance, finding.correlation, finding.likeliest) == (None, None, None)
     assert finding.p_value == pytest.approx(5 * 2.0**-64, rel=1e-3)
+
+
+def test_keys_in_weak_noise_are_likeliest_and_not_nearest():
+    """The mark is the nearest key, the papers' rule; correlation tells keys, and marked from unmarked images, beside it."""
+    watermark = ThreeKeys(SHAPE)
+    which = torch.arange(60) % 3
+    findings = watermark.find(0.4 * (watermark.mark(noise(60), which) + 0.5 * noise(60, 1)))
+    assert [finding.likeliest for finding in findings] == which.tolist()
+    assert sum(finding.mark == mark for finding, mark in zip(findings, which.tolist(), strict=True)) <= 40
+    assert all(finding.score == finding.correlation > 0.5 for finding in findings)
+    assert all(finding.key == watermark.keys[finding.mark].fingerprint for finding in findings)
+
+
+def test_weak_noise_without_a_mark_scores_lower_than_a_mark():
+    """By distance it would not: weak noise is nearer to a weak key than noise of full strength, with errors, to its own."""
+    watermark = ThreeKeys(SHAPE)
+    marked = watermark.find(watermark.mark(noise(60), torch.arange(60) % 3) + 1.6 * noise(60, 1))
+    unmarked = watermark.find(0.2 * noise(60, 2))
+    scores = [torch.tensor([finding.score for finding in some]) for some in (marked, unmarked)]
+    near = [torch.tensor([-finding.distance for finding in some]) for some in (marked, unmarked)]
+    assert detect(*scores).auc.value == 1.0
+    assert detect(*near).auc.value < 0.9
+
+
+def test_keys_without_a_direction_are_told_by_distance(tmp_path):
+    zeros, single, random = (str(tmp_path / name) for name in ("zeros", "single", "random"))
+    TreeRingKey.make(SHAPE, 0, 4, Pattern.ZEROS).save(zeros)
+    TreeRingKey.make(SHAPE, 1, 0, Pattern.RANDOM, seed=1).save(single)
+    TreeRingKey.make(SHAPE, 2, 4, Pattern.RANDOM, seed=2).save(random)
+    watermark = TreeRings([zeros, single, random])
+    which = torch.tensor([0, 1, 2])
+    findings = watermark.find(watermark.mark(noise(3), which))
+    assert [finding.mark for finding in findings] == which.tolist()
+    assert all(finding.correlation is finding.likeliest is None and finding.score == -finding.distance for finding in findings)
+    assert (findings[0].found, findings[2].found) == (True, True)
 
 
 def test_false_alarms_of_many_keys_are_as_rare_as_asked(rings):
@@ -65,6 +101,7 @@ def test_the_published_mask_has_no_verdict():
     watermark = ThreeKeys(SHAPE, mask=Mask.PUBLISHED)
     finding = watermark.find(watermark.mark(noise(1), torch.tensor([0])))[0]
     assert (finding.mark, finding.p_value, finding.found) == (1, None, None)
+    assert (finding.likeliest, finding.correlation, finding.score) == (None, None, -finding.distance)
 
 
 def test_bad_options_are_refused(rings, shading):

@@ -7,11 +7,14 @@ from decinv.watermark import (
     Mask,
     Pattern,
     TreeRingKey,
+    correlation,
+    correlations,
     decoy_p_value,
     distance,
     distance_p_value,
     distances,
     inject,
+    likeliest,
     p_value,
     p_value_of_any,
     three_keys,
@@ -23,6 +26,10 @@ DRAWN = (*RANDOM, Pattern.ZEROS)
 
 def noise(count, shape, seed=0):
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def nearest(latent, keys):
+    return distances(latent, keys).argmin(1)
 
 
 @pytest.mark.parametrize("pattern", DRAWN)
@@ -102,23 +109,66 @@ def test_decoys_give_uniform_p_values(pattern):
     assert float(decoy_p_value(inject(coloured, key), key, 99)) <= 0.02
 
 
+@pytest.mark.parametrize("rule", [nearest, likeliest])
 @pytest.mark.parametrize("stretched", [False, True])
-def test_three_keys_are_told_apart_in_300_of_300_cases(stretched):
+def test_three_keys_are_told_apart_in_300_of_300_cases(stretched, rule):
     keys = three_keys((4, 64, 64), stretched=stretched)
-    assert _right(keys) == [100, 100, 100]
+    assert _right(keys, rule) == [100, 100, 100]
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.4])
+def test_the_likeliest_key_does_not_depend_on_the_strength_of_the_noise(gain):
+    """Of noise that is recovered too weak, the nearest key is often the weakest one."""
+    keys = three_keys((4, 16, 16))
+    weak = [gain * (inject(noise(100, (4, 16, 16)), key) + 0.5 * noise(100, (4, 16, 16), 1)) for key in keys]
+    assert [likeliest(latent, keys).eq(index).sum().item() for index, latent in enumerate(weak)] == [100, 100, 100]
+    told = sum(nearest(latent, keys).eq(index).sum().item() for index, latent in enumerate(weak))
+    assert told == 300 if gain == 1 else told < 250
+
+
+def test_the_likeliest_key_has_the_highest_likelihood():
+    """Of F = g K + e with white e, at the strength g and the deviation of e that suit each key best, found by search."""
+    keys = three_keys((1, 8, 8))
+    latent = 0.5 * inject(noise(60, (1, 8, 8)), keys[1]) + 1.2 * noise(60, (1, 8, 8), 1)
+    found = torch.fft.fft2(latent[:, 0], norm="ortho")[:, keys[0].disc]
+    strengths = torch.linspace(0, 3, 3001)[:, None, None]
+    left = torch.stack([(found - strengths * key.values).abs().square().sum(2).min(0).values for key in keys], dim=1)
+    count = found.shape[1]
+    likelihood = -count / 2 * (left / count).log() - count / 2
+    assert likeliest(latent, keys).tolist() == likelihood.argmax(1).tolist()
+    assert len(set(likelihood.argmax(1).tolist())) == 3
+
+
+def test_keys_of_different_sizes_compete_by_how_unlikely_they_are():
+    """By chance a key of few coefficients correlates higher than one of many does that is there."""
+    small, large = (TreeRingKey.make((1, 32, 32), 0, radius, Pattern.RANDOM, seed=radius) for radius in (1, 12))
+    latent = inject(noise(200, (1, 32, 32)), large) + 3 * noise(200, (1, 32, 32), 1)
+    assert int((correlation(latent, small) > correlation(latent, large)).sum()) > 20
+    assert int((likeliest(latent, [small, large]) == 1).sum()) >= 195
+
+
+def test_correlations_have_their_known_values():
+    key = TreeRingKey.make((1, 16, 16), 0, 5, Pattern.RANDOM, seed=2)
+    latent = noise(2, (1, 16, 16))
+    marked = inject(latent, key)
+    parts = torch.cat([marked, -0.1 * marked, torch.zeros_like(marked)])
+    assert correlation(parts, key).tolist() == pytest.approx([1, 1, -1, -1, 0, 0], abs=1e-9)
+    assert p_value(parts[2:], key).tolist() == pytest.approx([1, 1, 0.5, 0.5])
+    assert correlations(parts, [key, key]).shape == (6, 2)
+    assert likeliest(inject(latent, key), [key, key]).tolist() == [0, 0]
 
 
 @pytest.mark.filterwarnings("ignore:The published mask")
 @pytest.mark.parametrize("stretched", [False, True])
 def test_the_published_mask_reads_the_first_key_as_the_second(stretched):
     keys = three_keys((4, 64, 64), stretched=stretched, mask=Mask.PUBLISHED)
-    assert _right(keys) == [0, 100, 100]
-    assert distances(inject(noise(3, (4, 64, 64)), keys[0]), keys).argmin(1).tolist() == [1, 1, 1]
+    assert _right(keys, nearest) == [0, 100, 100]
+    assert nearest(inject(noise(3, (4, 64, 64)), keys[0]), keys).tolist() == [1, 1, 1]
 
 
-def _right(keys):
+def _right(keys, rule):
     latent = noise(100, (4, 64, 64))
-    return [int((distances(inject(latent, key), keys).argmin(1) == index).sum()) for index, key in enumerate(keys)]
+    return [int((rule(inject(latent, key), keys) == index).sum()) for index, key in enumerate(keys)]
 
 
 def test_three_keys_are_those_of_the_papers():
@@ -135,7 +185,7 @@ def test_three_keys_are_those_of_the_papers():
 def test_the_published_mask_warns_and_has_no_p_value():
     with pytest.warns(UserWarning, match="not symmetric about the zero frequency"):
         key = TreeRingKey.make((4, 16, 16), 0, 3, mask=Mask.PUBLISHED, seed=0)
-    for function in (p_value, distance_p_value):
+    for function in (p_value, distance_p_value, lambda latent, key: likeliest(latent, [key])):
         with pytest.raises(ValueError, match="centred mask"):
             function(noise(1, (4, 16, 16)), key)
     odd = TreeRingKey.make((4, 15, 15), 0, 3, mask=Mask.PUBLISHED, seed=0)
@@ -151,13 +201,15 @@ def test_the_best_of_many_keys_is_corrected_for():
 def test_no_latents_are_no_error():
     key, none = TreeRingKey.make((4, 16, 16), 3, 4, seed=0), noise(0, (4, 16, 16))
     assert inject(none, key).shape == none.shape
-    assert [len(function(none, key)) for function in (distance, p_value, distance_p_value, decoy_p_value)] == [0] * 4
+    functions = (distance, correlation, p_value, distance_p_value, decoy_p_value)
+    assert [len(function(none, key)) for function in functions] == [0] * 5
+    assert len(likeliest(none, [key])) == 0
 
 
 def test_other_shapes_are_refused():
     key = TreeRingKey.make((4, 16, 16), 3, 4, seed=0)
     for latent in (noise(1, (4, 16, 8)), noise(1, (16, 16, 16)), noise(4, (16, 16))):
-        for function in (inject, distance, p_value, distance_p_value, decoy_p_value):
+        for function in (inject, distance, correlation, p_value, distance_p_value, decoy_p_value):
             with pytest.raises(ValueError, match=r"Expected latents of shape \(B, 4, 16, 16\)"):
                 function(latent, key)
 
@@ -166,8 +218,9 @@ def test_bad_numbers_are_refused():
     key = TreeRingKey.make((4, 16, 16), 3, 4, Pattern.ZEROS)
     with pytest.raises(ValueError, match="`std`"):
         distance_p_value(noise(1, (4, 16, 16)), key, std=0.0)
-    with pytest.raises(ValueError, match="not all 0"):
-        p_value(noise(1, (4, 16, 16)), key)
+    for function in (p_value, correlation):
+        with pytest.raises(ValueError, match="not all 0"):
+            function(noise(1, (4, 16, 16)), key)
     with pytest.raises(ValueError, match="at least two"):
         p_value(noise(1, (4, 16, 16)), TreeRingKey.make((4, 16, 16), 3, 0))
     with pytest.raises(ValueError, match="`count`"):
