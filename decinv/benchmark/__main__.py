@@ -13,6 +13,7 @@ from decinv.benchmark.decoder import decoder
 from decinv.benchmark.editing import editing
 from decinv.benchmark.frames import frames
 from decinv.benchmark.index import index
+from decinv.benchmark.invertibility import invertibility
 from decinv.benchmark.overhead import overhead
 from decinv.benchmark.report import report, report_command
 from decinv.benchmark.robustness import robustness
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Any] = {
     "stress": stress,
     "codec": codec,
     "frames": frames,
+    "invertibility": invertibility,
     "index": index,
     "soak": soak,
     "overhead": overhead,

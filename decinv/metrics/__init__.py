@@ -2,6 +2,7 @@
 
 from decinv.metrics.background import background_nmse, background_psnr_db, background_ssim
 from decinv.metrics.cocoercivity import cocoercivity
+from decinv.metrics.conditioning import attainable_nmse_db, singular_values
 from decinv.metrics.detection import Detection, DetectionRates, Rate, auc, detect, tpr_at_fpr
 from decinv.metrics.latent import LatentNMSE, nmse_db
 from decinv.metrics.perceptual import ClipScore, lpips
@@ -17,6 +18,7 @@ __all__ = [
     "PerSampleMetric",
     "PixelPSNR",
     "Rate",
+    "attainable_nmse_db",
     "auc",
     "background_nmse",
     "background_psnr_db",
@@ -26,5 +28,6 @@ __all__ = [
     "lpips",
     "nmse_db",
     "psnr_db",
+    "singular_values",
     "tpr_at_fpr",
 ]
