@@ -76,7 +76,7 @@ def draw(rows: Sequence[StressRow], path: Path, conditions: str) -> None:
             ticks=[row.start_db for row in next(iter(by_method.values()))],
         ),
         Panel(
-            f"the worst image's change from the encoder, dB; shaded: worse by {HARM}",
+            f"the worst image's change from the encoder, dB;\nshaded: worse by {HARM}",
             {name: [row.stopped_change for row in own] for name, own in by_method.items()},
             bad=HARM,
         ),
