@@ -43,7 +43,7 @@ def invertibility(
         device: Where to compute, such as ``cpu`` or ``cuda:1``; by default ``cuda`` where there is one, else ``cpu``.
         count: Number of images, at least 2.
         size: Height and width of an image in pixels, a multiple of the codecs' strides; the Jacobian has to fit into memory.
-        batch_size: Images that are inverted together, and directions that are differentiated together, at least 1.
+        batch_size: Directions of a latent that are differentiated together, at least 1; images are inverted one by one.
         seed: Seed of the images and of the perturbation of their latents.
         perturbation: Standard deviation of the Gaussian noise that is added to the encoded images' latents, relative to theirs.
         iterations: Iterations of the default method, at least 1.
