@@ -5,13 +5,15 @@ from pathlib import Path
 
 import torch
 
-from decinv.benchmark.conditions import Conditions, Subject
+from decinv.batch import Batch
+from decinv.benchmark.conditions import Conditions, split
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.invertibility_report import Spectrum, write_invertibility
 from decinv.benchmark.measure import advance, begin, reported, true_latent
 from decinv.benchmark.methods import BY_NAME, DEFAULT
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.table import refuse_table
+from decinv.codecs.base import Codec
 from decinv.metrics.conditioning import attainable_nmse_db, singular_values
 from decinv.metrics.latent import nmse_db
 
@@ -63,24 +65,22 @@ def invertibility(
     found = {}
     with ticking(count * len(subjects)) as tick:
         for subject in subjects:
-            parts = []
-            for number in range(count):
-                tick(f"{subject.name}: image {number + 1}")
-                parts.append(_look(subject, number, iterations, batch_size))
+            parts: list[Spectrum] = []
+            for single in (one for chunk in subject.chunks for one in split(chunk, 1, chunk.image.device)):
+                tick(f"{subject.name}: image {len(parts) + 1}")
+                parts.append(_look(subject.codec, single, iterations, batch_size))
             found[subject.name] = Spectrum.join(parts)
     write_invertibility(found, iterations, out, conditions.phrase(environment["device_name"]))
 
 
 @torch.no_grad()
-def _look(subject: Subject, number: int, iterations: int, batch_size: int) -> Spectrum:
+def _look(codec: Codec, single: Batch, iterations: int, at_once: int) -> Spectrum:
     """Linearise D at the true latent of one image, and invert it by the default method."""
-    codec = subject.codec
-    chunk, row = subject.chunks[number // len(subject.chunks[0].names)], number % len(subject.chunks[0].names)
-    image, scaled = chunk.image[row : row + 1], codec.scaling.apply(true_latent(chunk)[row : row + 1])
+    image, scaled = single.image, codec.scaling.apply(true_latent(single))
     encoded = codec.scaling.apply(codec.encode(image))
     solver = begin(BY_NAME[DEFAULT], codec, image, iterations)
     advance(solver, iterations)
-    singular = singular_values(lambda point: codec.picture(codec.scaling.invert(point)), scaled, batch_size)
+    singular = singular_values(lambda point: codec.picture(codec.scaling.invert(point)), scaled, at_once)
     spread = (encoded - scaled).flatten(1).square().mean(1).sqrt()
     return Spectrum(
         singular.cpu(),
