@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,14 +32,17 @@ from decinv.strategies.local import RUN_DIRECTORY
 class DecinvCLI(LightningCLI):
     """A LightningCLI with a run directory, and with only the subcommand that makes sense here."""
 
+    claimed: str | None = None
+    """The fresh directory that was made for this run, if any."""
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--out``, ``--fresh``, ``--plan`` and ``--plan_budget``."""
         parser.add_argument(
             "--out",
             type=str | None,
             default=None,
-            help="Run directory; a run that it holds is continued if the configuration is the same. By default a fresh one "
-            "under runs/.",
+            help="Run directory; a run that it holds is continued if the configuration is the same. By default "
+            "--trainer.default_root_dir, or else a fresh one under runs/.",
         )
         parser.add_argument(
             "--fresh", type=bool, default=False, help="Whether to delete the run that --out holds, rather than to continue it."
@@ -77,7 +81,8 @@ class DecinvCLI(LightningCLI):
         config: Any = self.config[self.subcommand]
         if config.plan:
             return
-        config.out = os.environ.get(RUN_DIRECTORY) or config.out  # what the first of several local processes chose
+        chosen = os.environ.get(RUN_DIRECTORY)  # by the first of several local processes
+        config.out = chosen or config.out or config.trainer.default_root_dir
         environment = cluster_environment()
         if config.out is None:
             if environment.world_size() > 1 or config.trainer.num_nodes > 1 or follows(environment):
@@ -85,7 +90,7 @@ class DecinvCLI(LightningCLI):
                     "Expected --out DIR, but got none; give one, since processes that are started one by one cannot agree on a "
                     "fresh directory."
                 )
-            config.out = _fresh_directory(Path("runs"))
+            config.out = self.claimed = _fresh_directory(Path("runs"))
         self.run_directory = RunDirectory(config.out)
         if config.fresh and not follows(environment):
             if environment.world_size() > 1:
@@ -140,8 +145,12 @@ class DecinvCLI(LightningCLI):
             if self.config[self.subcommand].plan:
                 self._plan()
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
-            if own_sentence(error) is not None:
+        except BaseException as error:
+            if self.claimed is not None:
+                with suppress(OSError):  # one of them holds something
+                    Path(self.claimed).rmdir()
+                    Path(self.claimed).parent.rmdir()
+            if not isinstance(error, (ValueError, MisconfigurationException)) or own_sentence(error) is not None:
                 raise
             raise ValueError(f"Expected usable options, but: {innermost(error)}") from error
 
@@ -214,7 +223,15 @@ class DecinvCLI(LightningCLI):
 
 
 def _fresh_directory(parent: Path) -> str:
-    """Name a directory after the time, with a number where that second is taken."""
+    """Make a directory named after the time, with a number where that second is taken, also by a run that starts beside."""
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    names = (parent / (stem if i == 0 else f"{stem}_{i}") for i in range(1000))
-    return str(next(name for name in names if not name.exists()))
+    for i in range(1000):
+        path = parent / (stem if i == 0 else f"{stem}_{i}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OSError(f"Expected to make {path} for this run, but got: {error}; give --out.") from error
+        return str(path)
+    raise FileExistsError(f"Expected a free name like {stem} in {parent}, but all are taken; give --out.")

@@ -6,7 +6,9 @@ import itertools
 import os
 import pydoc
 import signal
+from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
 
-from decinv.cli import main, run
+from decinv.cli import command, main, run
 from decinv.profiler import NullProfiler
 
 JOB = str(Path(__file__).parents[2] / "configs" / "decoder_inversion.yaml")
@@ -57,6 +59,47 @@ def test_without_out_a_fresh_directory_under_runs(tmp_path, monkeypatch):
     for _ in range(2):
         run(["fit", "-c", JOB, *QUICK])
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_runs_that_start_in_the_same_second_do_not_share_a_directory(tmp_path, monkeypatch):
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(command, "datetime", Still)
+    names = []
+    threads = [Thread(target=lambda: names.append(command._fresh_directory(tmp_path / "runs"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 8
+    assert {Path(name).name for name in names} == {"2026-01-02_03-04-05", *(f"2026-01-02_03-04-05_{i}" for i in range(1, 8))}
+
+
+def test_a_fresh_directory_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OSError, match=r"Expected to make .*; give --out\.$"):
+        command._fresh_directory(tmp_path / "runs")
+
+
+def test_a_start_that_failed_leaves_no_fresh_directory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "-c", JOB, *QUICK, "--model.max_iters=-1"]) == 2
+    assert "Expected" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    run(["fit", "-c", JOB, *QUICK])
+    assert main(["fit", "-c", JOB, *QUICK, "--model.max_iters=-1"]) == 2
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_the_default_root_directory_is_where_a_run_goes_without_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(["fit", "-c", JOB, *QUICK, "--trainer.default_root_dir=one"])
+    run(["fit", "-c", JOB, *QUICK, "--trainer.default_root_dir=one", "--out=two"])
+    assert all((tmp_path / name / "results.csv").is_file() for name in ("one", "two"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
