@@ -61,6 +61,9 @@ PAPER = "paper Adam 0.01"
 DEFAULT = "Anderson"
 """The gradient-free method that the package uses by default."""
 
+MAP = "Anderson, prior 1"
+"""The same with a prior around the start, for distorted images."""
+
 METHODS = (
     Method("encoder", DecoderProblem, None),
     Method(GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True),
@@ -71,7 +74,7 @@ METHODS = (
     Method("inertial KM 0.9, 0.001", DecoderProblem, partial(InertialKM, lr=0.001, momentum=0.9)),
     Method(DEFAULT, DecoderProblem, Anderson),
 )
-"""All methods, in the order of the tables."""
+"""The methods that are compared on images that D made, in the order of the tables."""
 
-BY_NAME = {method.name: method for method in METHODS}
-"""The same by name."""
+BY_NAME = {method.name: method for method in (*METHODS, Method(MAP, DecoderProblem, partial(Anderson, prior=1.0)))}
+"""All methods by name."""

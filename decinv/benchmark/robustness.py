@@ -13,7 +13,7 @@ from decinv.batch import Batch
 from decinv.benchmark.conditions import Conditions, Dtype
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import reports, true_latent
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, MAP, PAPER, Method
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.robustness_report import Row, write_report
 from decinv.benchmark.summary import summarise
@@ -48,7 +48,7 @@ ATTACKS = (
 )
 """All distortions, in the order of the table."""
 
-RUNS = (("encoder", (0,)), (PAPER, (100,)), (GRADIENT, (50,)), (DEFAULT, (5, 20, 50)))
+RUNS = (("encoder", (0,)), (PAPER, (100,)), (GRADIENT, (50,)), (DEFAULT, (5, 20, 50)), (MAP, (5, 20, 50)))
 """The methods by name, and the numbers of iterations after which each reports; a backward pass costs about two encodes."""
 
 
@@ -82,7 +82,7 @@ def robustness(
 
     Distortions of 8-bit images: JPEG of quality 95, 75 and 50; resizing to 75 % of the sides and back; Gaussian noise with
     deviation 0.01 and 0.05 where white is 1; 0.1 brighter; all but the centre of 75 % of the sides blackened (frame), or cut
-    off and the centre enlarged (crop). For each of the ten an image takes 150 evaluations, a decode and an encode each, and 50
+    off and the centre enlarged (crop). For each of the ten an image takes 200 evaluations, a decode and an encode each, and 50
     with a backward pass instead of the encode. The paper has no such benchmark; its others are of 100 images of 512 px.
 
     Writes table.csv, table.md, robustness.png and environment.json, and prints the table.

@@ -19,6 +19,9 @@ GROWTH = 1.25
 SLOWEST = 0.02
 """Least part of the step size that is taken."""
 
+FAR = 4.0
+"""Largest squared distance from start to solution that is reckoned with, over ``||T(z_0)||^2``; some 2 is usual."""
+
 
 class Books(NamedTuple):
     """The numbers of the active samples, float64, in which products of ``History.error`` and ``changes`` are in units of r.
@@ -74,18 +77,24 @@ class Books(NamedTuple):
             doubt=np.maximum(surprise, decay * self.doubt),
         )
 
-    def mix(self, spread: Numbers, pull: float, ridge: float) -> Numbers:
+    def mix(self, spread: Numbers, pull: float, ridge: float, away: Numbers | None = None, prior: float = 0.0) -> Numbers:
         """Solve the normal equations for coefficients ``(B, used)``, 0 where nothing finite comes out, and note them.
 
         Args:
             spread: Inner products ``(B, 1 + used, 1 + used)`` of the plain step and the differences of y.
             pull: Weight of the prior around the best iterate.
             ridge: Part of ``||r_b||^2`` that is added to each difference's squared length.
+            away: Inner products ``(B, 2 + used)`` of ``z_b - z_0`` with these and itself; ``None`` for no prior around z_0.
+            prior: Weight of the prior around z_0, in which ``||r_b||^2`` counts as noise.
         """
         m = spread.shape[1] - 1
-        prior = (pull * self.doubt / self.distance)[:, None]
-        system = self.gram[:, :m, :m] + prior[..., None] * spread[:, 1:, 1:]
-        right = self.slopes[:, :m] + prior * spread[:, 1:, 0]
+        near = (pull * self.doubt / self.distance)[:, None]
+        system = self.gram[:, :m, :m] + near[..., None] * spread[:, 1:, 1:]
+        right = self.slopes[:, :m] + near * spread[:, 1:, 0]
+        if away is not None:
+            far = (prior * self.size / np.clip(away[:, -1], self.distance, FAR * self.distance))[:, None]
+            system += far[..., None] * spread[:, 1:, 1:]
+            right += far * (spread[:, 1:, 0] + away[:, 1:-1])
         diagonal = system.reshape(len(system), m * m)[:, :: m + 1]  # a view
         diagonal += ridge * self.size[:, None]
         np.maximum(diagonal, TINY, out=diagonal)

@@ -14,6 +14,7 @@ class History(NamedTuple):
 
     Attributes:
         ratio: What the latent residual is multiplied by beside a pixel residual of its own size, ``(B, 1)``.
+        start: The first iterate z_0, ``(B, N)``, or ``(B, 0)`` where nobody asks for it.
         point: The best iterate z_b, ``(B, N)``.
         steps: 0, and then the differences z - z_b of iterates to the best one of their time, ``(B, 1 + m, N)``.
         drops: T(z_b), and then the same differences of T, ``(B, 1 + m, N)``.
@@ -23,6 +24,7 @@ class History(NamedTuple):
     """
 
     ratio: Tensor
+    start: Tensor
     point: Tensor
     steps: Tensor
     drops: Tensor

@@ -21,10 +21,10 @@ PLAIN = {"pull": 0.0, "history": 20}
 MIXINGS = pytest.mark.parametrize("mixing", [LATENT, PIXELS, BOTH], ids=["latent", "pixels", "both"])
 
 
-def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, float], pull: float, decay: float = 0.5):
+def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, float], pull: float, decay=0.5, prior=0.0):
     """The documented rule by least squares on differences to the best iterate, one row after the other, in numpy.
 
-    The prior around the best iterate is further rows of the same least squares problem.
+    The priors around the best iterate and the start are further rows of the same least squares problem.
     """
     weights = [mixing.get("pixel_weight", 1.0), mixing.get("latent_weight", 0.3)]
     ends = []
@@ -52,7 +52,12 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
                 moves = np.stack([d[0] - lr * rate * d[1] for d in differences], axis=1)
                 changes = np.stack([d[2] for d in differences], axis=1)
                 weight = np.sqrt(pull * doubt) / lengths[1]
-                left, right = np.concatenate([changes, weight * moves]), np.concatenate([best[2], weight * step])
+                away = best[0] - points[0]
+                share = len(away) / sum(len(part) for w, part in zip(weights, parts, strict=True) if w)
+                variance = np.clip(np.sum(away**2), lengths[1] ** 2, 4 * lengths[1] ** 2)
+                far = np.sqrt(prior * share * np.sum(best[2] ** 2) / variance)
+                left = np.concatenate([changes, weight * moves, far * moves])
+                right = np.concatenate([best[2], weight * step, far * (step + away)])
                 coefficients = np.linalg.lstsq(left, right, rcond=None)[0]
                 step = step - moves @ coefficients
             points.append(best[0] + step)
@@ -84,6 +89,53 @@ def test_the_pull_is_least_squares_with_a_prior(linear, pull: float, decay: floa
     ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, decay, ridge=1e-14, **mixing), 7))
     np.testing.assert_allclose(ours, reference(problem, 7, history, 0.8, mixing, pull, decay), rtol=0, atol=1e-8)
     assert np.abs(ours - reference(problem, 7, history, 0.8, mixing, 0.0)).max() > 1e-2
+
+
+@MIXINGS
+@pytest.mark.parametrize(("prior", "pull", "history"), [(1.0, 0.0, 20), (5.0, 0.3, 4)])
+def test_the_prior_around_the_start_is_least_squares_too(linear, prior: float, pull: float, history: int, mixing) -> None:
+    problem = linear(eigenvalues=tuple(np.linspace(0.2, 1.1, 8)))
+    ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, ridge=1e-14, prior=prior, **mixing), 7))
+    np.testing.assert_allclose(ours, reference(problem, 7, history, 0.8, mixing, pull, prior=prior), rtol=0, atol=1e-8)
+    assert np.abs(ours - reference(problem, 7, history, 0.8, mixing, pull)).max() > 1e-2
+
+
+@pytest.fixture
+def noisy(linear):
+    """A problem whose pixels hardly show some directions of the latent, and hold noise."""
+    problem = linear(eigenvalues=tuple(np.linspace(0.5, 1.1, 12)), rows=20)
+    generator = np.random.default_rng(1)
+    problem.pixels = np.linalg.qr(problem.pixels)[0] * np.geomspace(1, 0.003, 12)
+    noise = 0.1 * generator.normal(size=(len(problem.truth), len(problem.pixels)))
+    problem.mismatch = lambda point: (point - problem.truth) @ problem.pixels.T - noise
+    return problem
+
+
+def test_the_prior_ends_where_its_objective_is_least(noisy) -> None:
+    """With enough history a step minimises the documented objective exactly, which has a closed form where D is linear."""
+    points = noisy.run(lambda p: Anderson(p, history=40, pull=0, ridge=1e-14, prior=1.0, **PIXELS), 20)
+    history, books = noisy.rule._history, noisy.rule._books
+    away = (history.point - history.start).square().sum(1).numpy()
+    distance = np.sum(noisy.residual(noisy.start) ** 2, axis=1)
+    errors = noisy.mismatch(noisy.truth)
+    for row, point in enumerate(points[-1]):
+        share = noisy.pixels.shape[1] / len(noisy.pixels)
+        weight = share * books.size[row] / books.unit[row] / np.clip(away[row], distance[row], 4 * distance[row])
+        step = np.eye(12) - books.rate[row] * noisy.matrix  # from the mixed point, relative to the truth, to the next
+        offset = noisy.truth[row] - noisy.start[row]
+        system = noisy.pixels.T @ noisy.pixels + weight * step.T @ step
+        mixed = np.linalg.solve(system, -noisy.pixels.T @ errors[row] - weight * step.T @ offset)
+        np.testing.assert_allclose(point, noisy.truth[row] + step @ mixed, rtol=0, atol=1e-6)
+
+
+def test_the_prior_keeps_noise_out_of_the_latent(noisy) -> None:
+    def error(point: np.ndarray) -> float:
+        return np.mean(np.sum((point - noisy.truth) ** 2, axis=1))
+
+    fitted = noisy.run(lambda p: Anderson(p, history=20, pull=0, **PIXELS), 14)[-1]
+    kept = noisy.run(lambda p: Anderson(p, history=20, pull=0, prior=1.0, **PIXELS), 14)[-1]
+    assert error(fitted) > 10 * error(noisy.start)
+    assert error(kept) < 0.8 * error(noisy.start)
 
 
 @MIXINGS
@@ -287,10 +339,10 @@ def _moved_to(rule: Anderson, parameter: nn.Parameter) -> Anderson:
 
 
 @MIXINGS
-@pytest.mark.parametrize("pull", [0.0, 2.0])
-def test_rows_are_independent(assert_rows_independent, pull: float, mixing: dict[str, float]) -> None:
+@pytest.mark.parametrize(("pull", "prior"), [(0.0, 0.0), (2.0, 0.0), (2.0, 1.0)])
+def test_rows_are_independent(assert_rows_independent, pull: float, prior: float, mixing: dict[str, float]) -> None:
     """Batched products of another size may round differently; the mixing then magnifies that a little."""
-    assert_rows_independent(lambda p: Anderson(p, history=4, pull=pull, **mixing), atol=1e-5)
+    assert_rows_independent(lambda p: Anderson(p, history=4, pull=pull, prior=prior, **mixing), atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"pull": 0.0}, {"pull": 0.0, **LATENT}])
@@ -314,6 +366,7 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
         {"lr": 0.0},
         {"history": 0},
         {"pull": -1.0},
+        {"prior": -3.0},
         {"ridge": -1.0},
         {"ridge": 0.0},
         {"trust": 0.0},
@@ -328,6 +381,6 @@ def test_arguments_out_of_range_are_refused(arguments) -> None:
         Anderson([nn.Parameter(torch.zeros(1))], **arguments)
 
 
-@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"compact": True}, LATENT, PIXELS])
+@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"compact": True}, {"prior": 1.0}, LATENT, PIXELS])
 def test_it_continues_from_its_state(assert_continues, options) -> None:
     assert_continues(lambda params: Anderson(params, **options))
