@@ -48,7 +48,7 @@ ATTACKS = (
 )
 """All distortions, in the order of the table."""
 
-RUNS = (("encoder", (0,)), (PAPER, (100,)), (GRADIENT, (50,)), (DEFAULT, (5, 20, 50)), (MAP, (5, 20, 50)))
+RUNS = (("encoder", (0,)), (PAPER, (100,)), (GRADIENT, (50,)), (DEFAULT, (5, 20, 50)), (MAP, (50,)))
 """The methods by name, and the numbers of iterations after which each reports; a backward pass costs about two encodes."""
 
 

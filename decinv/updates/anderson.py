@@ -47,8 +47,9 @@ class Anderson(UpdateRule):
 
     for N latent and K values of r: the K values that cannot be explained are taken for white noise of their own variance,
     and the latent for a draw around the encoder's with variance v / N. Directions that the image hardly shows stay where they
-    start, instead of fitting noise. It pays for images that were compressed, resized or noised after D made them, whose error
-    rises with the iterations else. T(z) = 0 is no longer what is solved where r cannot vanish, so it is off by default.
+    start, instead of fitting noise. It pays for images that were compressed after D made them, whose error rises with the
+    iterations else, and where D hides a part of the latent; elsewhere it costs a little, and T(z) = 0 is no longer what is
+    solved where r cannot vanish. So it is off by default.
 
     A small latent residual proves little where E magnifies pixel errors, as it does on blurred images. So r is the pixel
     residual alone for samples whose first relative residual is more than 5.5 times their first pixel error (root mean square,
