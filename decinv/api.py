@@ -43,6 +43,7 @@ def invert(
     rtol: float = 1e-5,
     patience: int | None = 15,
     last_iterate: bool = False,
+    gradient_steps: int = 0,
     batch_size: int = 8,
     problem: Callable[[Codec, Tensor], Problem] = DecoderProblem,
     pipeline: Pipeline | str | Path | None = None,
@@ -67,6 +68,8 @@ def invert(
         rtol: Relative residual below which a sample has converged, at least 0.
         patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
         last_iterate: Whether to report the iterate after the last update instead of the best one evaluated.
+        gradient_steps: Largest number of further iterations, along gradients, of samples that would end at E(x), at least 0;
+            see ``decinv.modules.DecoderInversion``.
         batch_size: Images, or clips, that are inverted together, at least 1; with a codec of images, frames of clips.
         problem: What is solved; ``decinv.problems.GradientProblem`` for the gradient baseline.
         pipeline: A diffusion model, whose sampler is inverted too: ``bundled``, a directory saved by diffusers, a hub id, or a
@@ -108,7 +111,7 @@ def invert(
         how[1].check(how[0].trajectory(model.config, model.tokens(64, 64)))
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
-    stopping = Stopping(max_iters, rtol, patience, last_iterate)
+    stopping = Stopping(max_iters, rtol, patience, last_iterate, gradient_steps)
     solver = Solver(latent, as_rule(factory([latent])), stopping)
     placement = Placement(codec, factory, stopping)
 

@@ -48,8 +48,10 @@ class Ledger:
         iterations: Iterations so far, ``(B,)``.
         extra: Evaluations beyond these, ``(B,)``.
         status: Outcomes as numbers, ``(B,)``.
+        waited: Iterations of the chunk that a sample waited for others before it went on, ``(B,)``.
+        limit: The last iteration of the samples that run.
         seconds: Seconds of computing, ``(B,)``.
-        history: Relative residual at each iteration, ``(max_iters, B)``, float32; nan after a sample ended.
+        history: Relative residual at each iteration, ``(longest, B)``, float32; nan where a sample did not run.
     """
 
     def __init__(self, count: int, stopping: Stopping) -> None:
@@ -66,9 +68,11 @@ class Ledger:
         self.marked: Indices = np.zeros(count, np.int64)
         self.iterations: Indices = np.zeros(count, np.int64)
         self.extra: Indices = np.zeros(count, np.int64)
+        self.waited: Indices = np.zeros(count, np.int64)
+        self.limit = stopping.max_iters
         self.status: Indices = np.full(count, int(Status.RUNNING))
         self.seconds = np.zeros(count)
-        self.history = np.full((stopping.max_iters, count), np.nan, np.float32)
+        self.history = np.full((stopping.longest, count), np.nan, np.float32)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give all books as tensors that share their memory."""
@@ -93,7 +97,7 @@ class Ledger:
         stopping = self._stopping
         rows = self.rows if len(self.rows) < len(self.status) else slice(None)  # which is the same, and faster
         self.history[iteration - 1, rows] = merit
-        self.iterations[rows] = iteration
+        self.iterations[rows] = iteration - self.waited[rows]
         squares = np.array([np.square(merit), mismatch])
         if iteration == 1:
             self.first = np.maximum(squares, TINY)
@@ -113,7 +117,7 @@ class Ledger:
 
         wild = ~finite | (relative[0] > BLOW_UP**2) & (relative[1] >= 1)
         late = iteration - marked >= (math.inf if stopping.patience is None else stopping.patience)
-        last = iteration >= stopping.max_iters and not stopping.last_iterate
+        last = iteration >= self.limit and not stopping.last_iterate
         if not last and not np.count_nonzero(wild | converged | late):
             return better, self.status[rows]  # which is RUNNING
         lost = (error > START) & (self.error[rows] >= START)
@@ -131,6 +135,28 @@ class Ledger:
             self.status[self.rows] = status
             self.rows = self.rows[keep]
         return keep
+
+    @property
+    def at_start(self) -> Indices:
+        """Samples that are done, not converged, and report their start; that of a start that was not finite is none."""
+        done = (self.status != int(Status.RUNNING)) & (self.status != int(Status.CONVERGED))
+        rows: Indices = (done & (self.reached == 1) & np.isfinite(self.error)).nonzero()[0]
+        return rows
+
+    def reopen(self, rows: Indices, iteration: int, steps: int) -> None:
+        """Let samples that were done after ``iteration`` or before run for ``steps`` more, with no proof to bring.
+
+        Args:
+            rows: The samples.
+            iteration: The chunk's last iteration.
+            steps: Iterations that they get, at least 1.
+        """
+        self.rows = rows
+        self.status[rows] = int(Status.RUNNING)
+        self.bar[:, rows] = self.mark[:, rows] = np.inf
+        self.marked[rows] = self.reached[rows] = iteration
+        self.waited[rows] = iteration - self.iterations[rows]
+        self.limit = iteration + steps
 
     def finish_at(self, merit: Floats) -> Indices:
         """Let all samples leave after one more evaluation, whose point counts where it is finite; give which these are."""

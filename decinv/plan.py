@@ -193,6 +193,8 @@ def _problem_need(inversion: Inversion, image: Tensor, precision: str) -> tuple[
             held = begin.live - (point.nbytes if point.device == DEVICE else 0)
         with torch.no_grad(), PeakMemory(DEVICE) as evaluate:
             problem.evaluate(point)
+            if inversion.solver.stopping.gradient_steps:
+                problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
     return (begin.bytes, held, evaluate.bytes), point[0].numel()
 
 

@@ -47,6 +47,9 @@ class Solver:
     the rule fits a new direction in each iteration, a later point must be better by what Akaike's criterion asks for: less is
     what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost.
 
+    Once all samples are done, those that would report their start get the ``gradient_steps`` of the stopping: the rule starts
+    anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that.
+
     Attributes:
         settled: Whether a chunk has begun and every step that touched its state was finished, so that ``state_dict`` can be
             taken. It stays true while a step evaluates the problem, which is nearly all of its time.
@@ -74,6 +77,7 @@ class Solver:
         self.settled = False
         self.problem = problem
         self.iteration = 0
+        self._descending: Tensor | None = None
         self.last = None
         self.point.grad = None
         self.point.data = first.clone()
@@ -95,8 +99,11 @@ class Solver:
                 "Expected the solver to be between two steps, but no chunk has begun or a step was broken off; call `start`."
             )
         rule = {"rule_name": self.rule.name, "rule": self.rule.state_dict()}
-        chunk = {"iteration": self.iteration, "point": self.point.detach(), "best": self._best}
-        return chunk | self._ledger.state_dict() | rule
+        chunk = {"iteration": self.iteration, "limit": self._ledger.limit, "point": self.point.detach(), "best": self._best}
+        descent: dict[str, Any] = {"descending": None, "descent": None}
+        if self._descending is not None:
+            descent = {"descending": self._descending, "descent": self.problem.state_dict()}
+        return chunk | self._ledger.state_dict() | rule | descent
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Call it right after ``start`` with the problem of the same samples.
@@ -117,8 +124,16 @@ class Solver:
         self.rule.load_state_dict(state["rule"])
         self.iteration, self.point.data, self._best = iteration, point, best
         self._ledger.load_state_dict(state)
-        if self.active < len(best):
-            self.problem.select(torch.from_numpy(self._ledger.rows).to(device))
+        self._ledger.limit = state["limit"]
+        rows, count = torch.from_numpy(self._ledger.rows).to(device), len(best)
+        if state["descending"] is not None:
+            self._descending = state["descending"].to(device)
+            self.problem = self.problem.descent(self._descending)
+            rows, count = torch.searchsorted(self._descending, rows), len(self._descending)
+        if len(rows) < count:
+            self.problem.select(rows)
+        if state["descent"] is not None:
+            self.problem.load_state_dict(state["descent"])
         self.settled = True
 
     def clear(self) -> None:
@@ -174,10 +189,25 @@ class Solver:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
             apply()
-            if self.iteration == self.stopping.max_iters:
+            if self.iteration == self._ledger.limit:
                 self._finish_with_last_iterate()
         self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)
+        if not self.active and self.stopping.gradient_steps and self._descending is None:
+            self._descend()
         self.settled = True
+
+    def _descend(self) -> None:
+        """Start again from the starts that would be reported, along gradients."""
+        stuck, steps = self._ledger.at_start, self.stopping.gradient_steps
+        if not len(stuck):
+            return
+        self._descending = torch.from_numpy(stuck).to(self.point.device)
+        self.problem = self.problem.descent(self._descending)
+        self._ledger.reopen(stuck, self.iteration, steps)
+        self._ledger.extra[stuck] += 1  # the probe of the step size
+        self.point.grad = None
+        self.point.data = self._best[self._descending]
+        self.rule.reset(steps)
 
     def _remember(self, rows: Indices, better: Indices, point: Tensor) -> None:
         """Take some of the points ``(A, ...)`` of the samples ``rows`` for their best."""

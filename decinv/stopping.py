@@ -13,12 +13,15 @@ class Stopping:
         patience: Iterations without progress after which a sample has stalled, at least 1; ``None`` for never.
         last_iterate: Whether to report the iterate after the last update, at the price of one more evaluation, instead of
             the best one evaluated, for samples that spend all iterations. Published codes do that.
+        gradient_steps: Iterations along gradients, at least 0, that samples get in addition which would end at their start;
+            see ``decinv.problems.DescentProblem``.
     """
 
     max_iters: int = 50
     rtol: float = 1e-5
     patience: int | None = 15
     last_iterate: bool = False
+    gradient_steps: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -32,3 +35,15 @@ class Stopping:
             raise ValueError(f"Expected `rtol` to be at least 0, but got {self.rtol}.")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"Expected `patience` to be at least 1 or null, but got {self.patience}.")
+        if self.gradient_steps < 0:
+            raise ValueError(f"Expected `gradient_steps` to be at least 0, but got {self.gradient_steps}.")
+        if self.gradient_steps and self.last_iterate:
+            raise ValueError(
+                "Expected `gradient_steps` 0 where the last iterate is reported, for then no sample ends at its start, but got "
+                f"{self.gradient_steps}; leave `last_iterate` away."
+            )
+
+    @property
+    def longest(self) -> int:
+        """Largest number of iterations of a chunk."""
+        return self.max_iters + self.gradient_steps

@@ -35,6 +35,17 @@ def paper_adam(codec):
     return DecoderInversion(codec, load_update(ADAM), max_iters=3, last_iterate=True)
 
 
+def descending(codec):
+    return DecoderInversion(codec, Untrusting, max_iters=4, gradient_steps=3)
+
+
+class Untrusting(Anderson):
+    """Leaves every sample at its start."""
+
+    def proof(self, first):
+        return torch.zeros(2, len(first.merit))
+
+
 def gradient(codec):
     return GradientInversion(codec, max_iters=2)
 
@@ -68,7 +79,15 @@ def metered(inversion, image):
 
 @pytest.mark.parametrize(
     ("make", "rows", "size"),
-    [(default, 1, 64), (default, 4, 64), (default, 1, 128), (paper_adam, 4, 64), (gradient, 4, 64), (EncoderInversion, 2, 64)],
+    [
+        (default, 1, 64),
+        (default, 4, 64),
+        (default, 1, 128),
+        (paper_adam, 4, 64),
+        (gradient, 4, 64),
+        (descending, 3, 64),
+        (EncoderInversion, 2, 64),
+    ],
 )
 def test_the_bundled_codec_needs_what_was_planned(images, make, rows, size):
     planned = plan(make(empty()), size, size, rows)

@@ -91,7 +91,7 @@ class Inversion(LightningModule, ABC):
     @property
     def max_iters(self) -> int:
         """Training steps that a chunk takes at most; the length of an epoch."""
-        return self.solver.stopping.max_iters
+        return self.solver.stopping.longest
 
     def setup(self, stage: str) -> None:
         """Refuse processes that wait for each other and precisions that would round the latent.

@@ -22,6 +22,7 @@ class DecoderInversion(Inversion):
         rtol: float = 1e-5,
         patience: int | None = 15,
         last_iterate: bool = False,
+        gradient_steps: int = 0,
     ) -> None:
         """Combine codec, update rule and stopping.
 
@@ -33,11 +34,14 @@ class DecoderInversion(Inversion):
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
             last_iterate: Whether to report the iterate after the last update, as the published code does, instead of the best
                 one evaluated; it costs one more evaluation.
+            gradient_steps: Largest number of further iterations, at least 0, of samples that would end at E(x), as images do of
+                which E makes much of small pixel errors: steps along gradients of the pixel error, see
+                ``decinv.problems.DescentProblem``. They need the memory of a decoder's graph for one image.
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        super().__init__(codec, update, Stopping(max_iters, rtol, patience, last_iterate))
+        super().__init__(codec, update, Stopping(max_iters, rtol, patience, last_iterate, gradient_steps))
 
     def problem(self, image: Tensor) -> DecoderProblem:
         """State ``E(D(z)) = E(x)``."""

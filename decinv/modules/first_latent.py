@@ -56,6 +56,7 @@ class DecodedLatent(FirstLatent):
         rtol: float = 1e-5,
         patience: int | None = 15,
         last_iterate: bool = False,
+        gradient_steps: int = 0,
     ) -> None:
         """Set rule and stopping.
 
@@ -65,8 +66,10 @@ class DecodedLatent(FirstLatent):
             rtol: Relative residual below which a sample has converged, at least 0.
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
             last_iterate: Whether to take the iterate after the last update instead of the best one evaluated.
+            gradient_steps: Largest number of further iterations, along gradients, of samples that would end at E(x), at least
+                0; see ``DecoderInversion``.
         """
-        super().__init__(update, Stopping(max_iters, rtol, patience, last_iterate))
+        super().__init__(update, Stopping(max_iters, rtol, patience, last_iterate, gradient_steps))
 
     def problem(self, codec: Codec, image: Tensor) -> Problem:
         """State ``E(D(z)) = E(x)``."""

@@ -90,7 +90,7 @@ class SamplerInversion(Inversion):
     def max_iters(self) -> int:
         """Training steps that a chunk takes at most."""
         problems = self.method.problems(self.trajectory)
-        first = self.decoder.stopping.max_iters if self.starts_at_encoder else 0
+        first = self.decoder.stopping.longest if self.starts_at_encoder else 0
         return first + problems * self.method.stopping.max_iters
 
     @property

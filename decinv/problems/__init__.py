@@ -2,8 +2,17 @@
 
 from decinv.problems.base import Evaluation, Problem
 from decinv.problems.decoder import DecoderProblem
+from decinv.problems.descent import DescentProblem
 from decinv.problems.gradient import GradientProblem
 from decinv.problems.step import StepProblem
 from decinv.problems.trajectory import TrajectoryProblem
 
-__all__ = ["DecoderProblem", "Evaluation", "GradientProblem", "Problem", "StepProblem", "TrajectoryProblem"]
+__all__ = [
+    "DecoderProblem",
+    "DescentProblem",
+    "Evaluation",
+    "GradientProblem",
+    "Problem",
+    "StepProblem",
+    "TrajectoryProblem",
+]

@@ -47,6 +47,17 @@ class Problem(ABC):
     def latent(self, point: Tensor) -> Tensor:
         """Map points to the raw latents to report."""
 
+    def descent(self, rows: Tensor) -> "Problem":
+        """State the same for some of the first samples (indices), with residuals that are steps along gradients.
+
+        Raises:
+            ValueError: If the problem knows none.
+        """
+        raise ValueError(
+            f"Expected `gradient_steps` 0 for {type(self).__name__}, which has no other steps for samples that end at their "
+            f"start, but {len(rows)} did; set it so."
+        )
+
     def state_dict(self) -> dict[str, Tensor]:
         """Give what evaluations have left behind that others read beside the result, for a checkpoint."""
         return {}

@@ -24,6 +24,7 @@ class DecoderProblem(Problem):
         """
         self.codec = codec
         self.image = image
+        self._images = image
         with torch.no_grad():
             self.target = codec.encode(image)
         self.size = norms(self.target).clamp_min(torch.finfo(torch.float32).tiny)
@@ -43,6 +44,12 @@ class DecoderProblem(Problem):
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
         self.image, self.target, self.size = self.image[keep], self.target[keep], self.size[keep]
+
+    def descent(self, rows: Tensor) -> Problem:
+        """Take steps down the squared pixel error; see ``DescentProblem``."""
+        from decinv.problems.descent import DescentProblem  # late: it is a problem of this kind
+
+        return DescentProblem(self.codec, self._images[rows])
 
     def latent(self, point: Tensor) -> Tensor:
         """Undo the scaling."""

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from decinv.api import invert
 from decinv.codecs import LinearCodec
 from decinv.modules import DecoderInversion, EncoderInversion
 from decinv.problems import DecoderProblem
 from decinv.status import Status
+from decinv.updates import ForwardStep
 
 
 def test_decoder_inversion_finds_the_latent(fit, images) -> None:
@@ -36,3 +38,22 @@ def test_encoder_inversion_is_e_of_x_with_its_residual(fit, images) -> None:
 def test_stopping_out_of_range_is_refused(arguments) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(arguments))}` to be at least"):
         DecoderInversion(LinearCodec(), **arguments)
+
+
+class Untrusting(ForwardStep):
+    """Leaves every sample at its start."""
+
+    def proof(self, first):
+        return torch.zeros(2, len(first.merit))
+
+
+def test_gradient_steps_are_taken_in_a_fit_as_in_python(fit, images) -> None:
+    codec, image = LinearCodec(), images(3)
+    module = DecoderInversion(codec, Untrusting, 6, rtol=0.0, patience=None, gradient_steps=5)
+    assert module.max_iters == 11, "the steps that the loader holds a chunk for"
+    record, trainer = fit(module, [image, image])
+    expected = invert(image, codec, Untrusting, 6, rtol=0.0, patience=None, gradient_steps=5)
+    assert trainer.global_step == 2 * (5 + 4), "an update follows each evaluation but the last of each part"
+    for result in record.results:
+        assert torch.equal(result.latent, expected.latent)
+        assert result.iterations.tolist() == [11] * 3

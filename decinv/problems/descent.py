@@ -1,0 +1,72 @@
+"""Decoder inversion by a few gradients, for the samples that the fixed-point iteration leaves where they start."""
+
+import torch
+from torch import Tensor
+
+from decinv.codecs.base import Codec
+from decinv.problems.base import Evaluation, norms
+from decinv.problems.decoder import DecoderProblem
+from decinv.problems.gradient import GradientProblem
+
+PROBE = 0.01
+"""Length of the step along which the decoder's curvature is probed, over that of the latent."""
+
+
+class DescentProblem(DecoderProblem):
+    """``E(D(z)) = E(x)``, whose residual is a step down ``f(z) = ||D(z) - x||^2 / 2`` instead: ``alpha J^T (D(z) - x)``.
+
+    J is the decoder's Jacobian and alpha the Cauchy step of the first point, ``||g||^2 / ||J g||^2`` for ``g = grad f``, which
+    minimises f along g where D is linear; one decode more tells ``J g``, by a finite difference. A rule that mixes such
+    steps by the pixel residual, as ``decinv.updates.Anderson`` does, solves nonlinear least squares on a Krylov space of J^T J:
+    it needs no encoder that undoes the decoder, but a backward pass. Gradients are taken sample by sample, so that memory holds
+    the graph of one sample's decoder at a time. Merit and mismatch are those of ``DecoderProblem``.
+    """
+
+    def __init__(self, codec: Codec, image: Tensor) -> None:
+        """Encode the images.
+
+        Args:
+            codec: The codec whose decoder is inverted.
+            image: Images with shape ``(B, 3, H, W)`` in [-1, 1].
+        """
+        super().__init__(codec, image)
+        self.rate: Tensor | None = None
+
+    @torch.no_grad()
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Run one decode and one encode, and a decode and its backward pass for each sample; at first one decode more."""
+        found = super().evaluate(point)
+        gradient = torch.empty_like(point)
+        for row in range(len(point)):
+            alone = slice(row, row + 1)
+            gradient[alone] = GradientProblem(self.codec, self.image[alone]).evaluate(point[alone]).residual / 2
+        if self.rate is None:
+            self.rate = self._cauchy_step(point, gradient, found.mismatch)
+        return found._replace(residual=gradient * self.rate.view(-1, *[1] * (point.ndim - 1)))
+
+    def _cauchy_step(self, point: Tensor, gradient: Tensor, mismatch: Tensor) -> Tensor:
+        """Give ``||g||^2 / ||J g||^2`` of each sample, ``(B,)``; 1 where D does not move along g."""
+        length = norms(gradient)
+        part = torch.where(length > 0, PROBE * norms(point) / length, 0.0).view(-1, *[1] * (point.ndim - 1))
+        rates = []
+        for row in range(len(point)):
+            alone = slice(row, row + 1)
+            step = part[alone] * gradient[alone]
+            moved = self.codec.picture(self.latent(point[alone] + step)) - self.image[alone] - mismatch[alone]
+            rates.append((norms(step) / norms(moved)).square())
+        rate = torch.cat(rates)
+        return torch.where(rate.isfinite() & (rate > 0), rate, 1.0)
+
+    def select(self, keep: Tensor) -> None:
+        """Drop the samples that are not in ``keep``."""
+        super().select(keep)
+        self.rate = None if self.rate is None else self.rate[keep]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the step sizes, once they are known."""
+        return {} if self.rate is None else {"rate": self.rate}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over the step sizes."""
+        rate = state.get("rate")
+        self.rate = None if rate is None else rate.to(self.image.device)
