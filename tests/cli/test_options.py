@@ -13,7 +13,7 @@ JOB = ["fit", "-c", str(CONFIGS / "decoder_inversion.yaml"), "--model.codec=Line
 SENTENCES = {
     "--model.max_iter=5": (
         "Expected an option of DecoderInversion, but got `model.max_iter` (did you mean `max_iters`?); it "
-        "takes codec, update, max_iters, rtol, patience, last_iterate."
+        "takes codec, update, max_iters, rtol, patience, last_iterate, gradient_steps."
     ),
     "--model.max_iters=five": "Expected `model.max_iters` to be int, but got 'five'.",
     "--model.max_iters=-1": "Expected `max_iters` to be at least 1, but got -1.",
