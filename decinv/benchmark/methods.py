@@ -10,6 +10,7 @@ from torch.optim import Adam
 from decinv.codecs.base import Codec
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
+from decinv.problems.descent import DescentProblem
 from decinv.problems.gradient import GradientProblem
 from decinv.updates.anderson import Anderson
 from decinv.updates.base import UpdateFactory
@@ -53,7 +54,7 @@ def paper_adam(lr: float, steps: int | None = None) -> UpdateFactory:
 
 
 GRADIENT = "gradient Adam 0.1 cosine"
-"""The strongest gradient-based method: times are given relative to it."""
+"""The strongest of the gradient-based methods that others use: times are given relative to it."""
 
 PAPER = "paper Adam 0.01"
 """The published gradient-free method: evaluations are given relative to it."""
@@ -68,6 +69,7 @@ METHODS = (
     Method("encoder", DecoderProblem, None),
     Method(GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True),
     Method("gradient Adam 0.01", GradientProblem, partial(Adam, lr=0.01)),
+    Method("gradient Anderson", DescentProblem, Anderson),
     Method(PAPER, DecoderProblem, paper_adam(0.01), scheduled=True),
     Method("forward step 0.001", DecoderProblem, partial(ForwardStep, lr=0.001)),
     Method("forward step 1", DecoderProblem, partial(ForwardStep, lr=1.0)),

@@ -34,15 +34,19 @@ class DescentProblem(DecoderProblem):
 
     @torch.no_grad()
     def evaluate(self, point: Tensor) -> Evaluation:
-        """Run one decode and one encode, and a decode and its backward pass for each sample; at first one decode more."""
-        found = super().evaluate(point)
-        gradient = torch.empty_like(point)
+        """Run a decode and its backward pass for each sample, and one encode; at first one decode more."""
+        gradient, mismatch = torch.empty_like(point), torch.empty_like(self.image)
         for row in range(len(point)):
             alone = slice(row, row + 1)
-            gradient[alone] = GradientProblem(self.codec, self.image[alone]).evaluate(point[alone]).residual / 2
+            downhill = GradientProblem(self.codec, self.image[alone]).evaluate(point[alone])
+            gradient[alone], mismatch[alone] = downhill.residual / 2, downhill.mismatch
+        decoded = self.image + mismatch
+        if self.codec.clamps:
+            decoded, mismatch = decoded.clamp(-1, 1), (decoded.clamp(-1, 1) - self.image)
         if self.rate is None:
-            self.rate = self._cauchy_step(point, gradient, found.mismatch)
-        return found._replace(residual=gradient * self.rate.view(-1, *[1] * (point.ndim - 1)))
+            self.rate = self._cauchy_step(point, gradient, mismatch)
+        merit = norms(self.codec.encode(decoded) - self.target) / self.size
+        return Evaluation(gradient * self.rate.view(-1, *[1] * (point.ndim - 1)), merit, mismatch)
 
     def _cauchy_step(self, point: Tensor, gradient: Tensor, mismatch: Tensor) -> Tensor:
         """Give ``||g||^2 / ||J g||^2`` of each sample, ``(B,)``; 1 where D does not move along g."""

@@ -9,6 +9,7 @@ from decinv.benchmark.measure import begin, measure_quality
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, Method
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, GradientProblem
+from decinv.problems.descent import DescentProblem
 from decinv.updates import ForwardStep
 
 MARKS = (1, 2, 5)
@@ -89,7 +90,9 @@ def test_a_mark_is_what_a_user_gets_with_as_many_iterations(codec, batch, method
     found = measure_quality(method, codec, batch, MARKS)
     for mark in MARKS:
         result = invert(batch.image, codec, method.rule, max_iters=mark, rtol=0, patience=None, problem=method.problem)
-        torch.testing.assert_close(found[mark].nmse_db, _decibels(codec, result.latent, batch.latent), atol=2e-3, rtol=0)
+        expected = _decibels(codec, result.latent, batch.latent)
+        # below -130 dB there is nothing but rounding, which the room for the history decides
+        torch.testing.assert_close(found[mark].nmse_db.clamp_min(-130), expected.clamp_min(-130), atol=2e-3, rtol=0)
 
 
 def test_a_sample_that_ends_early_keeps_its_best_and_costs_nothing_more(codec, batch):
@@ -125,4 +128,5 @@ def test_scheduled_methods_are_the_published_ones(codec, batch):
 
 def test_every_problem_is_of_its_kind():
     kinds = {name: method.problem for name, method in BY_NAME.items()}
-    assert all((kind is GradientProblem) == name.startswith("gradient") for name, kind in kinds.items())
+    gradients = {GradientProblem, DescentProblem}
+    assert all((kind in gradients) == name.startswith("gradient") for name, kind in kinds.items())
