@@ -189,7 +189,7 @@ class Solver:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
             apply()
-            if self.iteration == self._ledger.limit:
+            if self.iteration == self.stopping.max_iters and self._descending is None:
                 self._finish_with_last_iterate()
         self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)
         if not self.active and self.stopping.gradient_steps and self._descending is None:

@@ -242,3 +242,16 @@ def test_an_inversion_that_was_planned_still_runs(images):
     plan(inversion, 64, 64, 1)
     assert inversion.codec is bundled()
     assert metered(inversion, images(1, 64, 64)) > 0
+
+
+def test_the_evaluation_after_the_last_update_is_tried_out_in_a_long_chunk_too():
+    """The solver's memory is found within a few iterations, and the end of the chunk is still part of it."""
+    ended = []
+
+    class Watched(Anderson):
+        def solution(self):
+            ended.append(True)
+            return super().solution()
+
+    solver_need(Watched, Stopping(500, last_iterate=True), 2, 64, 768)
+    assert ended
