@@ -166,3 +166,13 @@ def test_bad_settings_are_named(images) -> None:
         Stopping(gradient_steps=1, last_iterate=True)
     with pytest.raises(ValueError, match="`gradient_steps` 0 for GradientProblem"):
         invert(images(3), LinearCodec(), Stubborn, 2, gradient_steps=3, problem=GradientProblem)
+
+
+def test_a_descent_goes_on_past_max_iters_where_all_stalled_before(images) -> None:
+    codec, image = LinearCodec(), images(1)
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, Stubborn([point], lr=1e-6, rows=[0]), Stopping(5, 0.0, patience=3, gradient_steps=3))
+    solver.start(DecoderProblem(codec, image))
+    result = finish(solver).result()
+    assert result.iterations.tolist() == [4 + 3]
+    assert result.evaluations.tolist() == [4 + 3 + 1]
