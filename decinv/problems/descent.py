@@ -42,7 +42,8 @@ class DescentProblem(DecoderProblem):
             gradient[alone], mismatch[alone] = downhill.residual / 2, downhill.mismatch
         decoded = self.image + mismatch
         if self.codec.clamps:
-            decoded, mismatch = decoded.clamp(-1, 1), (decoded.clamp(-1, 1) - self.image)
+            decoded = decoded.clamp(-1, 1)
+            mismatch = decoded - self.image
         if self.rate is None:
             self.rate = self._cauchy_step(point, gradient, mismatch)
         merit = norms(self.codec.encode(decoded) - self.target) / self.size

@@ -91,8 +91,9 @@ def test_a_mark_is_what_a_user_gets_with_as_many_iterations(codec, batch, method
     for mark in MARKS:
         result = invert(batch.image, codec, method.rule, max_iters=mark, rtol=0, patience=None, problem=method.problem)
         expected = _decibels(codec, result.latent, batch.latent)
-        # below -110 dB there is nothing but rounding, which the room for the history decides
-        torch.testing.assert_close(found[mark].nmse_db.clamp_min(-110), expected.clamp_min(-110), atol=2e-3, rtol=0)
+        # A gradient's step solves a linear decoder at once: what is left below -110 dB is rounding. No other has a floor.
+        floor = -110 if method.problem is DescentProblem else -math.inf
+        torch.testing.assert_close(found[mark].nmse_db.clamp_min(floor), expected.clamp_min(floor), atol=2e-3, rtol=0)
 
 
 def test_a_sample_that_ends_early_keeps_its_best_and_costs_nothing_more(codec, batch):
