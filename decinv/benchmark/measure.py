@@ -54,14 +54,16 @@ def begin(method: Method, codec: Codec, image: Tensor, max_iters: int) -> Solver
     """
     point = nn.Parameter(torch.empty(0, device=image.device))
     rule = as_rule((method.rule or ForwardStep)([point]))
-    solver = Solver(point, rule, Stopping(max(max_iters, 1), rtol=0.0, patience=None))
+    stopping = Stopping(max(max_iters, 1), rtol=0.0, patience=None, gradient_steps=method.gradient_steps)
+    solver = Solver(point, rule, stopping)
     solver.start(method.problem(codec, image))
     return solver
 
 
 def advance(solver: Solver, mark: int) -> None:
-    """Step until ``mark`` iterations are done, or every sample is."""
-    while solver.iteration < mark and not solver.done:
+    """Step until ``mark`` iterations are done, with the gradient steps where that is the whole run, or every sample is."""
+    last = mark if mark < solver.stopping.max_iters else solver.stopping.longest
+    while solver.iteration < last and not solver.done:
         solver.step()
 
 

@@ -38,7 +38,7 @@ def measure_memory(method: AnyMethod, codec: Codec, image: Tensor, max_iters: in
     image = image[:1] if isinstance(method, PublishedMethod) else image
     with PeakMemory(image.device) as peak:
         attempt = begin_attempt(method, codec, image, max_iters)
-        while attempt.iteration < min(max_iters, METERED) and not attempt.done:
+        while attempt.iteration < (METERED if max_iters else 0) and not attempt.done:
             attempt.step()
     return Memory(peak.mib / len(image), peak.mib / measure_pass(codec, image))
 

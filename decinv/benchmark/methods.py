@@ -28,18 +28,20 @@ class Method:
         problem: What is solved, made from codec and images ``(B, 3, H, W)``.
         rule: The update rule; ``None`` to report the start.
         scheduled: Whether a schedule spans the run, so that each number of iterations is a run of its own.
+        gradient_steps: Iterations along gradients, beyond those of the run, for images that would end at their start.
     """
 
     name: str
     problem: Callable[[Codec, Tensor], Problem]
     rule: UpdateFactory | None
     scheduled: bool = False
+    gradient_steps: int = 0
 
     def runs(self, marks: Sequence[int]) -> list[tuple[int, ...]]:
         """Give the runs that it takes to report after each number of iterations in ``marks``, each as its own marks."""
         if self.rule is None:
             return [(0,)]
-        return [(mark,) for mark in marks] if self.scheduled else [tuple(marks)]
+        return [(mark,) for mark in marks] if self.scheduled or self.gradient_steps else [tuple(marks)]
 
 
 def paper_adam(lr: float, steps: int | None = None) -> UpdateFactory:
@@ -65,6 +67,9 @@ DEFAULT = "Anderson"
 MAP = "Anderson, prior 1"
 """The same with a prior around the start, for distorted images."""
 
+DESCENDED = "Anderson, 20 gradient steps"
+"""The same, with gradient steps for the images that it leaves at the encoder's latent."""
+
 METHODS = (
     Method("encoder", DecoderProblem, None),
     Method(GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True),
@@ -78,5 +83,15 @@ METHODS = (
 )
 """The methods that are compared on images that D made, in the order of the tables."""
 
-BY_NAME = {method.name: method for method in (*METHODS, Method(MAP, DecoderProblem, partial(Anderson, prior=1.0)))}
+_OPTIONS = (
+    Method(MAP, DecoderProblem, partial(Anderson, prior=1.0)),
+    Method(DESCENDED, DecoderProblem, Anderson, gradient_steps=20),
+)
+
+BY_NAME = {method.name: method for method in (*METHODS, *_OPTIONS)}
 """All methods by name."""
+
+
+def iterations_of(name: str, ours: int, others: int) -> int:
+    """Give how many iterations a method by name has where the package's own have ``ours``, and the encoder has none."""
+    return {"encoder": 0, DEFAULT: ours, MAP: ours, DESCENDED: ours}.get(name, others)

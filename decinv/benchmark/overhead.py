@@ -59,7 +59,11 @@ def overhead(
         ValueError: If an option is out of range.
     """
     refuse_table(out)
-    known = [name for name, method in BY_NAME.items() if method.rule is not None and method.problem is DecoderProblem]
+    known = [
+        name
+        for name, method in BY_NAME.items()
+        if method.rule is not None and method.problem is DecoderProblem and not method.gradient_steps
+    ]
     if unknown := [name for name in methods if name not in known]:
         raise ValueError(f"Expected `methods` among {', '.join(known)}, but got {', '.join(unknown)}.")
     if count <= batch_size or steps < 3 or rounds < 1:

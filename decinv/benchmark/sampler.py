@@ -12,7 +12,7 @@ from torch import Tensor
 from decinv.benchmark.conditions import Conditions, Dtype
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import advance, begin, now, reported
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, iterations_of
 from decinv.benchmark.methods import Method as DecoderMethod
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.sampler_measure import Inverted, invert, step_residuals
@@ -170,7 +170,7 @@ def sampler(
     chosen = choose(known, methods, "methods")
     others, front = choose(chosen, elsewhere, "elsewhere"), choose(known, behind, "behind")
     settings = [Setting(name, one, scale, model, autoencoder) for scale in guidance for name, one in samplers.items()]
-    before = [(BY_NAME[name], {"encoder": 0, DEFAULT: ours}.get(name, iterations)) for name in decoders]
+    before = [(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     environment = write_environment(out, options, place)
     phrase = conditions.phrase(environment["device_name"])
     rows: list[Row] = []

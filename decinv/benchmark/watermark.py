@@ -12,7 +12,7 @@ from decinv.benchmark.conditions import Conditions, Dtype
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import advance, begin, now, reported
 from decinv.benchmark.metering import measure_memory
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, iterations_of
 from decinv.benchmark.methods import Method as DecoderMethod
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.prompts import default_prompts
@@ -145,7 +145,7 @@ def watermark(
     maker = Maker(DiffusersPipeline(pipeline, dtype), codec, DDIM(steps), guidance, shown, size)
     mark: Watermark = TreeRings(keys) if keys else ThreeKeys(maker.shape)
     chosen = attacks_of(size) if attacks is None else attacks
-    inversions = [Inversion(BY_NAME[name], {"encoder": 0, DEFAULT: ours}.get(name, iterations)) for name in decoders]
+    inversions = [Inversion(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     options |= {"out": str(out), "prompts": list(shown), "attacks": {name: repr(attack) for name, attack in chosen.items()}}
     environment = write_environment(out, options, place)

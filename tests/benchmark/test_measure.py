@@ -6,7 +6,7 @@ import torch
 from decinv.api import invert
 from decinv.batch import Batch
 from decinv.benchmark.measure import begin, measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, DESCENDED, GRADIENT, MAP, METHODS, Method, iterations_of
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, GradientProblem
 from decinv.problems.descent import DescentProblem
@@ -104,6 +104,20 @@ def test_a_sample_that_ends_early_keeps_its_best_and_costs_nothing_more(codec, b
     assert float(found[50].decodes.mean()) < 10
 
 
+def test_gradient_steps_follow_a_whole_run(batch):
+    codec = LinearCodec(eigenvalues=(0.1,) * 4)  # the first residual is 0.9, so that one evaluation proves nothing
+    image = batch._replace(image=codec.decode(batch.latent))
+    encoder = measure_quality(BY_NAME["encoder"], codec, image, (1,))[0]
+    torch.testing.assert_close(measure_quality(BY_NAME[DEFAULT], codec, image, (1,))[1].nmse_db, encoder.nmse_db)
+    descended = measure_quality(BY_NAME[DESCENDED], codec, image, (1,))[1]
+    assert float(encoder.nmse_db.min()) > -1
+    assert float(descended.nmse_db.max()) < -100
+    decodes, encodes, backwards = (float(part.mean()) for part in descended[3:])
+    assert 0 < backwards <= 20  # a sample that is solved to the last bit ends early
+    assert decodes == backwards + 2  # the evaluation before, and the probe of the step size
+    assert encodes == backwards + 3  # the evaluation before, and E(x) for each of the two problems
+
+
 def test_unknown_latents_are_refused(codec, batch):
     with pytest.raises(ValueError, match="known latents"):
         measure_quality(BY_NAME["encoder"], codec, batch._replace(latent=None), MARKS)
@@ -113,6 +127,13 @@ def test_runs():
     assert BY_NAME["encoder"].runs(MARKS) == [(0,)]
     assert BY_NAME[DEFAULT].runs(MARKS) == [MARKS]
     assert BY_NAME[GRADIENT].runs(MARKS) == [(1,), (2,), (5,)]
+    assert BY_NAME[DESCENDED].runs(MARKS) == [(1,), (2,), (5,)]
+
+
+def test_iterations_are_the_package_s_own_or_the_others():
+    found = {name: iterations_of(name, 5, 100) for name in BY_NAME}
+    assert {name for name, count in found.items() if count == 5} == {DEFAULT, MAP, DESCENDED}
+    assert {name for name, count in found.items() if count == 0} == {"encoder"}
 
 
 def test_scheduled_methods_are_the_published_ones(codec, batch):
