@@ -58,7 +58,7 @@ class Placement:
         if coding is None:
             return True
         latent, taken = coding
-        state = max(solver_need(self.update, self.stopping, len(image), latent, size.numel()))
+        state = max(solver_need(self.update, self.stopping, len(image), latent, tuple(size)))
         if state + taken > budget.bytes:
             return True
         budget.reserved = state

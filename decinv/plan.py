@@ -109,8 +109,8 @@ def plan(
         codec = _without_content(inversion.codec)
     weights = sum(tensor.nbytes for tensor in (*codec.parameters(), *codec.buffers()))
     size = (height, width) if frames is None else (frames, height, width)
-    values = 3 * prod(size)
-    image = values * torch.float32.itemsize
+    shape = (3, *size)
+    image = prod(shape) * torch.float32.itemsize
     stopping = inversion.solver.stopping
     placement = Placement(codec, inversion.update, stopping)
 
@@ -124,7 +124,7 @@ def plan(
         with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
             images = torch.empty(rows, 3, *size, device=HOST if host else DEVICE)
             coding, point = _problem_need(inversion, images, precision)
-        kept, update = solver_need(inversion.update, stopping, rows, point, values)
+        kept, update = solver_need(inversion.update, stopping, rows, point, shape)
         return _Need(*coding, 0, 0, rows * image + update) if host else _Need(*coding, kept, update, 0)
 
     def need(rows: int) -> _Need:

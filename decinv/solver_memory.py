@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -17,7 +18,10 @@ from decinv.stopping import Stopping
 from decinv.updates.stock import as_rule
 
 MOST_VALUES = 2**16
-"""Values of the image with which solver and update rule are tried out; what they need grows in proportion."""
+"""Values of the image with which solver and update rule are tried out, about; what they need grows in proportion."""
+
+LEAST_LINES = 48
+"""Lines of a large image that are kept then, at least, so that its borders count for little."""
 
 MOST_ROWS = 3
 """Samples that are looked at together, at most; what is needed grows alike with each further one."""
@@ -27,7 +31,9 @@ STEADY = 3
 
 
 @lru_cache(maxsize=256)
-def solver_need(update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: int) -> tuple[int, int]:
+def solver_need(
+    update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: tuple[int, ...]
+) -> tuple[int, int]:
     """Try solver and update rule out on small samples, without a codec, and scale what they need.
 
     Args:
@@ -35,7 +41,7 @@ def solver_need(update: Callable[[Any], Optimizer], stopping: Stopping, rows: in
         stopping: When a sample is done, of which the largest number of iterations counts.
         rows: Samples of the chunk, at least 1.
         point: Values of a sample's latent.
-        image: Values of a sample's image.
+        image: Shape of a sample's image, (3, H, W), or clip, (3, T, H, W).
 
     Returns:
         Bytes that they keep, at most, while the problem is evaluated, and their own peak.
@@ -44,14 +50,26 @@ def solver_need(update: Callable[[Any], Optimizer], stopping: Stopping, rows: in
         last, before = (solver_need(update, stopping, few, point, image) for few in (MOST_ROWS, MOST_ROWS - 1))
         kept, peak = (new + (rows - MOST_ROWS) * (new - old) for new, old in zip(last, before, strict=True))
         return kept, peak
-    scale = max(1.0, image / MOST_VALUES)
-    values = round(point / scale), round(image / scale)
-    ends = [_try_out(update, stopping, rows, *values, leaving) for leaving in range(min(rows, 2))]
+    small = _smaller(*image)
+    scale = prod(image) / prod(small)
+    ends = [_try_out(update, stopping, rows, round(point / scale), small, leaving) for leaving in range(min(rows, 2))]
     return round(scale * max(kept for kept, _ in ends)), round(scale * max(peak for _, peak in ends))
 
 
+def _smaller(*image: int) -> tuple[int, int, int]:
+    """Give the planes, lines and columns of a part of an image or clip, of some ``MOST_VALUES`` at most."""
+    *planes, height, width = image
+    lines = min(height, max(LEAST_LINES, MOST_VALUES // width))
+    return min(prod(planes), max(1, MOST_VALUES // (lines * width))), lines, width
+
+
 def _try_out(
-    update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: int, leaving: int
+    update: Callable[[Any], Optimizer],
+    stopping: Stopping,
+    rows: int,
+    point: int,
+    image: tuple[int, int, int],
+    leaving: int,
 ) -> tuple[int, int]:
     """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
     endless = replace(stopping, rtol=0.0, patience=None, gradient_steps=0)
@@ -79,7 +97,7 @@ class _Blank(Problem):
         leaving: Samples that its next evaluation declares solved.
     """
 
-    def __init__(self, rows: int, point: int, image: int, meter: PeakMemory) -> None:
+    def __init__(self, rows: int, point: int, image: tuple[int, int, int], meter: PeakMemory) -> None:
         self.rows, self.values, self.image, self.meter = rows, point, image, meter
         self.kept = self.leaving = 0
 
@@ -90,7 +108,7 @@ class _Blank(Problem):
         self.kept = max(self.kept, self.meter.live)
         merit = torch.ones(len(point))
         merit[: self.leaving] = 0
-        return Evaluation(torch.rand_like(point), merit, torch.rand(len(point), self.image, 1, 1))
+        return Evaluation(torch.rand_like(point), merit, torch.rand(len(point), *self.image))
 
     def select(self, keep: Tensor) -> None:
         """Have nothing to select."""

@@ -145,7 +145,7 @@ def test_what_is_solved_on_the_host_has_nothing_on_the_device_and_equals_what_is
 
 def test_the_state_is_on_the_device_where_it_fits_and_has_its_part_of_the_budget(moving: Moving) -> None:
     image = torch.zeros(SHAPE)
-    state = max(solver_need(Anderson, STOPPING, len(image), 4 * 4 * 4, image[0].numel()))
+    state = max(solver_need(Anderson, STOPPING, len(image), 4 * 4 * 4, tuple(image.shape[1:])))
     fitting, short = Accelerated(state / MIB), Accelerated((state - 1) / MIB)
     placement = Placement(fitting, Anderson, STOPPING)
     assert not placement.on_host(image)

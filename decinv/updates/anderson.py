@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from decinv.problems.base import Evaluation
 from decinv.updates.base import UpdateRule
@@ -21,6 +22,9 @@ STRANGE = 0.8
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
 
+FEWEST = 5
+"""Values of the pixel residual that are remembered for each value of the latent at least, unless it has fewer."""
+
 
 class Anderson(UpdateRule):
     """``z <- y - sum_i g_i dy_i``, ``y = z - rho T(z)`` from the best iterate z, with g that make the mixed residual small.
@@ -32,8 +36,10 @@ class Anderson(UpdateRule):
     over the differences d that the last iterates made to the best one of their time (D. G. Anderson, "Iterative procedures
     for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM
     J. Numer. Anal. 2011). Here r stacks the pixel residual D(z) - x, which is at hand and sees what E discards, and the
-    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. A few numbers of each
-    sample go to the host in every step, where the coefficients are solved for: so small a system would take longer on a GPU.
+    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. The pixel residual has many
+    more values than the latent, so it is averaged over squares of ``pool`` x ``pool`` pixels, which takes most of its memory
+    and little of what it says. A few numbers of each sample go to the host in every step, where the coefficients are solved
+    for: so small a system would take longer on a GPU.
 
     The second term keeps a step as short as the linear model behind the mixing is wrong: e is the squared error of that
     model's last prediction of r (the first predicts no change), or ``decay`` times its predecessor where that is more. Where
@@ -61,7 +67,7 @@ class Anderson(UpdateRule):
         self,
         params: Iterable[nn.Parameter],
         lr: float = 1.0,
-        history: int = 14,
+        history: int = 16,
         pull: float = 0.2,
         decay: float = 0.5,
         pixel_weight: float = 1.0,
@@ -69,7 +75,7 @@ class Anderson(UpdateRule):
         ridge: float = 1e-8,
         trust: float = 0.25,
         prior: float = 0.0,
-        compact: bool = False,
+        pool: int = 3,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -84,9 +90,8 @@ class Anderson(UpdateRule):
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
             trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
             prior: Weight of the prior around the start, at least 0; 1 takes what is left of r for noise.
-            compact: Whether to remember differences of r in float16, each relative to its largest value, in half the memory.
-                The residual of images that the decoder cannot make falls no further than to some 1e-6 then. No matter where r
-                is the latent residual alone, which is small.
+            pool: Side of the squares of pixels whose mean stands for them in r, at least 1; 1 remembers each pixel. Where that
+                would leave fewer than 5 values for each value of the latent, each pixel is remembered too.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -101,6 +106,8 @@ class Anderson(UpdateRule):
                 "Expected `pixel_weight` and `latent_weight` at least 0 and not both 0, "
                 f"but got {pixel_weight} and {latent_weight}."
             )
+        if pool < 1:
+            raise ValueError(f"Expected `pool` to be at least 1, but got {pool}; 1 remembers each pixel.")
         if not trust > 0:
             raise ValueError(f"Expected `trust` above 0, but got {trust}; inf trusts every point.")
         super().__init__(params, {"lr": lr})
@@ -113,7 +120,7 @@ class Anderson(UpdateRule):
         self.ridge = ridge
         self.trust = trust
         self.prior = prior
-        self.compact = compact
+        self.pool = pool
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
@@ -148,7 +155,8 @@ class Anderson(UpdateRule):
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take the pixel residual, and whether E is steep where the chunk starts."""
-        self._mismatch = evaluation.mismatch.flatten(1).to(self.point.dtype)
+        if self.pixel_weight > 0:
+            self._mismatch = self._pooled(evaluation.mismatch.to(self.point.dtype))
         if self._books is None or not self._slots:
             self._steep = _steep(evaluation).cpu().numpy()
 
@@ -186,20 +194,26 @@ class Anderson(UpdateRule):
         way = (history.point - history.start)[:, None]
         return _numbers(torch.bmm(torch.cat([moves, way], dim=1), way.mT))[..., 0]
 
+    def _pooled(self, mismatch: Tensor) -> Tensor:
+        """Average a pixel residual ``(B, ..., H, W)`` over squares, ``(B, K)``, such that a constant one keeps its length."""
+        if mismatch.ndim < 4 or mismatch.numel() < FEWEST * self.pool**2 * self.point.numel():
+            return mismatch.flatten(1)
+        pooled: Tensor = functional.avg_pool2d(mismatch.flatten(1, -3), self.pool, ceil_mode=True).flatten(1)
+        return pooled * self.pool
+
     def _error(self, residual: Tensor, ratio: Tensor) -> Tensor:
         """Put the weighted residuals side by side, ``(B, K)``, in units of their own."""
-        if self._mismatch is None or self.pixel_weight == 0:
+        if self._mismatch is None:
             return residual
         return torch.cat([self._mismatch, residual * ratio], dim=1) if self.latent_weight > 0 else self._mismatch
 
     def _begin(self, point: Tensor, residual: Tensor) -> tuple[History, Books]:
         """Make the first iterate the best one, and room for the history."""
-        rows, m, compact = len(point), self._slots, self.compact
+        rows, m = len(point), self._slots
         mismatch = residual if self._mismatch is None else self._mismatch
         squares = np.stack([_squares(part) for part in (mismatch, residual)])
         pixel, latent = np.where(squares > 0, squares, 1.0)
-        if self._mismatch is None or self.pixel_weight == 0:  # r is the latent residual alone
-            compact = False
+        if self._mismatch is None:  # r is the latent residual alone
             pixel_unit, latent_unit = np.zeros(rows), (self.latent_weight or 1.0) ** 2 / latent
             unit = latent_unit
         else:
@@ -221,8 +235,7 @@ class Anderson(UpdateRule):
             steps=point.new_zeros(rows, 1 + m, point.shape[1]),
             drops=point.new_zeros(rows, 1 + m, point.shape[1]),
             error=error.clone(),
-            changes=error.new_zeros(rows, m, error.shape[1], dtype=torch.float16 if compact else None),
-            scales=error.new_ones(rows, m),
+            changes=error.new_zeros(rows, m, error.shape[1]),
         )
         history.drops[:, 0] = residual
         return history, books
@@ -233,16 +246,11 @@ class Anderson(UpdateRule):
         self._count += 1
         error = self._error(residual, history.ratio)
         change = error - history.error
-        stored, scale = history.pack(change)
-        if scale is not None:
-            change = stored.to(change.dtype) * scale  # so that all products agree
         products = _numbers(history.products(change, used)) * books.unit[:, None, None]
         size = _squares(error) * books.unit
         better = size < books.size
         books = books.note(products, size, slot, self.decay)
-        history.changes[:, slot] = stored
-        if scale is not None:
-            history.scales[:, slot] = scale[:, 0]
+        history.changes[:, slot] = change
         torch.sub(point, history.point, out=history.steps[:, 1 + slot])
         torch.sub(residual, history.drops[:, 0], out=history.drops[:, 1 + slot])
         count = np.count_nonzero(better)

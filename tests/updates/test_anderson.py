@@ -168,27 +168,69 @@ def test_both_proofs_are_asked_for_where_the_encoder_does_not_undo_the_decoder()
     assert residual == pixel == [torch.inf, pytest.approx(SOLVED)]
 
 
-@pytest.mark.parametrize("eigenvalues", [(0.4, 0.6, 0.8, 1.0), (0.05, 0.3, 1.0, 1.5)])
-def test_a_compact_history_mixes_nearly_as_the_whole_does(images, eigenvalues: tuple[float, ...]) -> None:
-    codec = LinearCodec(eigenvalues)
-    image = codec.decode(codec.fixed_point(images(3, 32, 32)))
-    iterations = [solve(codec, image, compact=compact).iterations.max().item() for compact in (False, True)]
-    assert iterations[1] <= iterations[0] + 3
+def squares_of(mismatch: torch.Tensor, side: int) -> torch.Tensor:
+    """Means over squares, each ``side`` times: those at the border are over what is there."""
+    rows, columns = (range(0, size, side) for size in mismatch.shape[-2:])
+    means = [[mismatch[..., i : i + side, j : j + side].mean((-2, -1)) for j in columns] for i in rows]
+    return side * torch.stack([torch.stack(row, -1) for row in means], -2)
 
 
-def test_a_compact_history_takes_half_the_memory() -> None:
-    """A latent residual alone stays as it is, for its last digits."""
-    sizes = []
-    for options in (BOTH, {"compact": True}, {"compact": True, **LATENT}):
-        parameter = nn.Parameter(torch.ones(2, 3))
-        rule = Anderson([parameter], history=6, **options)
-        rule.reset(9)
-        parameter.grad = parameter.detach() * torch.tensor([0.3, 0.8, 1.1])
-        rule.observe(Evaluation(parameter.grad, parameter.grad.norm(dim=1), torch.ones(2, 13)))
+class Squares(DecoderProblem):
+    """A decoder problem whose pixel residual has been averaged over squares already."""
+
+    side = 3
+
+    def evaluate(self, point: torch.Tensor) -> Evaluation:
+        evaluation = super().evaluate(point)
+        return evaluation._replace(mismatch=squares_of(evaluation.mismatch, self.side))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_mixing_by_squares_is_mixing_by_their_means(images, size: tuple[int, int]) -> None:
+    codec = LinearCodec((0.2, 0.5, 0.8, 1.1), stride=8)
+    image = images(3, *size)  # which the codec cannot make, so that r never vanishes
+    paths = []
+    for problem, pool in ((DecoderProblem(codec, image), 3), (Squares(codec, image), 1), (DecoderProblem(codec, image), 1)):
+        point = nn.Parameter(problem.start().clone())
+        rule = Anderson([point], pool=pool)
+        rule.reset(8)
+        path = []
+        for _ in range(7):
+            evaluation = problem.evaluate(point.detach())
+            point.grad = evaluation.residual
+            rule.observe(evaluation)
+            rule.step()
+            path.append(point.detach().clone())
+        paths.append(torch.stack(path))
+    torch.testing.assert_close(paths[0], paths[1], rtol=0, atol=1e-4)
+    assert (paths[0] - paths[2]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("shape", "latent", "values"),
+    [
+        ((3, 64, 64), (4, 8, 8), 3 * 22 * 22),  # 8 times down to 4 channels
+        ((3, 9, 64, 64), (16, 3, 8, 8), 3 * 9 * 22 * 22),  # a clip, 4 times down in time
+        ((3, 64, 64), (16, 8, 8), 3 * 64 * 64),  # 12 values for each of the latent: each is needed
+        ((3, 2, 64), (1, 1, 2), 3 * 1 * 22),
+        ((12288,), (256,), 12288),  # no picture
+    ],
+)
+def test_squares_are_remembered_where_enough_are_left(shape, latent, values: int) -> None:
+    point = nn.Parameter(torch.zeros(2, *latent))
+    rule = Anderson([point])
+    rule.reset(9)
+    for scale in (1.0, 0.5):
+        point.grad = scale * torch.ones_like(point)
+        rule.observe(Evaluation(point.grad, torch.ones(2), scale * torch.ones(2, *shape)))
         rule.step()
-        changes = rule._history.changes
-        sizes.append(changes.element_size() * changes[0].numel())
-    assert sizes == [5 * 16 * 4, 5 * 16 * 2, 5 * 3 * 4]
+    assert rule._history.changes.shape == (2, 8, values + point[0].numel())
+
+
+def test_the_squares_of_a_constant_keep_its_length() -> None:
+    rule = Anderson([nn.Parameter(torch.zeros(2, 1, 3, 3))], pool=2)
+    constant = torch.full((2, 3, 6, 8), 0.3)
+    torch.testing.assert_close(rule._pooled(constant).norm(dim=1), constant.flatten(1).norm(dim=1))
 
 
 @MIXINGS
@@ -373,6 +415,7 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
         {"decay": 1.0},
         {"pixel_weight": -2.0},
         {"latent_weight": -2.0},
+        {"pool": 0},
         {"pixel_weight": 0.0, "latent_weight": 0.0},
     ],
 )
@@ -381,6 +424,6 @@ def test_arguments_out_of_range_are_refused(arguments) -> None:
         Anderson([nn.Parameter(torch.zeros(1))], **arguments)
 
 
-@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"compact": True}, {"prior": 1.0}, LATENT, PIXELS])
+@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"pool": 1}, {"prior": 1.0}, LATENT, PIXELS])
 def test_it_continues_from_its_state(assert_continues, options) -> None:
     assert_continues(lambda params: Anderson(params, **options))
