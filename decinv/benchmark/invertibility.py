@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from decinv.batch import Batch
-from decinv.benchmark.conditions import Conditions, split
+from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.invertibility_report import Spectrum, write_invertibility
 from decinv.benchmark.measure import advance, begin, reported, true_latent
@@ -24,7 +24,7 @@ def invertibility(
     device: str | None = None,
     count: int = 16,
     size: int = 64,
-    batch_size: int = 16,
+    directions: int = 16,
     seed: int = 1000,
     perturbation: float = 0.1,
     iterations: int = 50,
@@ -45,7 +45,7 @@ def invertibility(
         device: Where to compute, such as ``cpu`` or ``cuda:1``; by default ``cuda`` where there is one, else ``cpu``.
         count: Number of images, at least 2.
         size: Height and width of an image in pixels, a multiple of the codecs' strides; the Jacobian has to fit into memory.
-        batch_size: Directions of a latent that are differentiated together, at least 1; images are inverted one by one.
+        directions: Directions of a latent that are differentiated together, at least 1; images are inverted one by one.
         seed: Seed of the images and of the perturbation of their latents.
         perturbation: Standard deviation of the Gaussian noise that is added to the encoded images' latents, relative to theirs.
         iterations: Iterations of the default method, at least 1.
@@ -57,18 +57,18 @@ def invertibility(
     """
     options = {**locals(), "out": str(out), "codecs": list(codecs)}
     refuse_table(out)
-    conditions = Conditions(codecs, "float32", device, count, size, batch_size, seed, perturbation, threads)
-    if iterations < 1:
-        raise ValueError(f"Expected `iterations` to be at least 1, but got {iterations}.")
+    conditions = Conditions(codecs, "float32", device, count, size, 1, seed, perturbation, threads)
+    if min(iterations, directions) < 1:
+        raise ValueError(f"Expected `iterations` and `directions` to be at least 1, but got {iterations} and {directions}.")
     subjects = conditions.prepare()
     environment = write_environment(out, options, conditions.place())
     found = {}
     with ticking(count * len(subjects)) as tick:
         for subject in subjects:
             parts: list[Spectrum] = []
-            for single in (one for chunk in subject.chunks for one in split(chunk, 1, chunk.image.device)):
+            for single in subject.chunks:
                 tick(f"{subject.name}: image {len(parts) + 1}")
-                parts.append(_look(subject.codec, single, iterations, batch_size))
+                parts.append(_look(subject.codec, single, iterations, directions))
             found[subject.name] = Spectrum.join(parts)
     write_invertibility(found, iterations, out, conditions.phrase(environment["device_name"]))
 

@@ -12,7 +12,7 @@ from decinv.metrics.conditioning import ROUNDING
 
 def test_a_run_writes_table_and_figure(saved, tmp_path, capsys):
     out = tmp_path / "out"
-    options = ["--codecs", f"[{saved('kl')}]", "--count", "2", "--size", "32", "--iterations", "3", "--batch_size", "1"]
+    options = ["--codecs", f"[{saved('kl')}]", "--count", "2", "--size", "32", "--iterations", "3", "--directions", "1"]
     assert main(["invertibility", "--out", str(out), *options]) == 0
     (row,) = csv.DictReader((out / "table.csv").read_text().splitlines())
     assert row["codec"] == "kl"
@@ -25,9 +25,10 @@ def test_a_run_writes_table_and_figure(saved, tmp_path, capsys):
     assert main(["invertibility", "--out", str(out), *options]) == 2  # it is there already
 
 
-def test_iterations_are_checked(tmp_path, capsys):
-    assert main(["invertibility", "--out", str(tmp_path), "--iterations", "0"]) == 2
-    assert "Expected `iterations` to be at least 1" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["iterations", "directions"])
+def test_counts_are_checked(tmp_path, capsys, option):
+    assert main(["invertibility", "--out", str(tmp_path), f"--{option}", "0"]) == 2
+    assert "Expected `iterations` and `directions` to be at least 1" in capsys.readouterr().err
 
 
 def test_a_row_is_the_mean_of_images():
