@@ -5,11 +5,13 @@ import resource
 import time
 from dataclasses import replace
 from functools import cache
+from math import prod
 from pathlib import Path
 
 import pytest
 import torch
 
+from decinv import solver_memory
 from decinv.api import load_update
 from decinv.codecs import AutoencoderCodec, LinearCodec
 from decinv.codecs.frames import as_clips
@@ -255,3 +257,11 @@ def test_the_evaluation_after_the_last_update_is_tried_out_in_a_long_chunk_too()
 
     solver_need(Watched, Stopping(500, last_iterate=True), 2, 64, (3, 16, 16))
     assert ended
+
+
+@pytest.mark.parametrize("shape", [(3, 600, 1000), (3, 5, 240, 320), (3, 40, 3000)])
+def test_a_part_of_a_large_image_tells_what_all_of_it_needs(monkeypatch, shape):
+    point, stopping = prod(shape) // 48, Stopping(max_iters=30)
+    small = solver_need.__wrapped__(Anderson, stopping, 1, point, shape)
+    monkeypatch.setattr(solver_memory, "MOST_VALUES", 2**30)
+    assert small == pytest.approx(solver_need.__wrapped__(Anderson, stopping, 1, point, shape), rel=0.02)
