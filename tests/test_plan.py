@@ -4,7 +4,7 @@ import json
 import resource
 import time
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 
@@ -27,6 +27,10 @@ ADAM = str(Path(__file__).parents[1] / "configs" / "update" / "paper_adam.yaml")
 
 def default(codec):
     return DecoderInversion(codec, max_iters=4)
+
+
+def squares(codec):
+    return DecoderInversion(codec, partial(Anderson, pool=3), max_iters=4)
 
 
 def long(codec):
@@ -88,6 +92,7 @@ def metered(inversion, image):
         (paper_adam, 4, 64),
         (gradient, 4, 64),
         (descending, 3, 64),
+        (squares, 4, 64),
         (EncoderInversion, 2, 64),
     ],
 )
@@ -114,7 +119,7 @@ def test_a_long_history_of_many_samples_is_planned(images):
     """Where the history is most of it, as with a codec that needs next to nothing; no sample leaves early here."""
     inversion = DecoderInversion(LinearCodec(stride=8), max_iters=30)
     planned = plan(inversion, 64, 64, 6).peak
-    assert planned > 6 * 15 * 3 * 22 * 22 * 4
+    assert planned > 6 * 13 * 3 * 64 * 64 * 4
     measured = metered(DecoderInversion(LinearCodec(stride=8), max_iters=30), images(6, 64, 64))
     assert measured <= 1.02 * planned
 
@@ -151,12 +156,12 @@ def test_a_state_on_the_host_is_planned(saved, images):
     """What is then left on the accelerator is one decode or one encode, which the CPU's meter knows of."""
     path, image = str(saved("kl")), images(1, 64, 64)
     on_device, alone = plan(long(empty(path=path)), 64, 64, 1), coding(AutoencoderCodec(path), image)
-    assert on_device.peak > alone + 3 * image.nbytes
-    short = long(empty(path=path, memory_mib=(alone + 2 * image.nbytes) / MIB))
+    assert on_device.peak > alone + 12 * image.nbytes
+    short = long(empty(path=path, memory_mib=(alone + 8 * image.nbytes) / MIB))
     planned = plan(short, 64, 64, 2, budget=40 * MIB, accelerator=True)
     assert planned.single == pytest.approx(alone, rel=0.02)
     assert planned.total == planned.weights + planned.peak
-    assert 2 * (image.nbytes + 15 * 3 * 22 * 22 * 4) < planned.host < 2 * 8 * image.nbytes
+    assert 2 * 15 * image.nbytes < planned.host < 2 * 25 * image.nbytes
     assert planned.largest == MOST_SAMPLES, "which coding one after the other does not limit"
     state = max(solver_need(Anderson, Stopping(max_iters=30), 1, image.numel() // 48, tuple(image.shape[1:])))
     for memory, hosted in ((alone + state, False), (0.95 * (alone + state), True)):
@@ -178,7 +183,7 @@ def test_the_state_of_a_clip_on_the_host_is_planned(saved, images):
     alone = coding(AutoencoderCodec(path), clip)
     planned = plan(long(empty(path=path, memory_mib=1.1 * alone / MIB)), 16, 16, 1, frames=5, accelerator=True)
     assert planned.peak == pytest.approx(alone, rel=0.02)
-    assert clip.nbytes + 15 * 3 * 5 * 6 * 6 * 4 < planned.host < 8 * clip.nbytes
+    assert 15 * clip.nbytes < planned.host < 25 * clip.nbytes
 
 
 @pytest.mark.parametrize(("name", "make"), [("wan", paper_adam), ("kl", gradient)])
@@ -259,9 +264,10 @@ def test_the_evaluation_after_the_last_update_is_tried_out_in_a_long_chunk_too()
     assert ended
 
 
+@pytest.mark.parametrize("pool", [1, 3])
 @pytest.mark.parametrize("shape", [(3, 600, 1000), (3, 5, 240, 320), (3, 40, 3000)])
-def test_a_part_of_a_large_image_tells_what_all_of_it_needs(monkeypatch, shape):
-    point, stopping = prod(shape) // 48, Stopping(max_iters=30)
-    small = solver_need.__wrapped__(Anderson, stopping, 1, point, shape)
+def test_a_part_of_a_large_image_tells_what_all_of_it_needs(monkeypatch, shape, pool):
+    point, stopping, update = prod(shape) // 48, Stopping(max_iters=30), partial(Anderson, pool=pool)
+    small = solver_need.__wrapped__(update, stopping, 1, point, shape)
     monkeypatch.setattr(solver_memory, "MOST_VALUES", 2**30)
-    assert small == pytest.approx(solver_need.__wrapped__(Anderson, stopping, 1, point, shape), rel=0.02)
+    assert small == pytest.approx(solver_need.__wrapped__(update, stopping, 1, point, shape), rel=0.02)

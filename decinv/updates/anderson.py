@@ -22,7 +22,7 @@ STRANGE = 0.8
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
 
-FEWEST = 5
+FEWEST = 4
 """Values of the pixel residual that are remembered for each value of the latent at least, unless it has fewer."""
 
 
@@ -36,10 +36,8 @@ class Anderson(UpdateRule):
     over the differences d that the last iterates made to the best one of their time (D. G. Anderson, "Iterative procedures
     for nonlinear integral equations", J. ACM 1965; Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM
     J. Numer. Anal. 2011). Here r stacks the pixel residual D(z) - x, which is at hand and sees what E discards, and the
-    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. The pixel residual has many
-    more values than the latent, so it is averaged over squares of ``pool`` x ``pool`` pixels, which takes most of its memory
-    and little of what it says. A few numbers of each sample go to the host in every step, where the coefficients are solved
-    for: so small a system would take longer on a GPU.
+    latent residual T(z), each relative to its first norm; the best iterate has the smallest ||r||. A few numbers of each
+    sample go to the host in every step, where the coefficients are solved for: so small a system would take longer on a GPU.
 
     The second term keeps a step as short as the linear model behind the mixing is wrong: e is the squared error of that
     model's last prediction of r (the first predicts no change), or ``decay`` times its predecessor where that is more. Where
@@ -57,6 +55,10 @@ class Anderson(UpdateRule):
     iterations else, and where D hides a part of the latent; elsewhere it costs a little, and T(z) = 0 is no longer what is
     solved where r cannot vanish. So it is off by default.
 
+    The pixel residual has many more values than the latent. ``pool`` averages it over squares of pixels, which takes most of
+    its memory and, of images that D can make, little of what it says. On others T(z) = 0 may not be reached: what D cannot make
+    may be orthogonal to what it can, as with a linear codec, but its averages are not. So it is off by default.
+
     A small latent residual proves little where E magnifies pixel errors, as it does on blurred images. So r is the pixel
     residual alone for samples whose first relative residual is more than 5.5 times their first pixel error (root mean square,
     pixels in [-1, 1]), and they keep their start until the pixel error fell below ``trust`` times its first. Where the first
@@ -67,7 +69,7 @@ class Anderson(UpdateRule):
         self,
         params: Iterable[nn.Parameter],
         lr: float = 1.0,
-        history: int = 16,
+        history: int = 14,
         pull: float = 0.2,
         decay: float = 0.5,
         pixel_weight: float = 1.0,
@@ -75,7 +77,7 @@ class Anderson(UpdateRule):
         ridge: float = 1e-8,
         trust: float = 0.25,
         prior: float = 0.0,
-        pool: int = 3,
+        pool: int = 1,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -90,8 +92,8 @@ class Anderson(UpdateRule):
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
             trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
             prior: Weight of the prior around the start, at least 0; 1 takes what is left of r for noise.
-            pool: Side of the squares of pixels whose mean stands for them in r, at least 1; 1 remembers each pixel. Where that
-                would leave fewer than 5 values for each value of the latent, each pixel is remembered too.
+            pool: Side of the squares of pixels whose mean stands for them in r, at least 1: 1 remembers each pixel, 3 a ninth
+                of the values. Where fewer than 4 values would be left for each value of the latent, each pixel is remembered.
 
         Raises:
             ValueError: If an argument is out of range.

@@ -206,6 +206,18 @@ def test_mixing_by_squares_is_mixing_by_their_means(images, size: tuple[int, int
     assert (paths[0] - paths[2]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("makes", [True, False])
+def test_squares_solve_what_the_codec_can_make(images, makes: bool) -> None:
+    """The averages of what it cannot make are not orthogonal to those of what it can, and such a sample says that it stalled."""
+    codec, given = LinearCodec(stride=8), images(3, 32, 32)
+    image = codec.decode(codec.fixed_point(given)) if makes else given
+    for pool in (1, 3):
+        result = solve(codec, image, pool=pool)
+        solved = makes or pool == 1
+        assert all((status is Status.CONVERGED) == solved for status in result.status)
+        assert (float((result.latent - codec.fixed_point(image)).abs().max()) < 1e-3) == solved
+
+
 @pytest.mark.parametrize(
     ("shape", "latent", "values"),
     [
@@ -218,7 +230,7 @@ def test_mixing_by_squares_is_mixing_by_their_means(images, size: tuple[int, int
 )
 def test_squares_are_remembered_where_enough_are_left(shape, latent, values: int) -> None:
     point = nn.Parameter(torch.zeros(2, *latent))
-    rule = Anderson([point])
+    rule = Anderson([point], pool=3)
     rule.reset(9)
     for scale in (1.0, 0.5):
         point.grad = scale * torch.ones_like(point)
@@ -424,6 +436,6 @@ def test_arguments_out_of_range_are_refused(arguments) -> None:
         Anderson([nn.Parameter(torch.zeros(1))], **arguments)
 
 
-@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"pool": 1}, {"prior": 1.0}, LATENT, PIXELS])
+@pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"pool": 2}, {"prior": 1.0}, LATENT, PIXELS])
 def test_it_continues_from_its_state(assert_continues, options) -> None:
     assert_continues(lambda params: Anderson(params, **options))
