@@ -208,7 +208,7 @@ def test_mixing_by_squares_is_mixing_by_their_means(images, size: tuple[int, int
 
 @pytest.mark.parametrize("makes", [True, False])
 def test_squares_solve_what_the_codec_can_make(images, makes: bool) -> None:
-    """The averages of what it cannot make are not orthogonal to those of what it can, and such a sample says that it stalled."""
+    """Averages of what it cannot make are not orthogonal to those of what it can; a sample says that it stalled."""
     codec, given = LinearCodec(stride=8), images(3, 32, 32)
     image = codec.decode(codec.fixed_point(given)) if makes else given
     for pool in (1, 3):
