@@ -198,7 +198,8 @@ class Anderson(UpdateRule):
 
     def _pooled(self, mismatch: Tensor) -> Tensor:
         """Average a pixel residual ``(B, ..., H, W)`` over squares, ``(B, K)``, such that a constant one keeps its length."""
-        if mismatch.ndim < 4 or mismatch.numel() < FEWEST * self.pool**2 * self.point.numel():
+        few = mismatch.numel() < FEWEST * self.pool**2 * self.point.numel()
+        if self.pool == 1 or mismatch.ndim < 4 or few:
             return mismatch.flatten(1)
         pooled: Tensor = functional.avg_pool2d(mismatch.flatten(1, -3), self.pool, ceil_mode=True).flatten(1)
         return pooled * self.pool
