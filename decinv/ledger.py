@@ -137,10 +137,17 @@ class Ledger:
         return keep
 
     @property
+    def unsolved(self) -> Indices:
+        """Samples that are done and have not converged."""
+        done = (self.status != int(Status.RUNNING)) & (self.status != int(Status.CONVERGED))
+        rows: Indices = done.nonzero()[0]
+        return rows
+
+    @property
     def at_start(self) -> Indices:
         """Samples that are done, not converged, and report their start; that of a start that was not finite is none."""
-        done = (self.status != int(Status.RUNNING)) & (self.status != int(Status.CONVERGED))
-        rows: Indices = (done & (self.reached == 1) & np.isfinite(self.error)).nonzero()[0]
+        unsolved = self.unsolved
+        rows: Indices = unsolved[(self.reached[unsolved] == 1) & np.isfinite(self.error[unsolved])]
         return rows
 
     def reopen(self, rows: Indices, iteration: int, steps: int) -> None:

@@ -48,7 +48,8 @@ class Solver:
     what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost.
 
     Once all samples are done, those that would report their start get the ``gradient_steps`` of the stopping: the rule starts
-    anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that.
+    anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that. Likewise
+    those that have not converged begin anew at the starts of the problem's ``restart``, up to ``restarts`` times.
 
     Attributes:
         settled: Whether a chunk has begun and every step that touched its state was finished, so that ``state_dict`` can be
@@ -77,7 +78,8 @@ class Solver:
         self.settled = False
         self.problem = problem
         self.iteration = 0
-        self._descending: Tensor | None = None
+        self._attempt = 0
+        self._again: Tensor | None = None
         self.last = None
         self.point.grad = None
         self.point.data = first.clone()
@@ -100,10 +102,10 @@ class Solver:
             )
         rule = {"rule_name": self.rule.name, "rule": self.rule.state_dict()}
         chunk = {"iteration": self.iteration, "limit": self._ledger.limit, "point": self.point.detach(), "best": self._best}
-        descent: dict[str, Any] = {"descending": None, "descent": None}
-        if self._descending is not None:
-            descent = {"descending": self._descending, "descent": self.problem.state_dict()}
-        return chunk | self._ledger.state_dict() | rule | descent
+        again: dict[str, Any] = {"attempt": self._attempt, "again": self._again, "other": None}
+        if self._again is not None:
+            again["other"] = self.problem.state_dict()
+        return chunk | self._ledger.state_dict() | rule | again
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Call it right after ``start`` with the problem of the same samples.
@@ -126,14 +128,17 @@ class Solver:
         self._ledger.load_state_dict(state)
         self._ledger.limit = state["limit"]
         rows, count = torch.from_numpy(self._ledger.rows).to(device), len(best)
-        if state["descending"] is not None:
-            self._descending = state["descending"].to(device)
-            self.problem = self.problem.descent(self._descending)
-            rows, count = torch.searchsorted(self._descending, rows), len(self._descending)
+        self._attempt = state["attempt"]
+        if state["again"] is not None:
+            self._again = state["again"].to(device)
+            other = self._other_problem(self._again, self._attempt)
+            assert other is not None
+            self.problem = other
+            rows, count = torch.searchsorted(self._again, rows), len(self._again)
         if len(rows) < count:
             self.problem.select(rows)
-        if state["descent"] is not None:
-            self.problem.load_state_dict(state["descent"])
+        if state["other"] is not None:
+            self.problem.load_state_dict(state["other"])
         self.settled = True
 
     def clear(self) -> None:
@@ -189,25 +194,37 @@ class Solver:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
             apply()
-            if self.iteration == self.stopping.max_iters and self._descending is None:
+            if self.iteration == self.stopping.max_iters and self._again is None:
                 self._finish_with_last_iterate()
         self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)
-        if not self.active and self.stopping.gradient_steps and self._descending is None:
-            self._descend()
+        if not self.active:
+            self._try_again()
         self.settled = True
 
-    def _descend(self) -> None:
-        """Start again from the starts that would be reported, along gradients."""
-        stuck, steps = self._ledger.at_start, self.stopping.gradient_steps
-        if not len(stuck):
+    def _try_again(self) -> None:
+        """Begin another attempt with the samples that it is for, if one is left."""
+        stopping, ledger = self.stopping, self._ledger
+        rows = ledger.at_start if stopping.gradient_steps else ledger.unsolved
+        if self._attempt == (1 if stopping.gradient_steps else stopping.restarts) or not len(rows):
             return
-        self._descending = torch.from_numpy(stuck).to(self.point.device)
-        self.problem = self.problem.descent(self._descending)
-        self._ledger.reopen(stuck, self.iteration, steps)
-        self._ledger.extra[stuck] += 1  # the probe of the step size
+        again = torch.from_numpy(rows).to(self.point.device)
+        other = self._other_problem(again, self._attempt + 1)
+        if other is None:
+            return
+        self.problem, self._again, self._attempt = other, again, self._attempt + 1
         self.point.grad = None
-        self.point.data = self._best[self._descending]
-        self.rule.reset(steps)
+        if stopping.gradient_steps:
+            ledger.reopen(rows, self.iteration, stopping.gradient_steps)
+            ledger.extra[rows] += 1  # the probe of the step size
+            self.point.data = self._best[again]
+        else:
+            ledger.reopen(rows, self.iteration, stopping.max_iters)
+            self.point.data = other.start().clone()
+        self.rule.reset(ledger.limit - self.iteration)
+
+    def _other_problem(self, rows: Tensor, attempt: int) -> Problem | None:
+        """State the problem of a later attempt for some samples of the chunk; ``None`` where there is none."""
+        return self.problem.descent(rows) if self.stopping.gradient_steps else self.problem.restart(rows, attempt)
 
     def _remember(self, rows: Indices, better: Indices, point: Tensor) -> None:
         """Take some of the points ``(A, ...)`` of the samples ``rows`` for their best."""

@@ -72,7 +72,7 @@ def _try_out(
     leaving: int,
 ) -> tuple[int, int]:
     """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
-    endless = replace(stopping, rtol=0.0, patience=None, gradient_steps=0)
+    endless = replace(stopping, rtol=0.0, patience=None, gradient_steps=0, restarts=0)
     with unset_fake_temporarily(), torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
         parameter = nn.Parameter(torch.empty(0))
         solver = Solver(parameter, as_rule(update([parameter])), endless)

@@ -15,6 +15,8 @@ class Stopping:
             the best one evaluated, for samples that spend all iterations. Published codes do that.
         gradient_steps: Iterations along gradients, at least 0, that samples get in addition which would end at their start;
             see ``decinv.problems.DescentProblem``.
+        restarts: How often samples that end without having converged begin anew somewhere else, at least 0, with as many
+            iterations each time, where the problem knows other starts; see ``decinv.problems.TrajectoryProblem``.
     """
 
     max_iters: int = 50
@@ -22,6 +24,7 @@ class Stopping:
     patience: int | None = 15
     last_iterate: bool = False
     gradient_steps: int = 0
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -37,6 +40,12 @@ class Stopping:
             raise ValueError(f"Expected `patience` to be at least 1 or null, but got {self.patience}.")
         if self.gradient_steps < 0:
             raise ValueError(f"Expected `gradient_steps` to be at least 0, but got {self.gradient_steps}.")
+        if self.restarts < 0:
+            raise ValueError(f"Expected `restarts` to be at least 0, but got {self.restarts}.")
+        if self.restarts and (self.gradient_steps or self.last_iterate):
+            raise ValueError(
+                f"Expected `restarts` 0 beside `gradient_steps` and `last_iterate`, but got {self.restarts}; leave either away."
+            )
         if self.gradient_steps and self.last_iterate:
             raise ValueError(
                 "Expected `gradient_steps` 0 where the last iterate is reported, for then no sample ends at its start, but got "
@@ -46,4 +55,4 @@ class Stopping:
     @property
     def longest(self) -> int:
         """Largest number of iterations of a chunk."""
-        return self.max_iters + self.gradient_steps
+        return self.max_iters * (1 + self.restarts) + self.gradient_steps

@@ -28,6 +28,7 @@ class WholeTrajectory(Method):
         rtol: float = 2e-6,
         patience: int | None = 25,
         last_iterate: bool = False,
+        restarts: int = 0,
     ) -> None:
         """Set rule and stopping.
 
@@ -37,11 +38,12 @@ class WholeTrajectory(Method):
             rtol: ``||step(x_s) - x_t|| / ||x_t||`` of the worst step, below which a trajectory is inverted, at least 0.
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
             last_iterate: Whether to take the iterate after the last update instead of the best one evaluated.
+            restarts: How often a trajectory that has not been inverted is begun anew from another guess, at least 0.
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        super().__init__(update, Stopping(max_iters, rtol, patience, last_iterate))
+        super().__init__(update, Stopping(max_iters, rtol, patience, last_iterate, restarts=restarts))
 
     def problems(self, trajectory: Trajectory) -> int:
         """There is one."""
@@ -63,19 +65,20 @@ class WholeTrajectory(Method):
 class ExactInversion(Method):
     """The default: step after step where steps do not depend on those before, and the whole trajectory where they do."""
 
-    def __init__(self, max_iters: int = 150, rtol: float = 2e-6, patience: int | None = 25) -> None:
+    def __init__(self, max_iters: int = 150, rtol: float = 2e-6, patience: int | None = 25, restarts: int = 5) -> None:
         """Set the stopping.
 
         Args:
             max_iters: Largest number of evaluations of a sample for a step, or for a trajectory, at least 1.
             rtol: ``||step(x_s) - x_t|| / ||x_t||`` below which a step is inverted, at least 0.
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
+            restarts: How often a whole trajectory that has not been inverted is begun anew from another guess, at least 0.
 
         Raises:
             ValueError: If an argument is out of range.
         """
         self.stepwise = Stepwise(ResidualAnderson, max_iters, rtol, patience)
-        self.whole = WholeTrajectory(ResidualAnderson, max_iters, rtol, patience)
+        self.whole = WholeTrajectory(ResidualAnderson, max_iters, rtol, patience, restarts=restarts)
         super().__init__(self.whole.update, self.whole.stopping)
 
     def _chosen(self, trajectory: Trajectory) -> Method:

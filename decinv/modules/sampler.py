@@ -91,7 +91,7 @@ class SamplerInversion(Inversion):
         """Training steps that a chunk takes at most."""
         problems = self.method.problems(self.trajectory)
         first = self.decoder.stopping.longest if self.starts_at_encoder else 0
-        return first + problems * self.method.stopping.max_iters
+        return first + problems * self.method.stopping.longest
 
     @property
     def truth(self) -> Tensor | None:

@@ -58,6 +58,15 @@ class Problem(ABC):
             f"start, but {len(rows)} did; set it so."
         )
 
+    def restart(self, rows: Tensor, attempt: int) -> "Problem | None":
+        """State the same for some of the first samples (indices), with other starts in each attempt, which count from 1.
+
+        Returns:
+            The problem; ``None`` where there are no other starts.
+        """
+        del rows, attempt
+        return None
+
     def state_dict(self) -> dict[str, Tensor]:
         """Give what evaluations have left behind that others read beside the result, for a checkpoint."""
         return {}

@@ -1,11 +1,16 @@
 """A whole trajectory of a sampler, inverted at once: find all points that lead to a given latent."""
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
 from decinv.diffusion.process import Process
 from decinv.problems.base import Evaluation, norms
 from decinv.problems.process import ProcessProblem
+
+PERTURBATION = 0.01
+"""Noise in the start of a second attempt, over the standard deviation of each of its points; it doubles in each later one."""
 
 
 class TrajectoryProblem(ProcessProblem):
@@ -34,6 +39,7 @@ class TrajectoryProblem(ProcessProblem):
         self.first = start.float()
         self.slopes = slopes
         self.rows = torch.arange(len(target), device=target.device)
+        self._all = self.target, self.first
 
     def start(self) -> Tensor:
         """Give the start."""
@@ -66,6 +72,19 @@ class TrajectoryProblem(ProcessProblem):
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
         self.rows, self.target = self.rows[keep], self.target[keep]
+
+    def restart(self, rows: Tensor, attempt: int) -> "TrajectoryProblem":
+        """Start from the first guess with noise added to it, the same for each sample, and more from attempt to attempt.
+
+        Where the way from the first guess ends at a smallest residual that is not 0, others lead past it.
+        """
+        target, first = (part[rows] for part in self._all)
+        noise = torch.randn(first.shape[1:], generator=torch.Generator().manual_seed(attempt)).to(first.device)
+        size = PERTURBATION * 2 ** (attempt - 1) * first.flatten(2).std(dim=2)
+        other = copy(self)
+        other.rows, other.target = rows, target
+        other.first = first + size.view(*size.shape, *[1] * (first.ndim - 2)) * noise
+        return other
 
     def latent(self, point: Tensor) -> Tensor:
         """Give the points themselves."""

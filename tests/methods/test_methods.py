@@ -161,6 +161,27 @@ def test_algorithm_2_is_not_exact_and_the_whole_trajectory_is(make, noise):
     assert whole < 1e-6 < published < naive
 
 
+@pytest.mark.parametrize("method", [ExactInversion, WholeTrajectory])
+def test_a_trajectory_that_was_not_inverted_is_begun_anew(make, noise, method):
+    process = make(DPMSolver(10), scale=1.0)
+    latent = process.generate(noise)
+    latent[1] = torch.nan  # which every attempt gives up at once
+    process.spent.zero_()
+    once, again = (method(max_iters=3, restarts=restarts).invert(process, latent) for restarts in (0, 2))
+    naive = 10
+    assert once.evaluations.tolist() == [naive + 3 * 10, naive + 10]
+    assert again.evaluations.tolist() == [naive + 3 * 3 * 10, naive + 3 * 10]
+    assert again.status == (Status.MAX_ITERS, Status.DIVERGED)
+    assert again.residual[0] <= once.residual[0]
+
+
+def test_steps_have_one_start(make, noise):
+    process = make(DDIM(3))
+    latent = process.generate(noise)
+    result = ExactInversion(max_iters=1, restarts=4).invert(process, latent)
+    assert result.evaluations.tolist() == [3, 3]
+
+
 def test_picard_iteration_ends_where_anderson_does(make, noise):
     process = make(DPMSolver(4), low=0.6, high=1.2, scale=1.0)
     latent = process.generate(noise)
