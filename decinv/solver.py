@@ -122,23 +122,23 @@ class Solver:
             raise ValueError(f"Expected the state of {expected}, but got that of {found}; start the chunk again.")
         device = self.point.device
         iteration, point, best = state["iteration"], state["point"].to(device), state["best"].to(device)
+        attempt, again, left = state["attempt"], state["again"], state["other"]
+        self.rule.load_state_dict(state["rule"])  # which changes nothing if it raises
         self.settled = False
-        self.rule.load_state_dict(state["rule"])
-        self.iteration, self.point.data, self._best = iteration, point, best
+        self.iteration, self._attempt, self.point.data, self._best = iteration, attempt, point, best
         self._ledger.load_state_dict(state)
         self._ledger.limit = state["limit"]
         rows, count = torch.from_numpy(self._ledger.rows).to(device), len(best)
-        self._attempt = state["attempt"]
-        if state["again"] is not None:
-            self._again = state["again"].to(device)
+        if again is not None:
+            self._again = again.to(device)
             other = self._other_problem(self._again, self._attempt)
             assert other is not None
             self.problem = other
             rows, count = torch.searchsorted(self._again, rows), len(self._again)
         if len(rows) < count:
             self.problem.select(rows)
-        if state["other"] is not None:
-            self.problem.load_state_dict(state["other"])
+        if left is not None:
+            self.problem.load_state_dict(left)
         self.settled = True
 
     def clear(self) -> None:

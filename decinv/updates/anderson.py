@@ -145,10 +145,20 @@ class Anderson(UpdateRule):
         history, books = self._history, self._books
         rows = None if history is None else history._asdict()
         numbers = None if books is None else {name: torch.from_numpy(part) for name, part in books._asdict().items()}
-        return super().state_dict() | {"slots": self._slots, "count": self._count, "history": rows, "books": numbers}
+        own = {"pool": self.pool, "slots": self._slots, "count": self._count, "history": rows, "books": numbers}
+        return super().state_dict() | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the history too, in its own precision."""
+        """Take the history too, in its own precision.
+
+        Raises:
+            ValueError: If it was made with another ``pool``.
+        """
+        if state_dict["pool"] != self.pool:
+            raise ValueError(
+                f"Expected the state of an update rule with `pool` {self.pool}, but got that of one with {state_dict['pool']}; "
+                "set it so, or start the chunk again."
+            )
         rows, numbers, device = state_dict["history"], state_dict["books"], self.point.device
         history = None if rows is None else History(**{name: part.to(device) for name, part in rows.items()})
         books = None if numbers is None else Books(**{name: part.cpu().numpy() for name, part in numbers.items()})

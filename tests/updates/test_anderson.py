@@ -239,6 +239,12 @@ def test_squares_are_remembered_where_enough_are_left(shape, latent, values: int
     assert rule._history.changes.shape == (2, 8, values + point[0].numel())
 
 
+def test_the_state_of_another_side_of_squares_is_refused() -> None:
+    one, three = (Anderson([nn.Parameter(torch.zeros(2, 4, 8, 8))], pool=pool) for pool in (1, 3))
+    with pytest.raises(ValueError, match="`pool` 3, but got that of one with 1; set it so"):
+        three.load_state_dict(one.state_dict())
+
+
 def test_the_squares_of_a_constant_keep_its_length() -> None:
     rule = Anderson([nn.Parameter(torch.zeros(2, 1, 3, 3))], pool=2)
     constant = torch.full((2, 3, 6, 8), 0.3)
