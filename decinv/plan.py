@@ -57,6 +57,19 @@ class Plan:
     host: int = 0
 
 
+def refuse_to_plan(kind: type) -> None:
+    """Refuse inversions whose memory is not predicted.
+
+    Raises:
+        ValueError: If they go on to the noise.
+    """
+    if issubclass(kind, SamplerInversion):
+        raise ValueError(
+            "Expected an inversion of a decoder to plan, but got SamplerInversion, whose diffusion model's memory is not "
+            "predicted; plan the decoder with `--model DecoderInversion`, and leave --plan away here."
+        )
+
+
 def plan(
     inversion: Inversion,
     height: int,
@@ -93,11 +106,7 @@ def plan(
     Raises:
         ValueError: If an argument is out of range, or the inversion goes on to the noise.
     """
-    if isinstance(inversion, SamplerInversion):
-        raise ValueError(
-            "Expected an inversion of a decoder to plan, but got SamplerInversion, whose diffusion model's memory is not "
-            "predicted; plan the decoder with `--model DecoderInversion`, and leave --plan away here."
-        )
+    refuse_to_plan(type(inversion))
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
     if budget is not None and not budget > 0:

@@ -5,6 +5,7 @@ import signal
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import torch
@@ -21,6 +22,7 @@ from decinv.data.indexed import IndexedData
 from decinv.errors import innermost, own_sentence
 from decinv.interruption import Interrupted
 from decinv.modules.base import Inversion, refuse_communication
+from decinv.plan import refuse_to_plan
 from decinv.profiler import NullProfiler
 from decinv.runs import RunDirectory
 from decinv.runs.atomic import replacing
@@ -92,24 +94,22 @@ class DecinvCLI(LightningCLI):
                 )
             config.out = self.claimed = _fresh_directory(Path("runs"))
         self.run_directory = RunDirectory(config.out)
-        if config.fresh and not follows(environment):
-            if environment.world_size() > 1:
-                raise ValueError(
-                    f"Expected one process with --fresh true, but got {environment.world_size()} that start together; delete "
-                    f"{config.out} before that."
-                )
-            self.run_directory.delete()
+        if config.fresh and not follows(environment) and environment.world_size() > 1:
+            raise ValueError(
+                f"Expected one process with --fresh true, but got {environment.world_size()} that start together; delete "
+                f"{config.out} before that."
+            )
         logger = config.trainer.logger
         # A config that an earlier run saved names that run's directory in both places.
         if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
             logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
         self.text = self._parser(self.subcommand).dump(config, skip_none=False)
-        if self.run_directory.begun:
+        if self.run_directory.begun and not config.fresh:
             check(self.run_directory.config, self.text)
 
     def before_fit(self) -> None:
-        """Begin the run, or continue the one that the run directory holds.
+        """Begin the run, or continue the one that the run directory holds, or delete that one for which all else is ready.
 
         Raises:
             FileExistsError: If it holds a run that cannot be continued.
@@ -118,6 +118,10 @@ class DecinvCLI(LightningCLI):
         """
         run = self.run_directory
         later = follows(cluster_environment())
+        if self.config[self.subcommand].fresh and not later:
+            if isinstance(self.datamodule, IndexedData):
+                self.datamodule.list_inputs()  # which refuses a wrong source
+            run.delete()
         self.continued = run.begun and not later
         if isinstance(self.datamodule, IndexedData):
             self.datamodule.run = run
@@ -158,6 +162,9 @@ class DecinvCLI(LightningCLI):
         """Show the plan and leave, without a trainer, which may be one for another machine."""
         config: Any = self.config[self.subcommand]
         config.trainer.callbacks, config.trainer.logger = None, False
+        kind = locate(config.model.class_path)
+        if isinstance(kind, type):
+            refuse_to_plan(kind)  # before its data, which may not be made without memory
         with torch.device("meta"):
             made = self.parser.instantiate_classes(self.config)
         precision, accelerator = config.trainer.precision or "32-true", config.trainer.accelerator
@@ -176,7 +183,7 @@ class DecinvCLI(LightningCLI):
             kwargs["profiler"] = NullProfiler()
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, TypeError, MisconfigurationException) as error:
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
             if own_sentence(error) is not None:
                 raise
             raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
@@ -185,7 +192,8 @@ class DecinvCLI(LightningCLI):
         """Run the trainer.
 
         Raises:
-            ValueError: If processes would wait for each other; before they are started.
+            ValueError: If processes would wait for each other, before they are started, or options of the trainer do not fit.
+            FileNotFoundError: If there is no checkpoint where one is asked for.
             Interrupted: If the process is asked to end; the exception then knows how to go on.
         """
         self.outcomes = Outcomes()
@@ -193,9 +201,12 @@ class DecinvCLI(LightningCLI):
             refuse_communication(self.trainer)
             observers: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             observers.append(self.outcomes)
+        _refuse_missing_checkpoint(options.get("ckpt_path"))
         try:
             self.trainer.fit(**options)
             self._tell()
+        except MisconfigurationException as error:
+            raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
         except Interrupted as interruption:
             interruption.advice = self._advice()
             raise
@@ -220,6 +231,12 @@ class DecinvCLI(LightningCLI):
         if self.outcomes.failed or not isinstance(self.datamodule, IndexedData):
             return self.outcomes.failed
         return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
+
+
+def _refuse_missing_checkpoint(path: str | None) -> None:
+    """Refuse a path to nothing; words such as ``last`` are the trainer's."""
+    if path is not None and os.sep in path and not Path(path).exists():
+        raise FileNotFoundError(f"Expected `ckpt_path` to be a checkpoint, but there is nothing at {path!r}.")
 
 
 def _fresh_directory(parent: Path) -> str:

@@ -118,6 +118,15 @@ def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
     assert {row["iterations"] for row in _rows(tmp_path / "run")} == {"2"}
 
 
+@pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.shard=9/2", "--data.root=/nowhere", "--model.max_iters=0"])
+def test_a_fresh_start_that_fails_deletes_nothing(tmp_path, wrong):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    assert main(options) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert main([*options, "--fresh=true", wrong]) == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
 def test_a_start_that_failed_at_once_leaves_nothing_to_continue(tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     for wrong in ("--model.max_iters=-1", "--data.root=/nowhere", "--model.codec.stride=-1"):
@@ -147,6 +156,8 @@ def _rows(directory):
         (["--model.rtol=-1"], "`rtol` to be at least 0"),
         (["--model.max_iters=0"], "`max_iters` to be at least 1"),
         (["--trainer.precision=bf16-true"], "set `model.codec.dtype`"),
+        (["--trainer.gradient_clip_val=1"], "Automatic gradient clipping is not supported for manual optimization"),
+        (["--ckpt_path=/no/such.ckpt"], "`ckpt_path` to be a checkpoint, but there is nothing at '/no/such.ckpt'"),
         (["--model.codec=AutoencoderCodec", "--model.codec.path=./no/such/codec"], "no/such/codec"),
     ],
 )

@@ -84,8 +84,9 @@ def test_a_training_is_not_planned(capsys):
     assert "Expected an inversion to plan, but got AutoencoderTraining" in capsys.readouterr().err
 
 
-def test_a_diffusion_model_is_not_planned(capsys):
-    assert main(["fit", "-c", str(CONFIGS / "sampler_inversion.yaml"), "--plan=true"]) == 2
+@pytest.mark.parametrize("config", ["sampler_inversion", "watermark_detection", "editing"])
+def test_a_diffusion_model_is_not_planned(capsys, config):
+    assert main(["fit", "-c", str(CONFIGS / f"{config}.yaml"), "--plan=true"]) == 2
     assert "Expected an inversion of a decoder to plan, but got SamplerInversion" in capsys.readouterr().err
 
 
