@@ -89,13 +89,15 @@ def invert(
         joined to clips again.
 
     Raises:
-        TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths.
+        TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths, or ``codec`` is none.
         ValueError: If the images have another shape, range or size than the codec takes, or an argument is out of range.
         UnreadableImageError: If none of the images can be read.
         RuntimeError: If one image alone does not fit into memory.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+    if not isinstance(codec, Codec):
+        raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
     pixels, readable = _pixels(images, codec)
     if pixels.ndim == 5 and pipeline is not None:
         raise ValueError("Expected images where a `pipeline` is inverted too, but got clips; give their frames as images.")
@@ -105,6 +107,8 @@ def invert(
         pixels, readable = as_frames(pixels), [True] * (len(pixels) * times)
     # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
+    if model is not None:
+        model.refuse_channels(codec.latent_channels)
     prompts = [] if model is None else _prompts(prompt, readable)
     how = sampler or DDIM(), method or ExactInversion()
     if model is not None:
@@ -192,6 +196,11 @@ def _pixels(images: Images, codec: Codec) -> tuple[Tensor, list[bool]]:
     readable: list[bool] = []
     failure: UnreadableImageError | None = None
     for image in images:
+        if not isinstance(image, Image.Image | str | Path):
+            raise TypeError(
+                f"Expected a list of PIL images and paths, but got one of {type(image).__name__}; stack tensors to one of "
+                "shape (B, 3, H, W)."
+            )
         try:
             tensors.append(from_pil(image) if isinstance(image, Image.Image) else read_image(Path(image)))
             readable.append(True)

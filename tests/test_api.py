@@ -261,6 +261,18 @@ def test_prompts_fit_the_images(codec, tmp_path):
 
 def test_wrong_prompts_are_refused_before_anything_is_solved(monkeypatch):
     monkeypatch.setattr(decinv.api.Solver, "step", lambda solver: pytest.fail("solved"))
-    codec = LinearCodec((1.0,), stride=2)
+    codec = LinearCodec((1.0,) * 4, stride=2)
+    with pytest.raises(ValueError, match="4 latent channels, which the pipeline's network takes, but got one with 1"):
+        decinv.invert(torch.zeros(1, 3, 4, 4), LinearCodec((1.0,), stride=2), pipeline=Known())
     with pytest.raises(ValueError, match="one for each of 1 images, but got 2"):
         decinv.invert(torch.zeros(1, 3, 4, 4), codec, pipeline=Known(), prompt=["a", "b"])
+
+
+def test_what_is_no_codec_or_no_image_is_refused(codec):
+    image = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(TypeError, match="Expected a codec, but got str; load one with `load_codec`"):
+        decinv.invert(image, "bundled")
+    with pytest.raises(TypeError, match="but got one of Tensor; stack tensors"):
+        decinv.invert([image[0]], codec)
+    with pytest.raises(ValueError, match=r"`dtype` to be one of float32, bfloat16, float16, but got torch\.float16"):
+        decinv.load_codec(dtype=torch.float16)

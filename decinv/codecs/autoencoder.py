@@ -18,6 +18,9 @@ from decinv.codecs.loading import load_autoencoder, without_weights
 from decinv.codecs.probing import Layout, probe
 from decinv.convolutions import convolutions
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""Number formats of a codec."""
+
 
 class AutoencoderCodec(Codec):
     """Drive any autoencoder of images or clips that diffusers has; TABLE.md beside this file lists the classes.
@@ -75,6 +78,8 @@ class AutoencoderCodec(Codec):
         self.path = path
         self.clamps = clamp
         self.tf32 = tf32
+        if dtype not in DTYPES:
+            raise ValueError(f"Expected `dtype` to be one of {', '.join(DTYPES)}, but got {dtype!r}.")
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
         self.freeze()

@@ -46,6 +46,21 @@ class Pipeline(ABC):
     def denoiser(self, device: torch.device) -> Denoiser:
         """Give the network on a device."""
 
+    def refuse_channels(self, channels: int) -> None:
+        """Refuse latents of another codec than the pipeline's kind.
+
+        Args:
+            channels: Channels of the codec's latents.
+
+        Raises:
+            ValueError: If the network takes another number.
+        """
+        if channels != self.channels:
+            raise ValueError(
+                f"Expected a codec with {self.channels} latent channels, which the pipeline's network takes, but got one with "
+                f"{channels}; give the codec of that pipeline."
+            )
+
     def tokens(self, height: int, width: int) -> int | None:
         """Give the number of tokens of a latent, if the scheduler's times may depend on it."""
         del height, width

@@ -86,7 +86,7 @@ class Sampler(ABC):
             tokens: Number of tokens of an image, for schedulers whose times depend on it.
 
         Raises:
-            ValueError: If the scheduler's steps are not linear in the network's output.
+            ValueError: If the scheduler's steps are not linear in the network's output, or fewer than asked for.
         """
         known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
         chosen = known - set(config.get("_use_default_values", ()))  # another class has defaults of its own
@@ -97,6 +97,9 @@ class Sampler(ABC):
         for option in ("clip_sample", "thresholding"):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
+        most = scheduler.config.get("num_train_timesteps") or self.steps
+        if self.steps > most:
+            raise ValueError(f"Expected `steps` to be at most {most}, the times of the training, but got {self.steps}.")
         self.set_times(scheduler, tokens)
         return scheduler
 

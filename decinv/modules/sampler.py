@@ -99,12 +99,13 @@ class SamplerInversion(Inversion):
         return None
 
     def setup(self, stage: str) -> None:
-        """Refuse a method that cannot invert the sampler, before anything is computed.
+        """Refuse a method that cannot invert the sampler, or a codec of other latents, before anything is computed.
 
         Raises:
             ValueError: If it cannot, or for the reasons of every inversion.
         """
         super().setup(stage)
+        self.pipeline.refuse_channels(self.codec.latent_channels)
         self.method.check(self.trajectory)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

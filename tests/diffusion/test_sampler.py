@@ -165,6 +165,8 @@ def test_what_cannot_be_inverted_is_refused(config):
         DDIM(5).trajectory(config | {"prediction_type": "score"})
     with pytest.raises(ValueError, match="steps"):
         Euler(0)
+    with pytest.raises(ValueError, match="`steps` to be at most 1000, the times of the training, but got 1001"):
+        DDIM(1001).trajectory(config)
     with pytest.raises(ValueError, match="`offset` to be at least 0, but got -1"):
         DDIM(5, offset=-1)
     with pytest.raises(ValueError, match="begin at 1000; take fewer steps"):

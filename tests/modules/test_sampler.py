@@ -125,6 +125,12 @@ def test_a_method_that_does_not_fit_the_sampler_is_refused_before_anything_is_so
             fit(sampler, method=method)
 
 
+def test_a_codec_of_other_latents_is_refused_before_anything_is_solved(fit, monkeypatch):
+    monkeypatch.setattr(SamplerInversion, "training_step", lambda *_: pytest.fail("solved"))
+    with pytest.raises(ValueError, match=r"Expected a codec with 4 latent channels, .* but got one with 3"):
+        fit(DDIM(3), LinearCodec((0.5,) * 3, stride=4))
+
+
 def test_images_of_unknown_companions_are_inverted_all_the_same(fit):
     module, run, _ = fit(BDIA(2), guidance=1.0, decoder=DecodedLatent(max_iters=3), method=PairInversion())
     assert module._process.companion is None
