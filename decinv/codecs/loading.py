@@ -108,7 +108,11 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
                 f"Expected whole weights in {file}, but got: {reason(error)}; copy or download it again."
             ) from error
     pinned = kind._keep_in_fp32_modules or ()
-    options: dict[str, Any] = {"torch_dtype": torch.float32 if pinned else dtype, "use_safetensors": bool(safe)}
+    options: dict[str, Any] = {
+        "torch_dtype": torch.float32 if pinned else dtype,
+        "use_safetensors": bool(safe),
+        "variant": _variant(safe),
+    }
     # A class that pins modules to float32 asks for another package to load them; a class of the same name does not.
     plain: Any = type(kind.__name__, (kind,), {"_keep_in_fp32_modules": None}) if pinned else kind
     try:
@@ -124,6 +128,12 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
                 weight.data = weight.data.to(dtype)
     _check(model, info, directory, dtype)
     return model
+
+
+def _variant(files: list[Path]) -> str | None:
+    """Give the variant of the weights where there are no others: fp16 of ``diffusion_pytorch_model.fp16.safetensors``."""
+    names = [file.name.split(".") for file in files]
+    return names[0][1].split("-")[0] if names and all(len(parts) == 3 for parts in names) else None
 
 
 def _skeleton(kind: Any, directory: Path, dtype: torch.dtype) -> diffusers.ModelMixin:

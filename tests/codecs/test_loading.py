@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import huggingface_hub.constants
 import pytest
 import torch
@@ -107,6 +108,18 @@ def test_pickles_are_read_only_where_allowed(directory: Path, images, capfd: pyt
         load_codec(directory)
     assert torch.equal(AutoencoderCodec(str(directory), allow_pickle=True).encode(image), expected)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shard", [{}, {"max_shard_size": "20KB"}], ids=["whole", "shards"])
+def test_weights_of_a_variant_are_read_where_there_are_no_others(directory: Path, tmp_path: Path, shard, images) -> None:
+    model = diffusers.AutoencoderKL.from_pretrained(directory)
+    model.save_pretrained(tmp_path, variant="fp16", **shard)
+    image = images(1)
+    assert torch.equal(load_codec(tmp_path).encode(image), load_codec(directory).encode(image))
+    for weights in model.parameters():
+        weights.data.zero_()
+    model.save_pretrained(tmp_path)  # which is the one to read now
+    assert not load_codec(tmp_path).encode(image).any()
 
 
 def test_safetensors_are_preferred_to_pickles(directory: Path) -> None:
