@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import io
 import os
 import warnings
 from collections.abc import Iterable
@@ -153,22 +154,27 @@ def _named(paths: Iterable[str], root: Path) -> list[Entry]:
 
 
 def _text(manifest: Path) -> list[Entry]:
-    lines = (line.strip() for line in _read(manifest).splitlines())
+    lines = (line.strip() for line in _read(manifest).split("\n"))
     folder = os.path.abspath(manifest.parent)
     return [_located(line, None, folder) for line in lines if line and not line.startswith("#")]
 
 
 def _table(manifest: Path) -> list[Entry]:
-    rows = csv.DictReader(_read(manifest).splitlines())
-    if "path" not in (rows.fieldnames or ()):
-        raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {list(rows.fieldnames or ())}.")
-    folder = os.path.abspath(manifest.parent)
-    return [_located(row["path"].strip(), (row.get("name") or "").strip(), folder) for row in rows if row["path"]]
+    rows = csv.DictReader(io.StringIO(_read(manifest), newline=""))
+    try:
+        if "path" not in (rows.fieldnames or ()):
+            found = list(rows.fieldnames or ())
+            raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {found}.")
+        folder = os.path.abspath(manifest.parent)
+        return [_located(row["path"].strip(), (row.get("name") or "").strip(), folder) for row in rows if row["path"]]
+    except csv.Error as error:
+        raise ValueError(f"Expected a table of CSV in {str(manifest)!r}, but got: {error}.") from error
 
 
 def _read(manifest: Path) -> str:
     try:
-        return manifest.read_text(encoding="utf-8-sig")
+        with manifest.open(encoding="utf-8-sig", newline="") as file:  # a name may hold the end of a line
+            return file.read()
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected a manifest in UTF-8, but {str(manifest)!r} is not: {error}.") from error
 

@@ -1,5 +1,6 @@
 """What each kind of root lists, and under which names."""
 
+import csv
 import os
 from pathlib import Path
 
@@ -92,6 +93,25 @@ def test_text_manifest(tree):
     entries = list_images(str(manifest))
     assert [entry.name for entry in entries] == ["c.webp", "deep/d.TIFF", outside, "missing.png", "e.jpeg"]
     assert [entry.path for entry in entries][2:4] == [str(tree / "b.png"), str(tree / "sub" / "missing.png")]
+
+
+def test_a_manifest_names_files_whatever_their_characters(tree):
+    odd = ["new\nline.png", "carriage\rreturn.png", "form\x0cfeed.png", "line\u2028separator.png", 'quote".png']
+    for name in odd:
+        (tree / name).write_bytes((tree / "b.png").read_bytes())
+    table = tree / "odd.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["path"], *([name] for name in odd)])
+    assert [entry.path for entry in list_images(str(table))] == [str(tree / name) for name in odd]
+    text = tree / "odd.txt"
+    text.write_text("\r\n".join(odd[2:]), newline="")
+    assert [entry.path for entry in list_images(str(text))] == [str(tree / name) for name in odd[2:]]
+
+
+def test_a_table_that_is_none_gets_one_sentence(tree):
+    (tree / "long.csv").write_text("path\n" + "x" * (csv.field_size_limit() + 1))
+    with pytest.raises(ValueError, match=r"table of CSV in .*long\.csv', but got: field larger than field limit"):
+        list_images(str(tree / "long.csv"))
 
 
 def test_csv_manifest(tree):
