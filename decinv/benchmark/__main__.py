@@ -64,6 +64,8 @@ def main(args: Sequence[str] | None = None) -> int:
             auto_cli(BENCHMARKS, args=words, as_positional=False, prog="python -m decinv.benchmark")
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
+        if sentence is None and isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
+            sentence = f"Expected `out` to name a directory that can be written, but got: {error}; change it."
         if sentence is None:
             raise
         print(f"decinv.benchmark: error: {sentence}", file=sys.stderr)

@@ -17,11 +17,13 @@ Value = str | int | float | None
 
 
 def refuse_table(out: Path) -> None:
-    """Refuse a directory that another benchmark's table is in.
+    """Refuse a directory that another benchmark's table is in, and a path that cannot be a directory.
 
     Raises:
-        FileExistsError: If ``out`` holds a table.csv already.
+        FileExistsError: If ``out`` holds a table.csv already, or it or what it is in is a file.
     """
+    if not next((path for path in (out, *out.parents) if path.exists()), Path()).is_dir():
+        raise FileExistsError(f"Expected --out to name a directory, but {out} is a file or below one; choose another.")
     if (out / "table.csv").exists():
         raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
 

@@ -19,13 +19,15 @@ class StockRule(UpdateRule):
             inner: An optimizer of one parameter that treats its elements, or its rows, independently.
 
         Raises:
-            ValueError: If the optimizer mixes samples, or has more than one parameter.
+            ValueError: If the optimizer mixes samples, takes sparse gradients only, or has more than one parameter.
         """
         kind = type(inner).__name__
         if isinstance(inner, torch.optim.LBFGS | torch.optim.Adafactor):
             raise ValueError(
                 f"Expected an optimizer that treats each sample on its own, but got {kind}, which mixes them; use Anderson."
             )
+        if isinstance(inner, torch.optim.SparseAdam):
+            raise ValueError(f"Expected an optimizer of dense gradients, but got {kind}; use torch.optim.Adam.")
         if inner.state and not isinstance(inner, torch.optim.Adagrad):
             raise ValueError(f"Expected an optimizer without state before its first step, but {kind} has some.")
         super().__init__([p for group in inner.param_groups for p in group["params"]], dict(inner.defaults))

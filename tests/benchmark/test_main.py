@@ -173,3 +173,10 @@ def test_unknown_benchmarks_are_refused(capsys):
         main(["toaster"])
     assert end.value.code == 2
     assert "decoder" in capsys.readouterr().err
+
+
+def test_an_out_that_is_a_file_gets_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out in ("file", "file/below"):
+        assert main(["overhead", f"--out={tmp_path / out}"]) == 2
+        assert "Expected --out to name a directory, but" in capsys.readouterr().err

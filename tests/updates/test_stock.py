@@ -60,6 +60,11 @@ def test_optimizers_that_mix_samples_are_refused(kind: type[torch.optim.Optimize
         as_rule(kind([nn.Parameter(torch.zeros(2, 3))]))
 
 
+def test_an_optimizer_of_sparse_gradients_is_refused() -> None:
+    with pytest.raises(ValueError, match="dense gradients, but got SparseAdam"):
+        as_rule(torch.optim.SparseAdam([nn.Parameter(torch.zeros(2, 3))]))
+
+
 def test_state_before_the_first_step_is_refused() -> None:
     parameter = nn.Parameter(torch.zeros(2))
     optimizer = torch.optim.SGD([parameter], lr=1.0)

@@ -71,6 +71,8 @@ def test_impossible_keys_are_refused():
         make(channel=4)
     with pytest.raises(ValueError, match="`radius`"):
         make(radius=-1)
+    with pytest.raises(ValueError, match=r"three numbers \(C, H, W\) of at least 1, but got \(4, 0, 8\)"):
+        TreeRingKey.make((4, 0, 8), channel=0, radius=1)
     with pytest.raises(ValueError, match="GIVEN"):
         make(pattern=Pattern.GIVEN)
     with pytest.raises(ValueError, match="Expected 29 coefficients"):
