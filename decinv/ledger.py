@@ -25,6 +25,9 @@ MARGIN = 0.001
 PROGRESS = 0.99
 """A residual or pixel error must fall below this part of its last mark to count as progress."""
 
+NEAR = 0.03
+"""Relative residual below which a sample that stalled may have a solution near by."""
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -137,17 +140,16 @@ class Ledger:
         return keep
 
     @property
-    def unsolved(self) -> Indices:
-        """Samples that are done and have not converged."""
-        done = (self.status != int(Status.RUNNING)) & (self.status != int(Status.CONVERGED))
-        rows: Indices = done.nonzero()[0]
+    def near(self) -> Indices:
+        """Samples that stalled near a solution."""
+        rows: Indices = ((self.status == int(Status.STALLED)) & (self.residual < NEAR)).nonzero()[0]
         return rows
 
     @property
     def at_start(self) -> Indices:
         """Samples that are done, not converged, and report their start; that of a start that was not finite is none."""
-        unsolved = self.unsolved
-        rows: Indices = unsolved[(self.reached[unsolved] == 1) & np.isfinite(self.error[unsolved])]
+        done = (self.status != int(Status.RUNNING)) & (self.status != int(Status.CONVERGED))
+        rows: Indices = (done & (self.reached == 1) & np.isfinite(self.error)).nonzero()[0]
         return rows
 
     def reopen(self, rows: Indices, iteration: int, steps: int) -> None:

@@ -49,7 +49,7 @@ class Solver:
 
     Once all samples are done, those that would report their start get the ``gradient_steps`` of the stopping: the rule starts
     anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that. Likewise
-    those that have not converged begin anew at the starts of the problem's ``restart``, up to ``restarts`` times.
+    those that stalled near a solution begin anew at the starts of the problem's ``restart``, up to ``restarts`` times.
 
     Attributes:
         settled: Whether a chunk has begun and every step that touched its state was finished, so that ``state_dict`` can be
@@ -204,7 +204,7 @@ class Solver:
     def _try_again(self) -> None:
         """Begin another attempt with the samples that it is for, if one is left."""
         stopping, ledger = self.stopping, self._ledger
-        rows = ledger.at_start if stopping.gradient_steps else ledger.unsolved
+        rows = ledger.at_start if stopping.gradient_steps else ledger.near
         if self._attempt == (1 if stopping.gradient_steps else stopping.restarts) or not len(rows):
             return
         again = torch.from_numpy(rows).to(self.point.device)

@@ -15,8 +15,8 @@ class Stopping:
             the best one evaluated, for samples that spend all iterations. Published codes do that.
         gradient_steps: Iterations along gradients, at least 0, that samples get in addition which would end at their start;
             see ``decinv.problems.DescentProblem``.
-        restarts: How often samples that end without having converged begin anew somewhere else, at least 0, with as many
-            iterations each time, where the problem knows other starts; see ``decinv.problems.TrajectoryProblem``.
+        restarts: How often samples that stalled at a relative residual below 0.03 begin anew somewhere else, at least 0, with
+            as many iterations each time, where the problem knows other starts; see ``decinv.problems.TrajectoryProblem``.
     """
 
     max_iters: int = 50

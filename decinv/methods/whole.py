@@ -38,7 +38,7 @@ class WholeTrajectory(Method):
             rtol: ``||step(x_s) - x_t|| / ||x_t||`` of the worst step, below which a trajectory is inverted, at least 0.
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
             last_iterate: Whether to take the iterate after the last update instead of the best one evaluated.
-            restarts: How often a trajectory that has not been inverted is begun anew from another guess, at least 0.
+            restarts: How often a trajectory that stalled at a residual below 0.03 is begun anew from another guess, at least 0.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -72,7 +72,8 @@ class ExactInversion(Method):
             max_iters: Largest number of evaluations of a sample for a step, or for a trajectory, at least 1.
             rtol: ``||step(x_s) - x_t|| / ||x_t||`` below which a step is inverted, at least 0.
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
-            restarts: How often a whole trajectory that has not been inverted is begun anew from another guess, at least 0.
+            restarts: How often a whole trajectory that stalled at a residual below 0.03 is begun anew from another guess, at
+                least 0.
 
         Raises:
             ValueError: If an argument is out of range.
