@@ -1,9 +1,11 @@
 """The text encoders of diffusers' pipelines: loaded, used, and released."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -33,6 +35,7 @@ class TextEncoding(ABC):
             encoder = getattr(transformers, kind).from_pretrained(path, dtype=self.dtype, use_safetensors=True)
         encoder = encoder.eval().to(device)
         length = length or tokenizer.model_max_length
+        _tell_cut(tokenizer, texts, length)
         tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         mask = tokens.attention_mask.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
         with torch.no_grad():
@@ -66,6 +69,19 @@ class FluxText(TextEncoding):
         """Encode the texts, with one encoder at a time in memory."""
         pooled: Tensor = self._run("", "CLIPTextModel", texts, device).pooler_output.float()
         return Prompt(self._run("_2", "T5EncoderModel", texts, device, self.length)[0].float(), pooled)
+
+
+def _tell_cut(tokenizer: Any, texts: Sequence[str], length: int) -> None:
+    """Warn of texts with more tokens than the encoder takes."""
+    counts = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
+    cut = [(text, count) for text, count in zip(texts, counts, strict=True) if count > length]
+    if cut:
+        text, count = cut[0]
+        warnings.warn(
+            f"{len(cut)} of {len(texts)} prompts are cut to the {length} tokens that the text encoder takes, such as "
+            f"{shorten(text, 60, placeholder=' ...')!r}, which has {count}.",
+            stacklevel=2,
+        )
 
 
 @contextmanager

@@ -126,6 +126,18 @@ def test_text_encoders_are_loaded_once_and_before_the_network(saved_pipeline, mo
     assert pipeline._denoiser is None
 
 
+def test_prompts_that_are_cut_are_told_of(recwarn):
+    pipeline = DiffusersPipeline("bundled")
+    known = pipeline.encode(["a red circle on a plain blue background"], SIZE, CPU)
+    assert not recwarn.list
+    long = "a red circle " * 30
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 prompts are cut to the \d+ tokens .* such as 'a red circle .*', which has 92"
+    ):
+        embedding = pipeline.encode([long, "a red circle"], SIZE, CPU).embedding
+    assert embedding.shape[1:] == known.embedding.shape[1:]
+
+
 def test_half_precision_keeps_points_in_float32(saved_pipeline):
     path, _ = saved_pipeline("stable")
     exact, rounded = (ours(path, DDIM(2), 1.0, noise(), dtype=dtype) for dtype in ("float32", "bfloat16"))
