@@ -113,12 +113,15 @@ class DecinvCLI(LightningCLI):
 
         Raises:
             FileExistsError: If it holds a run that cannot be continued.
+            FileNotFoundError: If there is no checkpoint or no source of images where the options name one.
             ValueError: If it holds a run of another configuration.
             OSError: If it cannot be written.
         """
+        config: Any = self.config[self.subcommand]
+        _refuse_missing_checkpoint(config.get("ckpt_path"))
         run = self.run_directory
         later = follows(cluster_environment())
-        if self.config[self.subcommand].fresh and not later:
+        if config.fresh and not later:
             if isinstance(self.datamodule, IndexedData):
                 self.datamodule.list_inputs()  # which refuses a wrong source
             run.delete()
@@ -193,7 +196,6 @@ class DecinvCLI(LightningCLI):
 
         Raises:
             ValueError: If processes would wait for each other, before they are started, or options of the trainer do not fit.
-            FileNotFoundError: If there is no checkpoint where one is asked for.
             Interrupted: If the process is asked to end; the exception then knows how to go on.
         """
         self.outcomes = Outcomes()
@@ -201,7 +203,6 @@ class DecinvCLI(LightningCLI):
             refuse_communication(self.trainer)
             observers: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             observers.append(self.outcomes)
-        _refuse_missing_checkpoint(options.get("ckpt_path"))
         try:
             self.trainer.fit(**options)
             self._tell()

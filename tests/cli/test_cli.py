@@ -118,7 +118,7 @@ def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
     assert {row["iterations"] for row in _rows(tmp_path / "run")} == {"2"}
 
 
-@pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.shard=9/2", "--data.root=/nowhere", "--model.max_iters=0"])
+@pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.shard=9/2", "--data.root=/nowhere", "--ckpt_path=/no/file"])
 def test_a_fresh_start_that_fails_deletes_nothing(tmp_path, wrong):
     options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
     assert main(options) == 0
