@@ -14,6 +14,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 WORDS = ("<pad>", "<start>", "<end>", "<unknown>", "a", "red", "blue", "circle", "square", "on", "background")
 SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
+LENGTH = 16
+"""Tokens of a prompt, as many as the longest of the tests has and some more."""
+
 
 def tokenizer(length: int) -> transformers.PreTrainedTokenizerFast:
     words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unknown>"))
@@ -30,7 +33,7 @@ def clip(kind: type = CLIPTextModel) -> transformers.PreTrainedModel:
         projection_dim=16,
         num_hidden_layers=3,
         num_attention_heads=2,
-        max_position_embeddings=8,
+        max_position_embeddings=LENGTH,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
@@ -66,7 +69,7 @@ def stable(scheduler: Any = None) -> diffusers.StableDiffusionPipeline:
     return diffusers.StableDiffusionPipeline(
         vae=vae(),
         text_encoder=clip(),
-        tokenizer=tokenizer(8),
+        tokenizer=tokenizer(LENGTH),
         unet=unet(),
         scheduler=scheduler or diffusers.DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False),
         safety_checker=None,
@@ -80,8 +83,8 @@ def xl() -> diffusers.StableDiffusionXLPipeline:
         vae=vae(),
         text_encoder=clip(),
         text_encoder_2=clip(CLIPTextModelWithProjection),
-        tokenizer=tokenizer(8),
-        tokenizer_2=tokenizer(8),
+        tokenizer=tokenizer(LENGTH),
+        tokenizer_2=tokenizer(LENGTH),
         unet=unet(
             cross_attention_dim=32,
             addition_embed_type="text_time",
@@ -108,9 +111,9 @@ def flux() -> diffusers.FluxPipeline:
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5305),
         text_encoder=clip(),
-        tokenizer=tokenizer(8),
+        tokenizer=tokenizer(LENGTH),
         text_encoder_2=T5EncoderModel(t5).eval(),
-        tokenizer_2=tokenizer(8),
+        tokenizer_2=tokenizer(LENGTH),
         transformer=diffusers.FluxTransformer2DModel(
             in_channels=16,
             num_layers=1,

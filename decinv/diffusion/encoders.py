@@ -1,6 +1,6 @@
 """The text encoders of diffusers' pipelines: loaded, used, and released."""
 
-import warnings
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from decinv.diffusion.prompt import Prompt
+
+LOGGER = logging.getLogger(__name__)
 
 
 class TextEncoding(ABC):
@@ -72,29 +74,28 @@ class FluxText(TextEncoding):
 
 
 def _tell_cut(tokenizer: Any, texts: Sequence[str], length: int) -> None:
-    """Warn of texts with more tokens than the encoder takes."""
+    """Tell of texts with more tokens than the encoder takes, in the log, as diffusers does."""
     counts = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
     cut = [(text, count) for text, count in zip(texts, counts, strict=True) if count > length]
     if cut:
         text, count = cut[0]
-        warnings.warn(
+        LOGGER.warning(
             f"{len(cut)} of {len(texts)} prompts are cut to the {length} tokens that the text encoder takes, such as "
-            f"{shorten(text, 60, placeholder=' ...')!r}, which has {count}.",
-            stacklevel=2,
+            f"{shorten(text, 60, placeholder=' ...')!r}, which has {count}."
         )
 
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Keep the progress of loading off the terminal."""
-    logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _transformers() -> Any:
