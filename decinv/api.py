@@ -107,11 +107,10 @@ def invert(
         pixels, readable = as_frames(pixels), [True] * (len(pixels) * times)
     # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
-    if model is not None:
-        model.refuse_channels(codec.latent_channels)
     prompts = [] if model is None else _prompts(prompt, readable)
     how = sampler or DDIM(), method or ExactInversion()
     if model is not None:
+        model.refuse_channels(codec.latent_channels)
         how[1].check(how[0].trajectory(model.config, model.tokens(64, 64)))
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update

@@ -204,8 +204,9 @@ class Solver:
     def _try_again(self) -> None:
         """Begin another attempt with the samples that it is for, if one is left."""
         stopping, ledger = self.stopping, self._ledger
-        rows = ledger.at_start if stopping.gradient_steps else ledger.near
-        if self._attempt == (1 if stopping.gradient_steps else stopping.restarts) or not len(rows):
+        descends, steps = stopping.gradient_steps > 0, stopping.gradient_steps or stopping.max_iters
+        rows = ledger.at_start if descends else ledger.near
+        if self._attempt == (1 if descends else stopping.restarts) or not len(rows):
             return
         again = torch.from_numpy(rows).to(self.point.device)
         other = self._other_problem(again, self._attempt + 1)
@@ -213,14 +214,10 @@ class Solver:
             return
         self.problem, self._again, self._attempt = other, again, self._attempt + 1
         self.point.grad = None
-        if stopping.gradient_steps:
-            ledger.reopen(rows, self.iteration, stopping.gradient_steps)
-            ledger.extra[rows] += 1  # the probe of the step size
-            self.point.data = self._best[again]
-        else:
-            ledger.reopen(rows, self.iteration, stopping.max_iters)
-            self.point.data = other.start().clone()
-        self.rule.reset(ledger.limit - self.iteration)
+        self.point.data = self._best[again] if descends else other.start().clone()
+        ledger.reopen(rows, self.iteration, steps)
+        ledger.extra[rows] += descends  # the probe of the step size
+        self.rule.reset(steps)
 
     def _other_problem(self, rows: Tensor, attempt: int) -> Problem | None:
         """State the problem of a later attempt for some samples of the chunk; ``None`` where there is none."""

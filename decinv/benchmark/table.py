@@ -22,7 +22,7 @@ def refuse_table(out: Path) -> None:
     Raises:
         FileExistsError: If ``out`` holds a table.csv already, or it or what it is in is a file.
     """
-    if not next((path for path in (out, *out.parents) if path.exists()), Path()).is_dir():
+    if not next(path for path in (out, *out.parents) if path.exists()).is_dir():
         raise FileExistsError(f"Expected --out to name a directory, but {out} is a file or below one; choose another.")
     if (out / "table.csv").exists():
         raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
