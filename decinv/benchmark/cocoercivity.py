@@ -8,7 +8,7 @@ import torch
 
 from decinv.batch import Batch
 from decinv.benchmark.cocoercivity_report import CONVERGED, LAST, TRUTH, Key, write_report
-from decinv.benchmark.conditions import Conditions, Dtype
+from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.converged import converge
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import true_latent
@@ -17,6 +17,7 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.ratios import Ratios, Reference, ratios
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.visited import visit
+from decinv.codecs.autoencoder import Dtype
 from decinv.codecs.base import Codec
 from decinv.problems.base import norms
 from decinv.problems.decoder import DecoderProblem

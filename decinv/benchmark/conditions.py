@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from decinv.batch import Batch
-from decinv.codecs.autoencoder import load_codec
+from decinv.codecs.autoencoder import Dtype, load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import generate
-
-Dtype = Literal["float32", "bfloat16", "float16"]
-"""Number formats of a codec's arithmetic."""
 
 
 class Subject(NamedTuple):

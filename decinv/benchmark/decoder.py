@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decinv.benchmark.compare import against_float32, compare, ticks
-from decinv.benchmark.conditions import Conditions, Dtype, check_marks
+from decinv.benchmark.conditions import Conditions, check_marks
 from decinv.benchmark.decoder_report import write_report
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.methods import GRADIENT, METHODS
@@ -12,7 +12,7 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.published import PUBLISHED
 from decinv.benchmark.race import Entry
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import load_codec
+from decinv.codecs.autoencoder import Dtype, load_codec
 
 
 def decoder(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from decinv.benchmark.conditions import Conditions, Dtype
+from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate, invert_decoder
 from decinv.benchmark.editing_report import Row, summarise, write_report
 from decinv.benchmark.environment import write_environment
@@ -14,7 +14,7 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark_images import Maker
 from decinv.callbacks.sheet import SheetRow, draw_sheet
-from decinv.codecs.autoencoder import load_codec
+from decinv.codecs.autoencoder import Dtype, load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline
 from decinv.editing import to_pixels
 from decinv.methods import ExactInversion, NaiveInversion

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from decinv.batch import Batch
-from decinv.benchmark.conditions import Conditions, Dtype
+from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import reports, true_latent
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, MAP, PAPER, Method
@@ -18,6 +18,7 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.robustness_report import Row, write_report
 from decinv.benchmark.summary import summarise
 from decinv.benchmark.table import refuse_table
+from decinv.codecs.autoencoder import Dtype
 from decinv.codecs.base import Codec
 from decinv.images.distortions import Distortion, brighten, compose, crop, frame, jpeg, noise, resize
 from decinv.metrics.latent import nmse_db

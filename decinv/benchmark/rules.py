@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from decinv.benchmark.conditions import Conditions, Dtype, check_marks
+from decinv.benchmark.conditions import Conditions, check_marks
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.families import RULES
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.rules_report import write_rules
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.trajectory import follow_all, follow_ticks
+from decinv.codecs.autoencoder import Dtype
 
 MARKS = (5, 20, 30, 50, 100)
 """Those of the published table, and an early one."""

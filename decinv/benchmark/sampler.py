@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decinv.benchmark.conditions import Conditions, Dtype
+from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import advance, begin, now, reported
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, iterations_of
@@ -20,7 +20,7 @@ from decinv.benchmark.sampler_methods import OURS, Contender, contenders
 from decinv.benchmark.sampler_report import print_report, write_report
 from decinv.benchmark.sampler_rows import TRUE_LATENT, Found, Row, summarise
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import load_codec
+from decinv.codecs.autoencoder import Dtype, load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import decode_rounded
 from decinv.data.noise import PROMPTS

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decinv.benchmark.conditions import Conditions, Dtype
+from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import advance, begin, now, reported
 from decinv.benchmark.metering import measure_memory
@@ -19,7 +19,7 @@ from decinv.benchmark.prompts import default_prompts
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark_images import Generated, Maker
 from decinv.benchmark.watermark_report import Row, summarise, write_report
-from decinv.codecs.autoencoder import load_codec
+from decinv.codecs.autoencoder import Dtype, load_codec
 from decinv.codecs.base import Codec
 from decinv.diffusion import DDIM, DiffusersPipeline
 from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Rotation

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -18,8 +18,8 @@ from decinv.codecs.loading import load_autoencoder, without_weights
 from decinv.codecs.probing import Layout, probe
 from decinv.convolutions import convolutions
 
-DTYPES = ("float32", "bfloat16", "float16")
-"""Number formats of a codec."""
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Number format of a codec's arithmetic."""
 
 
 class AutoencoderCodec(Codec):
@@ -35,7 +35,7 @@ class AutoencoderCodec(Codec):
         self,
         path: str = "bundled",
         subfolder: str | None = None,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: Dtype = "float32",
         tf32: bool = False,
         channels_last: bool = False,
         memory_mib: float | None = None,
@@ -78,8 +78,8 @@ class AutoencoderCodec(Codec):
         self.path = path
         self.clamps = clamp
         self.tf32 = tf32
-        if dtype not in DTYPES:
-            raise ValueError(f"Expected `dtype` to be one of {', '.join(DTYPES)}, but got {dtype!r}.")
+        if dtype not in get_args(Dtype):
+            raise ValueError(f"Expected `dtype` to be one of {', '.join(get_args(Dtype))}, but got {dtype!r}.")
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
         self.freeze()
@@ -149,7 +149,7 @@ class AutoencoderCodec(Codec):
 
 def load_codec(
     path: str | Path = "bundled",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Dtype = "float32",
     device: torch.device | str = "cpu",
 ) -> AutoencoderCodec:
     """Load a codec by name; ``AutoencoderCodec`` has more options.
