@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None and isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
-            sentence = f"Expected `out` to name a directory that can be written, but got: {error}; change it."
+            sentence = f"Expected files that can be read and written, but got: {error}; change the option that names that one."
         if sentence is None:
             raise
         print(f"decinv.benchmark: error: {sentence}", file=sys.stderr)

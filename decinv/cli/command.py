@@ -123,7 +123,7 @@ class DecinvCLI(LightningCLI):
         later = follows(cluster_environment())
         if config.fresh and not later:
             if isinstance(self.datamodule, IndexedData):
-                self.datamodule.list_inputs()  # which refuses a wrong source
+                self.datamodule.list_ahead()  # which refuses a wrong source
             run.delete()
         self.continued = run.begun and not later
         if isinstance(self.datamodule, IndexedData):

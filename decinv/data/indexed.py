@@ -45,6 +45,7 @@ class IndexedData(ChunkData):
         self.block = block
         self.workers = workers
         self.run: RunDirectory | None = None
+        self._listed: Sequence[Input] | None = None
         self._inputs: Collection[Input] | None = None
         self._done = bytearray()
 
@@ -68,14 +69,19 @@ class IndexedData(ChunkData):
         del item
         return None
 
+    def list_ahead(self) -> None:
+        """List the inputs for a new run before ``setup`` does, so that a wrong source costs an old run nothing."""
+        self._listed = self.list_inputs()
+
     def setup(self, stage: str) -> None:
         """List the inputs, so that a wrong source ends a run before it begins, and look up which are done."""
         if self.run is None:
             self._inputs = self.list_inputs()
             self._done = bytearray(len(self._inputs))
         else:
-            self._inputs = self.run.inputs(self.list_inputs)
+            self._inputs = self.run.inputs(lambda: self._listed or self.list_inputs())
             self._done = self.run.done(len(self._inputs))
+            self._listed = None
 
     @property
     def inputs(self) -> Collection[Input]:

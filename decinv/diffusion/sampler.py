@@ -86,7 +86,7 @@ class Sampler(ABC):
             tokens: Number of tokens of an image, for schedulers whose times depend on it.
 
         Raises:
-            ValueError: If the scheduler's steps are not linear in the network's output, or fewer than asked for.
+            ValueError: If the scheduler's steps are not linear in the network's output, or its times suffice for fewer only.
         """
         known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
         chosen = known - set(config.get("_use_default_values", ()))  # another class has defaults of its own
@@ -97,10 +97,10 @@ class Sampler(ABC):
         for option in ("clip_sample", "thresholding"):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
-        most = scheduler.config.get("num_train_timesteps") or self.steps
-        if self.steps > most:
-            raise ValueError(f"Expected `steps` to be at most {most}, the times of the training, but got {self.steps}.")
         self.set_times(scheduler, tokens)
+        sigmas = getattr(scheduler, "sigmas", None)  # the last one may be where the last step begins
+        if sigmas is not None and not (sigmas[:-1].diff() < 0).all():
+            raise ValueError(f"Expected steps that each lower the noise, but some of {self.steps} stand still; take fewer.")
         return scheduler
 
     def options(self) -> dict[str, Any]:
@@ -143,6 +143,13 @@ class DDIM(Sampler):
     def options(self) -> dict[str, Any]:
         """Data are latents, which are not clipped."""
         return {"clip_sample": False} | ({} if self.offset is None else {"steps_offset": self.offset})
+
+    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+        """Let the scheduler choose among the times of the training."""
+        most = scheduler.config.num_train_timesteps
+        if self.steps > most:
+            raise ValueError(f"Expected `steps` to be at most {most}, the times of the training, but got {self.steps}.")
+        super().set_times(scheduler, tokens)
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler. Where a step leads is its own affair, so it is tried out.

@@ -97,3 +97,14 @@ def test_wrong_options():
             Numbers(**{option: value})
     with pytest.raises(ValueError, match="`shard` to be i/n"):
         Numbers(shard="2/2")
+
+
+def test_what_was_listed_ahead_is_not_listed_again(tmp_path):
+    data = Numbers()
+    data.run = RunDirectory(tmp_path / "run")
+    data.list_ahead()
+    data.count = 3
+    assert len(data.inputs) == 20
+    data.run = RunDirectory(tmp_path / "other")
+    data.setup("fit")
+    assert len(data.inputs) == 3

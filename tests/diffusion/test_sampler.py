@@ -156,6 +156,13 @@ def test_rectified_flow_moves_along_its_velocity_towards_data(count):
     torch.testing.assert_close(steps[0].data(point, velocity), point + velocity)
 
 
+def test_samplers_of_continuous_times_may_have_more_steps_than_the_training(config):
+    for sampler in (Euler(1500, spacing="linspace"), FlowEuler(1500)):
+        steps = sampler.trajectory(config).steps
+        assert len(steps) == 1500
+        assert all(step.end.sigma / step.end.alpha < step.start.sigma / max(step.start.alpha, 1e-12) for step in steps)
+
+
 def test_what_cannot_be_inverted_is_refused(config):
     with pytest.raises(ValueError, match="stochastic_sampling"):
         FlowEuler(2).trajectory({"stochastic_sampling": True})
@@ -167,6 +174,9 @@ def test_what_cannot_be_inverted_is_refused(config):
         Euler(0)
     with pytest.raises(ValueError, match="`steps` to be at most 1000, the times of the training, but got 1001"):
         DDIM(1001).trajectory(config)
+    for sampler in (DPMSolver(1000, spacing="linspace"), Euler(1001, spacing="leading")):
+        with pytest.raises(ValueError, match=r"each lower the noise, but some of 100\d stand still; take fewer"):
+            sampler.trajectory(config)
     with pytest.raises(ValueError, match="`offset` to be at least 0, but got -1"):
         DDIM(5, offset=-1)
     with pytest.raises(ValueError, match="begin at 1000; take fewer steps"):
