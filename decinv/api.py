@@ -59,7 +59,8 @@ def invert(
     Args:
         images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride, or clips
             ``(B, 3, T, H, W)`` of as many frames as the codec takes; or PIL images and paths of image files, all of one size,
-            which are padded by reflection below and to the right.
+            which are padded by reflection below and to the right. For a ``pipeline`` of Flux or Stable Diffusion 3 sides are
+            multiples of twice the stride.
         codec: The codec whose decoder is inverted; the computing happens on its device, but for what its memory budget leaves
             on the host, see ``decinv.placement.Placement``.
         update: The update rule: a callable from parameters to an optimizer, or the path of a YAML fragment such as
@@ -98,19 +99,20 @@ def invert(
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
-    pixels, readable = _pixels(images, codec)
+    # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
+    model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
+    pixels, readable = _pixels(images, codec.stride * (1 if model is None else model.patch))
     if pixels.ndim == 5 and pipeline is not None:
         raise ValueError("Expected images where a `pipeline` is inverted too, but got clips; give their frames as images.")
     times = pixels.shape[2] if pixels.ndim == 5 and codec.frames is None else None
     if times is not None:
         FrameRule().latents(times)  # not 0
         pixels, readable = as_frames(pixels), [True] * (len(pixels) * times)
-    # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
-    model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
     prompts = [] if model is None else _prompts(prompt, readable)
     how = sampler or DDIM(), method or ExactInversion()
     if model is not None:
         model.refuse_channels(codec.latent_channels)
+        model.refuse_cells(*(side // codec.stride for side in pixels.shape[-2:]))
         how[1].check(how[0].trajectory(model.config, model.tokens(64, 64)))
     latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
@@ -184,8 +186,8 @@ def _prompts(prompt: str | Sequence[str], readable: list[bool]) -> list[str]:
     return [text for text, usable in zip(prompts, readable, strict=True) if usable]
 
 
-def _pixels(images: Images, codec: Codec) -> tuple[Tensor, list[bool]]:
-    """Give the readable images as one tensor, and which they are."""
+def _pixels(images: Images, multiple: int) -> tuple[Tensor, list[bool]]:
+    """Give the readable images as one tensor, files and pictures padded to multiples of so many pixels, and which they are."""
     if isinstance(images, Tensor):
         check_images(images)
         return images, [True] * len(images)
@@ -212,8 +214,8 @@ def _pixels(images: Images, codec: Codec) -> tuple[Tensor, list[bool]]:
     if len(sizes) > 1:
         found = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
         raise ValueError(f"Expected images of one size, but got {found}; invert each size on its own.")
-    stacked = torch.stack(tensors) if tensors else torch.empty(0, 3, codec.stride, codec.stride)
-    return pad_to_multiple(stacked, codec.stride), readable
+    stacked = torch.stack(tensors) if tensors else torch.empty(0, 3, multiple, multiple)
+    return pad_to_multiple(stacked, multiple), readable
 
 
 def _join(parts: list[Result], readable: list[bool]) -> Result:

@@ -103,16 +103,49 @@ def turbo() -> diffusers.StableDiffusionXLPipeline:
     return pipeline
 
 
-def flux() -> diffusers.FluxPipeline:
-    t5 = T5Config(
-        vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, pad_token_id=0, decoder_start_token_id=0
+def t5(width: int = 16) -> T5EncoderModel:
+    sizes = {"vocab_size": len(WORDS), "d_model": width, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+    return T5EncoderModel(T5Config(**sizes, pad_token_id=0, decoder_start_token_id=0)).eval()
+
+
+def three() -> diffusers.StableDiffusion3Pipeline:
+    return diffusers.StableDiffusion3Pipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5305),
+        text_encoder=clip(CLIPTextModelWithProjection),
+        tokenizer=tokenizer(LENGTH),
+        text_encoder_2=clip(CLIPTextModelWithProjection),
+        tokenizer_2=tokenizer(LENGTH),
+        text_encoder_3=t5(36),
+        tokenizer_3=tokenizer(LENGTH),
+        transformer=diffusers.SD3Transformer2DModel(
+            sample_size=16,
+            patch_size=2,
+            in_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=36,
+            caption_projection_dim=16,
+            pooled_projection_dim=32,
+            out_channels=4,
+        ).eval(),
     )
+
+
+def three_without_t5() -> diffusers.StableDiffusion3Pipeline:
+    parts = three().components | {"text_encoder_3": None, "tokenizer_3": None}
+    parts["scheduler"] = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    return diffusers.StableDiffusion3Pipeline(**parts)
+
+
+def flux() -> diffusers.FluxPipeline:
     return diffusers.FluxPipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5305),
         text_encoder=clip(),
         tokenizer=tokenizer(LENGTH),
-        text_encoder_2=T5EncoderModel(t5).eval(),
+        text_encoder_2=t5(),
         tokenizer_2=tokenizer(LENGTH),
         transformer=diffusers.FluxTransformer2DModel(
             in_channels=16,
@@ -128,6 +161,7 @@ def flux() -> diffusers.FluxPipeline:
 
 
 KINDS: dict[str, Callable[[], Any]] = {"stable": stable, "xl": xl, "turbo": turbo, "flux": flux}
+KINDS |= {"three": three, "three_without_t5": three_without_t5}
 
 
 def save(kind: str, directory: Path) -> Any:

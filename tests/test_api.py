@@ -264,6 +264,10 @@ def test_wrong_prompts_are_refused_before_anything_is_solved(monkeypatch):
     codec = LinearCodec((1.0,) * 4, stride=2)
     with pytest.raises(ValueError, match="4 latent channels, which the pipeline's network takes, but got one with 1"):
         decinv.invert(torch.zeros(1, 3, 4, 4), LinearCodec((1.0,), stride=2), pipeline=Known())
+    patched = Known()
+    patched.patch = 2
+    with pytest.raises(ValueError, match="multiples of 2, the network's patch, but got 3 x 2"):
+        decinv.invert(torch.zeros(1, 3, 6, 4), codec, pipeline=patched)
     with pytest.raises(ValueError, match="one for each of 1 images, but got 2"):
         decinv.invert(torch.zeros(1, 3, 4, 4), codec, pipeline=Known(), prompt=["a", "b"])
 

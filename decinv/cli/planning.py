@@ -49,7 +49,7 @@ def show_plan(
         raise TypeError(f"Expected data that lists its inputs, an `IndexedData`, but got {type(data).__name__}.")
     if budget_gib is not None and not budget_gib > 0:
         raise ValueError(f"Expected --plan_budget to be above 0 GiB, but got {budget_gib:g}.")
-    looked, sizes = _sizes(data, model.codec.stride)
+    looked, sizes = _sizes(data, model.codec.multiple)
     if not sizes:
         raise ValueError(f"Expected images to plan for, but none of {looked} inputs has a size that can be read.")
     budget = _free() if budget_gib is None else round(budget_gib * GIB)

@@ -29,6 +29,7 @@ class Codec(nn.Module, ABC):
         frames: The numbers of frames that a codec of clips takes; ``None`` for a codec of images.
         budget: The memory within which rows are coded at once, on any device: parts of them are moved to the codec's, and the
             results back. ``None`` where all rows are coded at once, on the codec's device.
+        patch: Side of the squares of latent cells that a network behind the codec sees as one; data fit images to whole ones.
     """
 
     stride: int
@@ -37,6 +38,12 @@ class Codec(nn.Module, ABC):
     clamps: bool = False
     frames: FrameRule | None = None
     budget: MemoryBudget | None = None
+    patch: int = 1
+
+    @property
+    def multiple(self) -> int:
+        """Pixels that data fit the sides of images to multiples of."""
+        return self.stride * self.patch
 
     @property
     def device(self) -> torch.device:

@@ -79,7 +79,7 @@ class ImageData(IndexedData):
         """Read an image, and pad or crop it."""
         try:
             image = read_image(item.path, self.max_pixels)
-            fitted = crop_to_multiple(image, codec.stride) if self.crop else pad_to_multiple(image, codec.stride)
+            fitted = crop_to_multiple(image, codec.multiple) if self.crop else pad_to_multiple(image, codec.multiple)
         except (UnreadableImageError, ValueError) as error:
             return Failure(item.name, str(error))
         height, width = (fitted if self.crop else image).shape[-2:]

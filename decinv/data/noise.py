@@ -96,8 +96,10 @@ class GeneratedNoise(IndexedData):
         """Draw noise, sample, and decode."""
         if self._module is None:
             raise RuntimeError("Expected `train_dataloader` before a sample is made, but it was not called.")
-        if self.size % codec.stride:
-            raise ValueError(f"Expected `size` to be a multiple of the codec's stride {codec.stride}, but got {self.size}.")
+        if self.size % codec.multiple:
+            raise ValueError(
+                f"Expected `size` to be a multiple of {codec.multiple}, which codec and network take, but got {self.size}."
+            )
         cells = self.size // codec.stride
         noise = self.draw(item.number, (codec.latent_channels, cells, cells))
         prompt = self.prompts[item.number % len(self.prompts)]

@@ -2,7 +2,7 @@
 
 from decinv.diffusion.cached import Cached
 from decinv.diffusion.denoiser import Denoiser, Guidance
-from decinv.diffusion.flow import FlowEuler, RectifiedFlow
+from decinv.diffusion.flow import FlowEuler, RectifiedFlow, Stable3Euler
 from decinv.diffusion.gaussian import GaussianDenoiser
 from decinv.diffusion.invertible import BDIA, EDICT, InvertibleSampler
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
@@ -38,6 +38,7 @@ __all__ = [
     "Prompt",
     "RectifiedFlow",
     "Sampler",
+    "Stable3Euler",
     "Step",
     "Trajectory",
 ]

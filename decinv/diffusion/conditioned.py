@@ -39,10 +39,11 @@ def conditioned(
         The process.
 
     Raises:
-        ValueError: If ``guidance`` is below 0.
+        ValueError: If ``guidance`` is below 0, or the network cannot cut the latents into whole patches.
     """
     device = torch.device(device)
     height, width = cells
+    pipeline.refuse_cells(height, width)
     size = height * stride, width * stride
     prompt = pipeline.encode(prompts, size, device)
     negative = pipeline.encode([negative_prompt] * len(prompts), size, device) if guidance > 1 else None

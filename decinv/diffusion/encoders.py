@@ -1,5 +1,6 @@
 """The text encoders of diffusers' pipelines: loaded, used, and released."""
 
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from decinv.diffusion.prompt import Prompt
 
@@ -62,15 +64,41 @@ class StableXLText(TextEncoding):
         return Prompt(torch.cat([first, output.hidden_states[-2].float()], dim=-1), output[0].float())
 
 
-class FluxText(TextEncoding):
-    """Flux: a T5 encoder, and the pooled output of a CLIP encoder."""
+class LongText(TextEncoding):
+    """Kinds with a T5 encoder, which takes long prompts."""
 
-    length: int = 512
+    def __init__(self, directory: Path, dtype: torch.dtype, length: int) -> None:
+        """Take the number of tokens of the T5 encoder too."""
+        super().__init__(directory, dtype)
+        self.length = length
+
+
+class FluxText(LongText):
+    """Flux: a T5 encoder, and the pooled output of a CLIP encoder."""
 
     def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
         """Encode the texts, with one encoder at a time in memory."""
         pooled: Tensor = self._run("", "CLIPTextModel", texts, device).pooler_output.float()
         return Prompt(self._run("_2", "T5EncoderModel", texts, device, self.length)[0].float(), pooled)
+
+
+class Stable3Text(LongText):
+    """Stable Diffusion 3: the last but one layers of two CLIP encoders side by side, then a T5 encoder; both projections.
+
+    Where a pipeline was saved without its T5 encoder, its tokens are 0, as in diffusers.
+    """
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
+        """Encode the texts, with one encoder at a time in memory."""
+        first, second = (self._run(suffix, "CLIPTextModelWithProjection", texts, device) for suffix in ("", "_2"))
+        clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
+        if (self.directory / "text_encoder_3").is_dir():
+            long = self._run("_3", "T5EncoderModel", texts, device, self.length)[0].float()
+        else:
+            config = json.loads((self.directory / "transformer" / "config.json").read_text(encoding="utf-8"))
+            long = clip.new_zeros(len(texts), self.length, config["joint_attention_dim"])
+        padded = functional.pad(clip, (0, long.shape[-1] - clip.shape[-1]))
+        return Prompt(torch.cat([padded, long], dim=-2), torch.cat([first[0], second[0]], dim=-1).float())
 
 
 def _tell_cut(tokenizer: Any, texts: Sequence[str], length: int) -> None:

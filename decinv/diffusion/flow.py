@@ -11,7 +11,7 @@ from decinv.diffusion.step import first_order
 
 
 class FlowEuler(Sampler):
-    """Euler's method for flow matching, as ``FlowMatchEulerDiscreteScheduler`` within the Flux and SD3 pipelines."""
+    """Euler's method for flow matching, as ``FlowMatchEulerDiscreteScheduler`` within the Flux pipeline."""
 
     scheduler_class = FlowMatchEulerDiscreteScheduler
 
@@ -24,14 +24,9 @@ class FlowEuler(Sampler):
         super().__init__(steps)
 
     def set_times(self, scheduler: Any, tokens: int | None) -> None:
-        """Give the scheduler the pipelines' grid, and the shift that they compute from the size of the image."""
-        config, shift = scheduler.config, None
-        if config.use_dynamic_shifting:
-            if tokens is None:
-                raise ValueError("Expected `tokens`, by which the scheduler shifts its times, but got None.")
-            low, high = config.base_image_seq_len, config.max_image_seq_len
-            shift = config.base_shift + (tokens - low) * (config.max_shift - config.base_shift) / (high - low)
-        scheduler.set_timesteps(sigmas=[1 - index / self.steps for index in range(self.steps)], mu=shift)
+        """Give the scheduler the pipeline's grid, and the shift that it computes from the size of the image."""
+        sigmas = [1 - index / self.steps for index in range(self.steps)]
+        scheduler.set_timesteps(sigmas=sigmas, mu=_shift(scheduler.config, tokens))
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler.
@@ -43,6 +38,25 @@ class FlowEuler(Sampler):
         if scheduler.config.stochastic_sampling:
             raise ValueError("Expected a scheduler without `stochastic_sampling`, but it is set; set it to false.")
         return _straight(scheduler, flow)
+
+
+class Stable3Euler(FlowEuler):
+    """Euler's method for flow matching, as ``FlowMatchEulerDiscreteScheduler`` within the pipeline of Stable Diffusion 3.
+
+    The scheduler spaces the times itself, from its largest to its smallest, which are shifted, and shifts them again.
+    """
+
+    def __init__(self, steps: int = 28) -> None:
+        """Set the grid.
+
+        Args:
+            steps: Number of steps, at least 1.
+        """
+        super().__init__(steps)
+
+    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+        """Let the scheduler space the times, and shift them by the size of the image where it asks for that."""
+        scheduler.set_timesteps(self.steps, mu=_shift(scheduler.config, tokens))
 
 
 class RectifiedFlow(FlowEuler):
@@ -63,6 +77,20 @@ class RectifiedFlow(FlowEuler):
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off a scheduler of flow matching with the default config."""
         return _straight(self.scheduler({}, tokens), reversed_flow)
+
+
+def _shift(config: Mapping[str, Any], tokens: int | None) -> float | None:
+    """Give the shift of times that the pipelines compute from the size of the image, for schedulers that ask for it.
+
+    Raises:
+        ValueError: If the scheduler asks for it, and the size is not known.
+    """
+    if not config["use_dynamic_shifting"]:
+        return None
+    if tokens is None:
+        raise ValueError("Expected `tokens`, by which the scheduler shifts its times, but got None.")
+    low, high = config["base_image_seq_len"], config["max_image_seq_len"]
+    return float(config["base_shift"] + (tokens - low) * (config["max_shift"] - config["base_shift"]) / (high - low))
 
 
 def _straight(scheduler: Any, predicted: Callable[[Level], Parts]) -> Trajectory:

@@ -19,13 +19,8 @@ class UNetDenoiser(Denoiser):
         Args:
             model: The network.
             tf32: Whether CUDA may round the factors of float32 convolutions to TF32.
-
-        Raises:
-            ValueError: If it wants to be told the guidance scale.
         """
         super().__init__()
-        if model.config.time_cond_proj_dim is not None:
-            raise ValueError("Expected a network that is not told the guidance scale, but its `time_cond_proj_dim` is set.")
         self.model = model
         self.tf32 = tf32
         self.freeze()
@@ -77,3 +72,27 @@ class FluxDenoiser(Denoiser):
         )
         result: Tensor = output[0]
         return result.view(batch, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape_as(point)
+
+
+class Stable3Denoiser(Denoiser):
+    """An ``SD3Transformer2DModel``."""
+
+    def __init__(self, model: Any, tf32: bool = False) -> None:
+        """Wrap the network.
+
+        Args:
+            model: The network.
+            tf32: Whether CUDA may round the factors of the convolution that cuts patches to TF32.
+        """
+        super().__init__()
+        self.model = model
+        self.tf32 = tf32
+        self.freeze()
+
+    def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
+        dtype = self.model.dtype
+        assert prompt.pooled is not None
+        told = {"pooled_projections": prompt.pooled.to(dtype), "encoder_hidden_states": prompt.embedding.to(dtype)}
+        with convolutions(self.tf32):
+            result: Tensor = self.model(point.to(dtype), timestep=time, **told, return_dict=False)[0]
+        return result

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import diffusers
 import torch
 from huggingface_hub import snapshot_download
 
 from decinv.diffusion.bundled import BUNDLED, pipeline_directory
 from decinv.diffusion.denoiser import Denoiser
-from decinv.diffusion.encoders import FluxText, StableText, StableXLText
-from decinv.diffusion.networks import FluxDenoiser, UNetDenoiser
+from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
 from decinv.memory import release
 
@@ -27,10 +25,12 @@ class Pipeline(ABC):
     Attributes:
         config: The config of its scheduler.
         channels: Channels of its latents.
+        patch: Side of the squares of latent cells that its network sees as one; sides of latents are multiples of it.
     """
 
     config: Mapping[str, Any]
     channels: int
+    patch: int = 1
 
     @abstractmethod
     def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
@@ -61,14 +61,29 @@ class Pipeline(ABC):
                 f"{channels}; give the codec of that pipeline."
             )
 
+    def refuse_cells(self, height: int, width: int) -> None:
+        """Refuse latents that the network cannot cut into whole squares.
+
+        Args:
+            height: Height of the latents.
+            width: Their width.
+
+        Raises:
+            ValueError: If a side is no multiple of ``patch``.
+        """
+        if height % self.patch or width % self.patch:
+            raise ValueError(
+                f"Expected latents whose sides are multiples of {self.patch}, the network's patch, but got {height} x {width}; "
+                f"pad or crop the images to multiples of {self.patch} times the codec's stride."
+            )
+
     def tokens(self, height: int, width: int) -> int | None:
-        """Give the number of tokens of a latent, if the scheduler's times may depend on it."""
-        del height, width
-        return None
+        """Give the number of patches of a latent, if the scheduler's times may depend on it."""
+        return None if self.patch == 1 else (height // self.patch) * (width // self.patch)
 
 
 class DiffusersPipeline(Pipeline):
-    """A pipeline saved by diffusers: Stable Diffusion 1.5 and 2.1, SDXL and SDXL-turbo, Flux, InstaFlow, or the bundled one.
+    """A pipeline saved by diffusers: Stable Diffusion 1.5, 2.1, 3, 3.5, SDXL, SDXL-turbo, Flux, InstaFlow, or the bundled one.
 
     Text encoders are loaded first, one at a time, and released; their embeddings are kept. The network is loaded after them.
     """
@@ -78,7 +93,7 @@ class DiffusersPipeline(Pipeline):
         path: str = "bundled",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         told_guidance: float = 3.5,
-        text_length: int = 512,
+        text_length: int | None = None,
         tf32: bool = False,
     ) -> None:
         """Look at the pipeline; nothing is loaded yet.
@@ -87,7 +102,8 @@ class DiffusersPipeline(Pipeline):
             path: ``bundled``, ``bundled-flow`` for its few-step version, a directory saved by diffusers, or a hub id.
             dtype: Number format of the networks; latents are float32 all the same.
             told_guidance: Guidance scale that networks with guidance distilled into them, such as Flux-dev, are told.
-            text_length: Tokens of Flux's long prompts; 256 for Flux-schnell in its authors' examples, 512 in diffusers.
+            text_length: Tokens of the T5 encoder's prompts; by default as in diffusers, 512 for Flux (256 for Flux-schnell in
+                its authors' examples) and 256 for Stable Diffusion 3.
             tf32: Whether CUDA may round the factors of float32 convolutions to TF32, as torch lets it by default. That is
                 faster, and no step can be inverted more exactly than the network is computed.
 
@@ -103,26 +119,18 @@ class DiffusersPipeline(Pipeline):
         self._zeros = bool(index.get("force_zeros_for_empty_prompt"))
         self._told_guidance = told_guidance
         self._tf32 = tf32
-        self._flux = _has(index, "transformer", "FluxTransformer2DModel")
-        if not self._flux and not _has(index, "unet", "UNet2DConditionModel"):
+        family = next((family for family in FAMILIES if family.fits(index)), None)
+        if family is None:
             raise ValueError(
                 f"Expected a pipeline of Stable Diffusion, SDXL or Flux at {path!r}, but got {index.get('_class_name')!r}."
             )
-        network = _read(self.directory / self._folder / "config.json")
-        self.channels = network["in_channels"] // 4 if self._flux else network["in_channels"]
-        if not self._flux and network["in_channels"] != network["out_channels"]:
-            raise ValueError(f"Expected a text-to-image network at {path!r}, but it takes {self.channels} channels.")
-        if self._flux:
-            self._text: StableText | StableXLText | FluxText = FluxText(self.directory, self.dtype)
-            self._text.length = text_length
-        else:
-            self._text = (StableXLText if index.get("text_encoder_2") else StableText)(self.directory, self.dtype)
+        network = _read(self.directory / family.folder / "config.json")
+        self.channels, self.patch = family.channels(network), family.patch(network)
+        family.refuse(network)
+        self._family = family
+        self._text = family.text(self.directory, self.dtype, text_length)
         self._prompts: dict[str | None, Prompt] = {}
         self._denoiser: Denoiser | None = None
-
-    @property
-    def _folder(self) -> str:
-        return "transformer" if self._flux else "unet"
 
     def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
         """Give prompts for images of a size; texts that were not seen before are encoded."""
@@ -139,7 +147,7 @@ class DiffusersPipeline(Pipeline):
         return Prompt(
             torch.cat([row.embedding for row in rows]).to(device),
             torch.cat(pooled).to(device) if pooled else None,
-            numbers if pooled and not self._flux else None,
+            numbers if self._family.sized else None,
         )
 
     def _prompt(self, text: str | None) -> Prompt:
@@ -151,16 +159,11 @@ class DiffusersPipeline(Pipeline):
     def denoiser(self, device: torch.device) -> Denoiser:
         """Give the network on a device, loaded when first asked for."""
         if self._denoiser is None:
-            kind = diffusers.FluxTransformer2DModel if self._flux else diffusers.UNet2DConditionModel
-            model = kind.from_pretrained(
-                self.directory / self._folder, torch_dtype=self.dtype, use_safetensors=True, low_cpu_mem_usage=False
+            model = self._family.network.from_pretrained(
+                self.directory / self._family.folder, torch_dtype=self.dtype, use_safetensors=True, low_cpu_mem_usage=False
             )
-            self._denoiser = FluxDenoiser(model, self._told_guidance) if self._flux else UNetDenoiser(model, self._tf32)
+            self._denoiser = self._family.denoiser(model, self._tf32, self._told_guidance)
         return self._denoiser.to(device)
-
-    def tokens(self, height: int, width: int) -> int | None:
-        """Give the number of patches of a latent of Flux."""
-        return (height // 2) * (width // 2) if self._flux else None
 
 
 def _find(path: str) -> Path:
@@ -182,7 +185,3 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"Expected {file} as diffusers saves it, but got: {error}.") from error
     return content
-
-
-def _has(index: Mapping[str, Any], part: str, kind: str) -> bool:
-    return bool((index.get(part) or [None, None])[1] == kind)

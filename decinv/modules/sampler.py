@@ -67,6 +67,7 @@ class SamplerInversion(Inversion):
             raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
         method = method or ExactInversion()
         super().__init__(codec, method.update, method.stopping)
+        codec.patch = pipeline.patch
         self.pipeline = pipeline
         self.sampler = sampler or DDIM()
         self.method = method

@@ -1,6 +1,7 @@
 """Pipelines of each kind: our prompts and trajectories are the pipeline's own."""
 
 import json
+import shutil
 
 import diffusers
 import pytest
@@ -18,6 +19,7 @@ from decinv.diffusion import (
     Guidance,
     Process,
     RectifiedFlow,
+    Stable3Euler,
 )
 from decinv.problems.newton_krylov import NewtonKrylovProblem
 
@@ -104,6 +106,45 @@ def test_flux(saved_pipeline):
     )
     unpacked = theirs._unpack_latents(expected.images, 32, 32, theirs.vae_scale_factor)
     close(ours(path, FlowEuler(3), 1.0, drawn, text_length=8), unpacked)
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("three", 1.0), ("three", 5.0), ("three_without_t5", 5.0)])
+def test_stable_diffusion_3(saved_pipeline, kind, scale):
+    path, theirs = saved_pipeline(kind)
+    expected = theirs(
+        PROMPTS,
+        negative_prompt=["a red square"] * 2,
+        **{"height": 32, "width": 32, "num_inference_steps": 3, "guidance_scale": scale, "latents": noise()},
+        max_sequence_length=8,
+        output_type="latent",
+    )
+    close(ours(path, Stable3Euler(3), scale, noise(), negative="a red square", text_length=8), expected.images)
+
+
+@pytest.mark.parametrize(("kind", "patch"), [("stable", 1), ("xl", 1), ("flux", 2), ("three", 2)])
+def test_latents_that_cannot_be_cut_into_patches_are_refused(saved_pipeline, kind, patch):
+    pipeline = DiffusersPipeline(str(saved_pipeline(kind)[0]))
+    assert pipeline.patch == patch
+    pipeline.refuse_cells(4, 6)
+    if patch == 1:
+        pipeline.refuse_cells(3, 5)
+        return
+    for cells in ((3, 4), (4, 3)):
+        with pytest.raises(ValueError, match="multiples of 2, the network's patch, but got"):
+            pipeline.refuse_cells(*cells)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"time_cond_proj_dim": 8}, "not told the guidance scale"), ({"in_channels": 9}, "takes 9 channels and gives 4")],
+)
+def test_networks_that_are_told_more_are_refused_before_they_are_loaded(saved_pipeline, tmp_path, option, message):
+    path, _ = saved_pipeline("stable")
+    shutil.copytree(path, tmp_path / "other")
+    file = tmp_path / "other" / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | option))
+    with pytest.raises(ValueError, match=message):
+        DiffusersPipeline(str(tmp_path / "other"))
 
 
 def test_instaflow_takes_the_velocity_as_it_is(saved_pipeline):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from lightning import Trainer
+from PIL import Image
 
 from decinv import Status
 from decinv.batch import Batch
 from decinv.callbacks import ResultWriter
 from decinv.codecs import AutoencoderCodec, LinearCodec, Scaling
-from decinv.data import GeneratedData, GeneratedNoise
-from decinv.diffusion import BDIA, DDIM, EDICT, DiffusersPipeline, DPMSolver, EulerAncestral
+from decinv.data import GeneratedData, GeneratedNoise, ImageData
+from decinv.diffusion import BDIA, DDIM, EDICT, DiffusersPipeline, DPMSolver, EulerAncestral, FlowEuler, Stable3Euler
 from decinv.methods import Algorithm1, ExactInversion, NaiveInversion, PairInversion
 from decinv.modules import DecodedLatent, EncodedLatent, GradientLatent, KnownLatent, SamplerInversion
 from decinv.runs import RunDirectory
@@ -148,3 +149,24 @@ def test_a_codec_and_a_pipeline_of_one_directory(fit, saved_pipeline):
     codec = AutoencoderCodec(str(saved_pipeline("stable")[0]))
     _, run, _ = fit(DDIM(2), codec=codec, guidance=1.0, decoder=EncodedLatent(), method=NaiveInversion())
     assert len(list(run.rows())) == 2
+
+
+@pytest.mark.parametrize(("kind", "sampler"), [("flux", FlowEuler(2)), ("three", Stable3Euler(2))])
+def test_images_are_padded_to_whole_patches(fit, saved_pipeline, tmp_path, kind, sampler):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, size in (("odd", (18, 22)), ("even", (20, 24))):
+        Image.effect_noise(size, 50).convert("RGB").save(folder / f"{name}.png")
+    codec = AutoencoderCodec(str(saved_pipeline(kind)[0]))
+    options = {"decoder": EncodedLatent(), "method": ExactInversion(), "data": ImageData(str(folder))}
+    _, run, _ = fit(sampler, codec=codec, kind=kind, guidance=2.0, **options)
+    for row in run.rows():
+        assert row.residual < 1e-5
+        assert run.noise(row).shape == (4, 12, 10)
+    assert {row.name for row in run.rows()} == {"odd.png", "even.png"}
+
+
+def test_generated_images_of_odd_patches_are_refused(fit, saved_pipeline):
+    codec = AutoencoderCodec(str(saved_pipeline("flux")[0]))
+    with pytest.raises(ValueError, match="`size` to be a multiple of 4, which codec and network take, but got 18"):
+        fit(FlowEuler(2), codec=codec, kind="flux", data=GeneratedNoise(2, 18))

@@ -1,0 +1,149 @@
+"""The kinds of pipelines that diffusers saves: which encoders and which network each has, and what it is told."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from decinv.diffusion.denoiser import Denoiser
+from decinv.diffusion.encoders import FluxText, Stable3Text, StableText, StableXLText, TextEncoding
+from decinv.diffusion.networks import FluxDenoiser, Stable3Denoiser, UNetDenoiser
+
+
+class Family(ABC):
+    """A kind of pipeline.
+
+    Attributes:
+        network: The class of its network.
+        folder: Where in the pipeline's directory that lies.
+        sized: Whether the network is told the size of the image.
+    """
+
+    network: type[Any] = diffusers.UNet2DConditionModel
+    folder: str = "unet"
+    sized: bool = False
+
+    def fits(self, index: Mapping[str, Any]) -> bool:
+        """Whether the parts that a ``model_index.json`` names make a pipeline of this kind."""
+        return _part(index, self.folder) == self.network.__name__
+
+    @abstractmethod
+    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+        """Give its way to encode texts, long ones in ``length`` tokens, or in as many as in diffusers."""
+
+    @abstractmethod
+    def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
+        """Wrap its network."""
+
+    def refuse(self, config: Mapping[str, Any]) -> None:
+        """Look at the network's config.
+
+        Raises:
+            ValueError: If the network takes more than points, times and prompts.
+        """
+        if config.get("out_channels") not in (None, config["in_channels"]):
+            raise ValueError(
+                f"Expected a text-to-image network, but it takes {config['in_channels']} channels and gives "
+                f"{config['out_channels']}; give the pipeline that it was tuned from."
+            )
+
+    def channels(self, config: Mapping[str, Any]) -> int:
+        """Give the channels of its latents, from the network's config."""
+        return int(config["in_channels"])
+
+    def patch(self, config: Mapping[str, Any]) -> int:
+        """Give the side of the squares of latent cells that the network sees as one, from its config."""
+        del config
+        return 1
+
+
+class Stable(Family):
+    """Stable Diffusion 1.5 and 2.1, InstaFlow and the bundled model."""
+
+    def refuse(self, config: Mapping[str, Any]) -> None:
+        """Refuse networks that are told the guidance scale too."""
+        super().refuse(config)
+        if config.get("time_cond_proj_dim") is not None:
+            raise ValueError(
+                "Expected a network that is not told the guidance scale, but its `time_cond_proj_dim` is set, as of latent "
+                "consistency models; give the pipeline that it was distilled from."
+            )
+
+    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+        """One CLIP encoder."""
+        return StableText(directory, dtype)
+
+    def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
+        """A UNet."""
+        return UNetDenoiser(model, tf32)
+
+
+class StableXL(Stable):
+    """SDXL and SDXL-turbo."""
+
+    sized = True
+
+    def fits(self, index: Mapping[str, Any]) -> bool:
+        """It has a second text encoder."""
+        return super().fits(index) and _part(index, "text_encoder_2") is not None
+
+    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+        """Two CLIP encoders."""
+        return StableXLText(directory, dtype)
+
+
+class Stable3(Family):
+    """Stable Diffusion 3 and 3.5."""
+
+    network = diffusers.SD3Transformer2DModel
+    folder = "transformer"
+
+    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+        """Two CLIP encoders and one of T5."""
+        return Stable3Text(directory, dtype, length or 256)
+
+    def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
+        """A transformer that cuts patches itself."""
+        return Stable3Denoiser(model, tf32)
+
+    def patch(self, config: Mapping[str, Any]) -> int:
+        """As the network cuts them."""
+        return int(config["patch_size"])
+
+
+class Flux(Family):
+    """Flux-schnell and Flux-dev."""
+
+    network = diffusers.FluxTransformer2DModel
+    folder = "transformer"
+
+    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+        """One CLIP encoder and one of T5."""
+        return FluxText(directory, dtype, length or 512)
+
+    def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
+        """A transformer of patches."""
+        return FluxDenoiser(model, told_guidance)
+
+    def channels(self, config: Mapping[str, Any]) -> int:
+        """The network sees four cells as one."""
+        return super().channels(config) // 4
+
+    def patch(self, config: Mapping[str, Any]) -> int:
+        """Two, which the network's config does not tell."""
+        del config
+        return 2
+
+
+FAMILIES: tuple[Family, ...] = (StableXL(), Stable(), Stable3(), Flux())
+"""All kinds; the first that fits is a pipeline's."""
+
+
+def _part(index: Mapping[str, Any], name: str) -> str | None:
+    """Give the class of a part; ``None`` where the pipeline has none."""
+    found = index.get(name)
+    kind = found[1] if isinstance(found, list) and len(found) == 2 else None
+    return kind if isinstance(kind, str) else None
