@@ -109,9 +109,12 @@ def draw(folder: Path, count: int, size: int) -> None:
 
 
 def tenths(notes: list[tuple[int, float, float]]) -> list[dict[str, Value]]:
-    """Give images per second and resident memory of each tenth of a run, from notes (images done, seconds, MiB)."""
+    """Give images per second and resident memory of each tenth of a run, from notes (images done, seconds, MiB).
+
+    Tenths that end with the same chunk are one.
+    """
     total = notes[-1][0]
-    marks = [next(note for note in notes if note[0] >= total * tenth / 10) for tenth in range(11)]
+    marks = list(dict.fromkeys(next(note for note in notes if note[0] >= total * tenth / 10) for tenth in range(11)))
     return [
         {"images": after[0], "images_per_second": (after[0] - before[0]) / (after[1] - before[1]), "resident_mib": after[2]}
         for before, after in pairwise(marks)

@@ -42,7 +42,7 @@ def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for place, (row, line) in enumerate(zip(rows, pictures, strict=True)):
         top = place * (head + tall + foot)
-        heading = row.heading.encode("utf-8", "replace").decode().replace("\n", " ")
+        heading = printable(row.heading)
         pen.text((GAP, top + head // 2), _fitting(heading, font, sheet.width - 2 * GAP), "black", font, anchor="lm")
         for index, (label, picture) in enumerate(zip(row.panels, line, strict=True)):
             left = GAP + index * (side + GAP)
@@ -60,6 +60,11 @@ def panel(image: Tensor) -> Image.Image:
         return picture.resize([max(1, round(v * LARGEST / longest)) for v in picture.size], Image.Resampling.LANCZOS)
     factor = -(-SMALLEST // longest)
     return picture.resize([v * factor for v in picture.size], Image.Resampling.NEAREST)
+
+
+def printable(text: str) -> str:
+    """Put spaces for what has no picture: ends of lines, control characters, and bytes that are no text."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

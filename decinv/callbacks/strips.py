@@ -15,7 +15,7 @@ from torch import Tensor
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.images import ERROR_GAIN
 from decinv.callbacks.run import draws, log_image, run_directory
-from decinv.callbacks.sheet import FONT
+from decinv.callbacks.sheet import FONT, printable
 from decinv.data.clips import ClipData, moments_of
 from decinv.images.eight_bit import to_picture
 from decinv.modules.base import Inversion
@@ -147,7 +147,7 @@ def draw_strip(name: str, columns: list[tuple[Moment, tuple[Image.Image, ...]]])
     head = 36
     sheet = Image.new("RGB", (LEFT + len(columns) * (width + GAP), head + 3 * (height + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((LEFT, 9), name.encode("utf-8", "replace").decode().replace("\n", " "), "black", font, anchor="lm")
+    pen.text((LEFT, 9), printable(name), "black", font, anchor="lm")
     for index, (moment, pictures) in enumerate(columns):
         left = LEFT + index * (width + GAP)
         pen.text((left + width // 2, 26), f"{moment.frame}  {float(moment.seconds):.2f} s", "black", font, anchor="mm")

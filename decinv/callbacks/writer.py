@@ -1,6 +1,5 @@
 """The files of a run: tables of results, latents and reconstructions."""
 
-import json
 import warnings
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
 from decinv.runs import Input, RunDirectory, merge
 from decinv.runs.atomic import replacing
-from decinv.runs.latents import noise_file, write_latents
+from decinv.runs.latents import noise_file, update_latents
 from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
 
@@ -83,6 +82,7 @@ class ResultWriter(ChunkCallback):
         self._share = share_of(trainer)
         self._is_done = (lambda number: False) if indexed is None else indexed.is_done
         self._next = 0
+        self._own_list = indexed is None
         if indexed is not None:
             run.inputs(lambda: indexed.inputs)
             run.repair(self._share)
@@ -149,7 +149,8 @@ class ResultWriter(ChunkCallback):
         worker, self._worker = self._worker, None
         worker.close()
         run = self._run
-        run.inputs(lambda: (Input(number, row.name) for number, row in enumerate(run.rows())))
+        if self._own_list:
+            run.inputs(lambda: (Input(number, row.name) for number, row in enumerate(run.rows())))
         if self._share.count == 1 or survey(run).complete:
             merge(run)
 
@@ -166,6 +167,8 @@ class ResultWriter(ChunkCallback):
     def _write_files(self, finished: "_Finished") -> None:
         samples = finished.rows[: len(finished.latent)]
         usable = [index for index in range(len(samples)) if finished.latent[index].isfinite().all()]
+        # A chunk of which a part was done is made anew as a whole; what there is from before this start stays.
+        done = {row.name for row in finished.rows if row.number is not None and self._is_done(row.number)}
         if self.latents and usable:
             name = self._run.latents_file(samples[0].number or 0)
             details = {
@@ -178,18 +181,18 @@ class ResultWriter(ChunkCallback):
                 for i in usable
             }
             latents = {samples[i].name: finished.latent[i] for i in usable}
-            write_latents(self._run.path / name, latents, {**finished.metadata, "samples": json.dumps(details)})
+            metadata = finished.metadata | ({} if finished.noise is None else {"noise": noise_file(name)})
+            update_latents(self._run.path / name, latents, details, metadata, done)
             if finished.noise is not None:
                 noise = {samples[i].name: finished.noise[i] for i in usable if finished.noise[i].isfinite().all()}
-                write_latents(self._run.path / noise_file(name), noise, {"samples": json.dumps(details)})
+                update_latents(self._run.path / noise_file(name), noise, details, {}, done)
             for i in usable:
                 finished.rows[i] = samples[i]._replace(latents=name)
         if finished.images is not None:
-            for i in usable:
+            for i in (i for i in usable if samples[i].name not in done):
                 height, width = finished.sizes[i]
                 self._write_pictures(safe_name(samples[i].name), finished.images[i, ..., :height, :width, :])
-        # A chunk of which a part was done is made anew as a whole; the rows from before this start stay.
-        self._run.append(self._share, [row for row in finished.rows if row.number is None or not self._is_done(row.number)])
+        self._run.append(self._share, [row for row in finished.rows if row.name not in done])
 
     def _write_pictures(self, name: str, pixels: Tensor) -> None:
         """Write an image ``(H, W, 3)``, or each frame of a clip ``(T, H, W, 3)``."""

@@ -132,7 +132,7 @@ class DecinvCLI(LightningCLI):
             raise FileExistsError(
                 f"Expected --out to name a fresh directory, but {run.path} holds a run that cannot be continued; change it."
             )
-        if run.begun:
+        if run.begun and run.config.exists():
             check(run.config, self.text)
             return
         try:
@@ -228,9 +228,11 @@ class DecinvCLI(LightningCLI):
 
     @property
     def failed(self) -> bool:
-        """Whether an image of this process's share has no usable result, now or from an earlier start."""
+        """Whether an image of this process's share has no usable result, or none at all, now or from an earlier start."""
         if self.outcomes.failed or not isinstance(self.datamodule, IndexedData):
             return self.outcomes.failed
+        if self.datamodule.left:
+            return True
         return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
 
 

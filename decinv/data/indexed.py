@@ -108,6 +108,14 @@ class IndexedData(ChunkData):
         """How many of them were done when the run began."""
         return sum(sum(self._done[start : start + self._block]) for start in self._starts())
 
+    @property
+    def left(self) -> int:
+        """How many of them have no row in the run's tables now; 0 of a run that writes none."""
+        if self.run is None or not self.run.tables:
+            return 0
+        done = self.run.done(len(self.inputs))
+        return self.total - sum(sum(done[start : start + self._block]) for start in self._starts())
+
     def is_done(self, number: int) -> bool:
         """Whether an input was done when the run began."""
         return bool(self._done[number])

@@ -12,6 +12,7 @@ from pathlib import Path
 from decinv.data.shipped import CLIPS, SAMPLES
 from decinv.images.reading import SUFFIXES
 from decinv.runs import Input
+from decinv.runs.latents import METADATA
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".mts", ".wmv", ".flv", ".ogv", ".3gp", ".y4m"}
@@ -198,6 +199,8 @@ def _unique(entries: list[Entry], root: str) -> tuple[Input, ...]:
     for name, path in entries:
         if name in ("", ".") or name[0] == "/" or ".." in name.split("/"):
             raise ValueError(f"Expected names that are relative paths without '..', but got {name!r} in {root!r}.")
+        if name == METADATA:
+            raise ValueError(f"Expected names other than {name!r}, which files of latents keep for themselves, in {root!r}.")
         if seen.get(name, path) != path:
             raise ValueError(f"Expected unique names in {root!r}, but {name!r} is the name of {seen[name]} and {path}.")
         if name in seen:

@@ -40,6 +40,8 @@ def check(path: Path, config: str) -> None:
         old = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Expected a run's configuration in {path}, but it is broken; choose another --out.") from error
+    if not isinstance(old, dict):
+        raise ValueError(f"Expected a run's configuration in {path}, but it holds none; choose another --out.")
     found = differences(old, yaml.safe_load(config))
     if found:
         raise ValueError(

@@ -23,6 +23,8 @@ WRITTEN = (
     "detection.csv",
     "roc.csv",
     "convergence.png",
+    "edits",
+    "edits.csv",
     "events.out.tfevents.*",
     "hparams.yaml",
     "checkpoints",
@@ -120,11 +122,30 @@ class RunDirectory:
                 yield cells
 
     def done(self, total: int) -> bytearray:
-        """Tell which inputs have a row, and latents if the row says so: 1 or 0 for each of ``total`` inputs."""
+        """Tell which inputs have a row, and latents if the row says so: 1 or 0 for each of ``total`` inputs.
+
+        Raises:
+            ValueError: If a row is of another list of inputs, or a table is broken elsewhere than at its end.
+        """
         done = bytearray(total)
-        for cells in self.cells():
-            done[int(cells[NUMBER])] = 1
+        for number, _ in self.numbered(total):
+            done[number] = 1
         return done
+
+    def numbered(self, total: int) -> Iterator[tuple[int, list[str]]]:
+        """Give the valid rows of all processes as text, with their numbers in the list of ``total`` inputs.
+
+        Raises:
+            ValueError: If a row is of another list, or a table is broken elsewhere than at its end.
+        """
+        for cells in self.cells():
+            number = int(cells[NUMBER]) if cells[NUMBER].isdecimal() else total
+            if number >= total:
+                raise ValueError(
+                    f"Expected rows of the {total} inputs that {self.input_file} lists, but {cells[NAME]!r} has the number "
+                    f"{cells[NUMBER]!r}; choose another --out, or --fresh true to delete that run."
+                )
+            yield number, cells
 
     def repair(self, share: Share) -> None:
         """Drop from a share's table what an interruption left torn, and rows whose latents were lost since."""

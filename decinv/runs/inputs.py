@@ -49,10 +49,20 @@ class InputList(Collection[Input]):
         return self._count
 
     def __iter__(self) -> Iterator[Input]:
-        """Give the inputs in order."""
+        """Give the inputs in order.
+
+        Raises:
+            ValueError: If the file is broken.
+        """
         with self.path.open("rb") as file:
             for number, line in enumerate(file):
-                yield Input(number, *json.loads(line))
+                try:
+                    yield Input(number, *json.loads(line))
+                except (ValueError, TypeError) as error:
+                    raise ValueError(
+                        f"Expected the list of a run's inputs in {self.path}, but line {number + 1} is broken: {error}; choose "
+                        "another --out, or --fresh true to delete that run."
+                    ) from error
 
     def __contains__(self, item: object) -> bool:
         """Whether an input is in the list."""

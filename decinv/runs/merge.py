@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from decinv.rows import Row
-from decinv.runs.directory import NUMBER, RunDirectory
-from decinv.runs.table import format_cells, write_rows
+from decinv.runs.directory import RunDirectory
+from decinv.runs.table import COLUMNS, format_cells, write_rows
 from decinv.status import Status
 
 STATUS = Row._fields.index("status")
@@ -53,11 +53,10 @@ def survey(run: RunDirectory, keep: Callable[[int, list[str]], None] = lambda nu
     total = len(run.inputs())
     statuses: list[Status | None] = [None] * total
     repeated: set[int] = set()
-    for cells in run.cells():
-        number = int(cells[NUMBER])
+    for number, cells in run.numbered(total):
         if statuses[number] is not None:
             repeated.add(number)
-        statuses[number] = Status[cells[STATUS]]
+        statuses[number] = COLUMNS[STATUS].parse(cells[STATUS])
         keep(number, cells)
     missing = tuple(number for number, status in enumerate(statuses) if status is None)
     return Report(total, Counter(status for status in statuses if status is not None), missing, tuple(sorted(repeated)))

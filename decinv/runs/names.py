@@ -7,6 +7,10 @@ LONGEST_NAME = 200
 """Bytes that a file's name may have, of the 255 that common file systems take."""
 
 
+SUFFIXES = frozenset((".png", ".csv", ".safetensors"))
+"""What is written for a sample has one of these after its name, so that no folder may."""
+
+
 def safe_name(name: str) -> str:
     """Give a relative path below the current directory for a sample's name: the name itself wherever it is one.
 
@@ -19,6 +23,7 @@ def safe_name(name: str) -> str:
     """
     parts = [part for part in PurePosixPath(name.replace("\0", "")).parts if part not in ("/", "//", "..")]
     parts = [part.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore") for part in parts]
+    parts[:-1] = [f"{part}_" if PurePosixPath(part).suffix in SUFFIXES else part for part in parts[:-1]]
     safe = "/".join(parts)
     if safe == name and safe:
         return name

@@ -24,11 +24,14 @@ class _Lines:
 
 
 _writer = csv.writer(_Lines(), lineterminator="\n")
+_quoting = csv.writer(_Lines(), lineterminator="\n", quoting=csv.QUOTE_ALL)
 
 
 def format_cells(cells: Iterable[str]) -> str:
     """Give the cells of a row as a line of CSV."""
-    line: str = _writer.writerow(cells)
+    row = list(cells)
+    # Some versions of Python write a carriage return as it is, and cannot read it then.
+    line: str = (_quoting if any("\r" in cell for cell in row) else _writer).writerow(row)
     return line
 
 
@@ -104,12 +107,20 @@ class Column:
     kind: type
 
     def parse(self, cell: str) -> Any:
-        """Give the value of a cell; an empty one is ``None`` where that is allowed."""
+        """Give the value of a cell; an empty one is ``None`` where that is allowed.
+
+        Raises:
+            ValueError: If it is no value of this column.
+        """
         if self.kind is str:
             return cell
         if not cell:
             return None
-        return Status[cell] if self.kind is Status else self.kind(cell)
+        try:
+            return Status[cell] if self.kind is Status else self.kind(cell)
+        except (KeyError, ValueError) as error:
+            kind = "a status" if self.kind is Status else "a number"
+            raise ValueError(f"Expected {kind} in the column {self.name!r} of a table, but got {cell!r}; mend it.") from error
 
 
 def _columns() -> tuple[Column, ...]:

@@ -12,7 +12,7 @@ from decinv.metrics.detection import detect, ranks
 from decinv.rows import Row
 from decinv.runs import RunDirectory
 from decinv.runs.atomic import replacing
-from decinv.runs.table import read_rows
+from decinv.runs.table import format_cells, read_rows
 from decinv.watermark.mark import Finding, Watermark
 
 AT_ONCE = 64
@@ -72,10 +72,9 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     known: list[Detected] = []
     images = alarms = 0
     with replacing(run.path / "watermark.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Detected._fields)
+        file.write(format_cells(Detected._fields))
         for row in _detected(run, watermark, which):
-            writer.writerow(["" if value is None else value for value in row])
+            file.write(format_cells("" if value is None else str(value) for value in row))
             images, alarms = images + (row.mark is not None), alarms + bool(row.found)
             if row.mark is not None and row.true_mark is not None:
                 known.append(row._replace(name="", key=""))

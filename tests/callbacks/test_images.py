@@ -51,3 +51,11 @@ def test_the_first_samples_of_a_run_are_drawn(fit, make_batch, tmp_path):
 def test_count_must_not_be_negative():
     with pytest.raises(ValueError, match="`count` to be at least 0, but got -1"):
         Images(count=-1)
+
+
+@pytest.mark.parametrize(
+    "name", ["line\nbreak", "carriage\rreturn", "next\x85line", "paragraph\u2029", "unit\x1f", "\udcff", "tab\t"]
+)
+def test_any_name_can_be_drawn(name):
+    picture = draw(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), Row(name, Status.CONVERGED))
+    assert min(picture.size) > 0

@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import pydoc
+import shutil
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +17,13 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from PIL import Image
 from safetensors.torch import load_file
 
+from decinv.callbacks.worker import Worker
 from decinv.cli import command, main, run
 from decinv.profiler import NullProfiler
+from decinv.runs import RunDirectory
 
 JOB = str(Path(__file__).parents[2] / "configs" / "decoder_inversion.yaml")
 QUICK = [
@@ -214,7 +218,7 @@ def test_a_directory_that_cannot_be_written(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "place", ["decinv.runs.directory.append_rows", "decinv.callbacks.writer.write_latents", "PIL.Image.Image.save"]
+    "place", ["decinv.runs.directory.append_rows", "decinv.callbacks.writer.update_latents", "PIL.Image.Image.save"]
 )
 def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, monkeypatch, place):
     """The disk is full from the third write on, and then has room again: the run goes on and ends like any other."""
@@ -258,3 +262,67 @@ def test_latents_that_were_lost_are_made_again(tmp_path):
         return [line.split(",")[0] for line in text.splitlines()]
 
     assert names((tmp_path / "run" / "results.csv").read_text()) == names(before)
+
+
+def _images(folder, count):
+    folder.mkdir()
+    for index in range(count):
+        Image.effect_noise((16, 16), 40 + index).convert("RGB").save(folder / f"{index}.png")
+
+
+def test_an_image_that_is_done_keeps_its_result_when_its_file_is_gone(tmp_path):
+    """Its chunk's mates are other ones then, and are written to the file that holds its latent."""
+    _images(tmp_path / "images", 6)
+    shown = [*QUICK[:3], f"--data.root={tmp_path / 'images'}", "--data.batch_size=2", "--data.block=6"]
+    options = ["fit", "-c", JOB, *shown, "--out", str(tmp_path / "run")]
+    assert main(options) == 0
+    directory = RunDirectory(tmp_path / "run")
+    before = {row.name: directory.latent(row) for row in directory.rows()}
+    table = directory.tables[0]
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:4]))  # of 3 images
+    (tmp_path / "images" / "0.png").unlink()
+    assert main(options) == 0
+    rows = list(directory.rows())
+    assert sorted(row.name for row in rows) == [f"{index}.png" for index in range(6)]
+    for row in rows:
+        torch.testing.assert_close(directory.latent(row), before[row.name], rtol=1e-4, atol=1e-4)
+        if row.number < 3:
+            assert torch.equal(directory.latent(row), before[row.name])
+
+
+def test_images_without_a_result_show_in_the_exit_status(tmp_path, monkeypatch):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    monkeypatch.setattr("decinv.runs.latents.names_in", lambda path: frozenset())
+    monkeypatch.setattr("decinv.runs.directory.names_in", lambda path: frozenset())
+    assert main(options) == 3
+
+
+@pytest.mark.parametrize("lost", ["directory", "list"])
+def test_a_run_whose_list_of_inputs_is_lost_makes_up_none(tmp_path, monkeypatch, lost):
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks=[ResultWriter]", "--trainer.logger=false"]
+    out, close = tmp_path / "run", Worker.close
+
+    def lose(worker):
+        close(worker)
+        if lost == "directory":
+            shutil.rmtree(out)
+        else:
+            (out / "inputs.jsonl").unlink()
+
+    monkeypatch.setattr(Worker, "close", lose)
+    assert main([*options, "--out", str(out)]) == 2
+    assert not (out / "inputs.jsonl").exists()
+
+
+def test_a_lost_configuration_is_written_again_and_an_empty_one_is_refused(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    assert main(options) == 0
+    file = tmp_path / "run" / "config.yaml"
+    text = file.read_text()
+    file.unlink()
+    assert main(options) == 0
+    assert file.read_text() == text
+    file.write_text("")
+    capsys.readouterr()
+    assert main(options) == 2
+    assert "but it holds none" in capsys.readouterr().err

@@ -185,3 +185,9 @@ def test_samples(tmp_path, monkeypatch):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "own.png").touch()
     assert names("samples") == ["own.png"]
+
+
+def test_a_name_that_files_of_latents_need_is_refused(tree):
+    (tree / "list.csv").write_text(f"path,name\n{list_images(str(tree))[0].path},__metadata__\n")
+    with pytest.raises(ValueError, match="other than '__metadata__'"):
+        list_images(str(tree / "list.csv"))

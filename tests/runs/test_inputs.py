@@ -1,5 +1,7 @@
 """The list of inputs: what goes in comes out, and the first list is the one that counts."""
 
+import pytest
+
 from decinv.runs import Input, InputList
 
 
@@ -24,3 +26,11 @@ def test_the_first_list_counts(tmp_path):
 
 def test_no_inputs(tmp_path):
     assert len(InputList.create(tmp_path / "inputs.jsonl", lambda: ())) == 0
+
+
+def test_a_broken_list_is_named_with_its_line(tmp_path):
+    path = tmp_path / "inputs.jsonl"
+    InputList.create(path, lambda: [Input(0, "a"), Input(1, "b")])
+    path.write_text(path.read_text()[:-4] + "\n")
+    with pytest.raises(ValueError, match="but line 2 is broken"):
+        list(InputList(path))

@@ -96,3 +96,9 @@ def test_deleting_a_run_leaves_what_is_not_its_own(run):
 )
 def test_ranges(numbers, text):
     assert ranges(numbers) == ("0, 2, 4, 6, 8, 10, 12, 14, and 2 more" if text is None else text)
+
+
+def test_rows_of_another_list_are_refused(run):
+    run.append(Share(), [row(0)])
+    with pytest.raises(ValueError, match=r"Expected rows of the 0 inputs .* has the number '0'"):
+        run.done(0)

@@ -14,10 +14,10 @@ def test_names_that_are_file_names_stay(name):
 
 def test_other_names_become_safe_and_stay_unique(tmp_path):
     names = ["../x", "/x", "x/", "./x", "a/../../x", "..", "", "/", "a//b", "x" * 300, "x" * 301, "y" * 150 + "/" + "z" * 999]
-    names += ["nul\0", "\udcff", "~/x\\.."]
+    names += ["nul\0", "\udcff", "~/x\\..", "a.safetensors/b", "a"]
     safe = [safe_name(name) for name in names]
     assert len(set(safe)) == len(names)
-    assert not set(safe) & {"x", "a/b"}
+    assert not set(safe) & {"x", "a/b", "a.safetensors/b"}
     for path in safe:
         full = tmp_path / f"{path}.safetensors"
         assert full.resolve().is_relative_to(tmp_path)

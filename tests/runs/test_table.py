@@ -10,6 +10,7 @@ ROWS = (
     Row("a.png", Status.CONVERGED, 3, 4, 1.5e-6, float("inf"), 20.25, float("-inf"), 0.5, 7.0, 0, "latents/0.safetensors"),
     Row('new\nline, "quoted"\r', Status.UNREADABLE, number=1, reason="It is no image, sadly."),
     Row("猫.png", Status.MAX_ITERS, 50, 50, 0.25, number=2),
+    Row("carriage\rreturn", Status.STALLED, number=3),
 )
 
 
@@ -34,7 +35,7 @@ def test_a_table_cut_anywhere_keeps_the_rows_before(tmp_path):
     path = tmp_path / "table.csv"
     append_rows(path, ROWS)
     whole = path.read_bytes()
-    ends = [len(whole) - sum(len(format_row(row).encode()) for row in ROWS[kept:]) for kept in range(4)]
+    ends = [len(whole) - sum(len(format_row(row).encode()) for row in ROWS[kept:]) for kept in range(5)]
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
         kept = sum(cut >= end for end in ends[1:])
@@ -48,4 +49,17 @@ def test_other_tables_and_damage_in_the_middle_are_refused(tmp_path):
         list(read_rows(path))
     write_rows(path, [format_row(ROWS[0]), "stray\n", format_row(ROWS[2])])
     with pytest.raises(ValueError, match=r"\['stray'\]; remove that row"):
+        list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"), [("CONVERGED", "CONVERGD", "a status"), (",1.5e-06,", ",much,", "a number")]
+)
+def test_cells_that_are_no_values_are_named(tmp_path, before, after, message):
+    path = tmp_path / "table.csv"
+    append_rows(path, ROWS[:1])
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    with pytest.raises(ValueError, match=f"Expected {message} in the column"):
         list(read_rows(path))
