@@ -1,14 +1,20 @@
 """The callback that looks for watermarks in the noise that a run recovered."""
 
+from itertools import islice
+
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from decinv.callbacks.run import run_directory
+from decinv.data.indexed import IndexedData
 from decinv.data.marked import MarkedNoise
 from decinv.modules.sampler import SamplerInversion
 from decinv.runs import RunDirectory
 from decinv.watermark import Watermark
 from decinv.watermark.detection import detect_in_run
+
+LOOKS = 100
+"""Images whose sizes are looked up before a run."""
 
 
 class WatermarkDetection(Callback):
@@ -37,6 +43,25 @@ class WatermarkDetection(Callback):
             raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
         if self._watermark(trainer) is None:
             raise ValueError("Expected `watermark`, since the data are marked by none; give the keys to look for.")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse images of which no noise can carry the marks, before they are inverted.
+
+        Raises:
+            ValueError: If those at the beginning of the list all have another size.
+        """
+        data, watermark = getattr(trainer, "datamodule", None), self._watermark(trainer)
+        if not isinstance(data, IndexedData) or not isinstance(pl_module, SamplerInversion) or watermark is None:
+            return
+        codec = pl_module.codec
+        sizes = {data.image_size(item, codec.multiple) for item in islice(data.inputs, LOOKS)} - {None}
+        shapes = {(codec.latent_channels, *(side // codec.stride for side in size)) for size in sizes if size is not None}
+        if shapes and tuple(watermark.shape) not in shapes:
+            found = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+            raise ValueError(
+                f"Expected noise of {' x '.join(map(str, watermark.shape))}, which carries the marks, but images have {found}; "
+                "give keys of that shape, or images of that size."
+            )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the finished run."""

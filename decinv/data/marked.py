@@ -57,8 +57,11 @@ class MarkedNoise(GeneratedNoise):
 
     def draw(self, number: int, shape: tuple[int, int, int]) -> Tensor:
         """Draw the noise of an image, and mark it."""
-        noise, mark = super().draw(number, shape), self.which(number)
-        return noise if mark < 0 else self.watermark.mark(noise[None], torch.tensor([mark]))[0]
+        return self.watermark.mark(super().draw(number, shape)[None], torch.tensor([self.which(number)]))[0]
+
+    def prompt(self, number: int) -> str:
+        """Give the prompt of an image: the same for each mark in turn and for none, so that marks do not differ by prompts."""
+        return super().prompt(number // (self.watermark.marks + 1))
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Make an image, and attack it."""

@@ -91,6 +91,10 @@ class GeneratedNoise(IndexedData):
         drawn = np.random.default_rng([self.seed, number]).standard_normal(shape, dtype=np.float32)
         return torch.from_numpy(drawn)
 
+    def prompt(self, number: int) -> str:
+        """Give the prompt of an image."""
+        return self.prompts[number % len(self.prompts)]
+
     @torch.no_grad()
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Draw noise, sample, and decode."""
@@ -102,7 +106,7 @@ class GeneratedNoise(IndexedData):
             )
         cells = self.size // codec.stride
         noise = self.draw(item.number, (codec.latent_channels, cells, cells))
-        prompt = self.prompts[item.number % len(self.prompts)]
+        prompt = self.prompt(item.number)
         process = self._module.process([prompt], (cells, cells))
         pair = process.generate_pair(noise[None].to(codec.device))
         latent, companion = (None if one is None else codec.scaling.invert(one).cpu() for one in pair)

@@ -1,11 +1,13 @@
 """The marks of a run's images, found in the noise that it recovered."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torchmetrics.functional.classification import binary_roc, multiclass_confusion_matrix
 
 from decinv.metrics.detection import detect, ranks
@@ -52,10 +54,10 @@ class Detected(NamedTuple):
 def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int], int] | None = None) -> list[str]:
     """Look for marks in all images of a finished run that inverted a sampler.
 
-    Writes ``watermark.csv``, a row for each image in the order of results.csv, with empty cells where no noise was recovered.
-    Where the true marks are known and both marked and unmarked images were inverted, it writes ``roc.csv``, the curve of rates
-    of false alarms and of marks found, and ``detection.csv``: the area under it, rates at 1 % and 0.1 % of false alarms, both
-    with 95 % intervals, and how often each key was read as each other.
+    Writes ``watermark.csv``, a row for each image in the order of results.csv, with empty cells where no noise was recovered,
+    and where it is not of the shape that carries the marks. Where the true marks are known and both marked and unmarked images
+    were inverted, it writes ``roc.csv``, the curve of rates of false alarms and of marks found, and ``detection.csv``: the area
+    under it, rates at 1 % and 0.1 % of false alarms, both with 95 % intervals, and how often each key was read as each other.
 
     Args:
         run: The run.
@@ -66,19 +68,26 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
         Lines that sum up what was found.
 
     Raises:
-        ValueError: If the noise is not of the shape of the watermark's keys.
+        ValueError: If there is noise, but none of it is of the shape of the watermark's keys.
         FileNotFoundError: If the run is not finished or inverted no sampler.
     """
     known: list[Detected] = []
+    others: Counter[tuple[int, ...]] = Counter()
     images = alarms = 0
     with replacing(run.path / "watermark.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
         file.write(format_cells(Detected._fields))
-        for row in _detected(run, watermark, which):
+        for row in _detected(run, watermark, which, others):
             file.write(format_cells("" if value is None else str(value) for value in row))
             images, alarms = images + (row.mark is not None), alarms + bool(row.found)
             if row.mark is not None and row.true_mark is not None:
                 known.append(row._replace(name="", key=""))
+        if others and not images:
+            raise ValueError(
+                f"Expected noise of shape {watermark.shape}, which carries the marks, but got {', '.join(map(str, others))}; "
+                "give keys of that shape."
+            )
     lines = [f"{alarms} of {images} images carry a mark, at a rate of false alarms of {watermark.fpr:g}"]
+    lines += [f"{count} images have noise of shape {shape}, which carries no mark" for shape, count in sorted(others.items())]
     marked = [row for row in known if (row.true_mark or 0) >= 0]
     unmarked = [row for row in known if (row.true_mark or 0) < 0]
     if marked and unmarked:
@@ -86,15 +95,30 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     return lines
 
 
-def _detected(run: RunDirectory, watermark: Watermark, which: Callable[[int], int] | None) -> Iterator[Detected]:
+def _detected(
+    run: RunDirectory, watermark: Watermark, which: Callable[[int], int] | None, others: Counter[tuple[int, ...]]
+) -> Iterator[Detected]:
+    """Give the rows, and count the shapes of noise that cannot carry the marks in ``others``."""
     rows = read_rows(run.results)
     while some := list(islice(rows, AT_ONCE)):
-        usable = [row for row in some if row.latents]
-        noise = torch.stack([run.noise(row) for row in usable]) if usable else None
-        findings = iter([] if noise is None else watermark.find(noise))
-        for row in some:
+        noises = [_noise(run, row) for row in some]
+        fits = [noise is not None and noise.shape == watermark.shape for noise in noises]
+        others.update(tuple(noise.shape) for noise in noises if noise is not None and noise.shape != watermark.shape)
+        usable = [noise for noise, fitting in zip(noises, fits, strict=True) if noise is not None and fitting]
+        findings = iter(watermark.find(torch.stack(usable)) if usable else [])
+        for row, fitting in zip(some, fits, strict=True):
             true = None if which is None or row.number is None else which(row.number)
-            yield _join(row, true, next(findings)) if row.latents else Detected(row.name, true)
+            yield _join(row, true, next(findings)) if fitting else Detected(row.name, true)
+
+
+def _noise(run: RunDirectory, row: Row) -> Tensor | None:
+    """Read the noise of a row, if it has any; what is not finite was not written."""
+    if not row.latents:
+        return None
+    try:
+        return run.noise(row)
+    except KeyError:
+        return None
 
 
 def _join(row: Row, true: int | None, finding: Finding) -> Detected:

@@ -1,5 +1,6 @@
 """Watermarks as a job uses them: which mark an image gets, and what is found in recovered noise."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,13 +24,16 @@ from decinv.watermark.tree_ring import (
 )
 from decinv.watermark.tree_ring_key import TreeRingKey
 
+ROUNDING = 1e-9
+"""Part of a rate of false alarms that the rounding of a p-value may be."""
+
 
 class Finding(NamedTuple):
     """What was found in the noise of one image.
 
     Attributes:
         mark: Number of the mark that fits best, from 0: the key of the lowest distance, as the papers tell it, or the message
-            of the most equal bits.
+            of the most equal bits; -1 where the noise is not finite, and nothing is known.
         key: Fingerprint of the key.
         p_value: Probability that an image without a mark fits any of the marks as well; ``None`` where none is known.
         found: Whether that is at most the accepted rate of false alarms; ``None`` where it is not known.
@@ -79,25 +83,49 @@ class Watermark(ABC):
     def marks(self) -> int:
         """Number of different marks."""
 
+    @property
     @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the noise that carries them."""
+
     def mark(self, noise: Tensor, which: Tensor) -> Tensor:
         """Mark standard normal noise.
 
         Args:
-            noise: Noise ``(B, C, H, W)``.
-            which: Which mark each gets, ``(B,)``, from 0.
+            noise: Noise ``(B, C, H, W)``; it is not changed.
+            which: Which mark each gets, ``(B,)``, from 0; -1 for none.
 
         Returns:
             Marked noise of the same shape.
+
+        Raises:
+            ValueError: If the shape is not that of the marks, or there is no such mark.
         """
+        if len(which) and not -1 <= int(which.min()) <= int(which.max()) < self.marks:
+            raise ValueError(f"Expected marks from 0 to {self.marks - 1}, or -1 for none, but got {which.tolist()}.")
+        result, chosen = noise.clone(), (which >= 0).to(noise.device)
+        result[chosen] = self._mark(noise[chosen], which[which >= 0].cpu())
+        return result
 
     @abstractmethod
+    def _mark(self, noise: Tensor, which: Tensor) -> Tensor: ...
+
     def find(self, noise: Tensor) -> list[Finding]:
-        """Look for the marks in recovered noise ``(B, C, H, W)``, in the space of the diffusion model."""
+        """Look for the marks in recovered noise ``(B, C, H, W)``, in the space of the diffusion model.
+
+        Raises:
+            ValueError: If the shape is not that of the marks.
+        """
+        finite = noise.flatten(1).isfinite().all(1)
+        found = iter(self._find(noise[finite]))
+        return [next(found) if known else Finding(-1, "", None, None) for known in finite.tolist()]
+
+    @abstractmethod
+    def _find(self, noise: Tensor) -> list[Finding]: ...
 
     def verdict(self, p_value: float | None) -> bool | None:
         """Tell whether a p-value proves a mark at the accepted rate of false alarms."""
-        return None if p_value is None else p_value <= self.fpr
+        return None if p_value is None else p_value <= self.fpr * (1 + ROUNDING)
 
 
 class TreeRings(Watermark):
@@ -121,14 +149,21 @@ class TreeRings(Watermark):
             FileNotFoundError: If there is no such file.
             ValueError: If there is no key, one cannot be read, or an option is out of range.
         """
+        if isinstance(keys, str):
+            raise ValueError(f"Expected a list of files of keys, but got {keys!r}; put it in brackets.")
         self._set([TreeRingKey.load(path) for path in keys], fpr, decoys)
 
     def _set(self, keys: Sequence[TreeRingKey], fpr: float, decoys: int) -> None:
         Watermark.__init__(self, fpr)
         if not keys:
             raise ValueError("Expected at least one key, but got none.")
-        if decoys < 0:
-            raise ValueError(f"Expected `decoys` to be at least 0, but got {decoys}.")
+        if len({key.shape for key in keys}) > 1:
+            raise ValueError(f"Expected keys of one shape, but got {', '.join(str(key.shape) for key in keys)}.")
+        if decoys < 0 or (0 < (decoys + 1) * fpr * (1 + ROUNDING) < len(keys) and decoys):
+            raise ValueError(
+                f"Expected `decoys` to be 0, or so many that a p-value can be as low as `fpr` {fpr:g}, at least "
+                f"{math.ceil(len(keys) / fpr) - 1}, but got {decoys}."
+            )
         self.keys, self.decoys = tuple(keys), decoys
 
     @property
@@ -136,14 +171,19 @@ class TreeRings(Watermark):
         """Number of keys."""
         return len(self.keys)
 
-    def mark(self, noise: Tensor, which: Tensor) -> Tensor:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the keys."""
+        return self.keys[0].shape
+
+    def _mark(self, noise: Tensor, which: Tensor) -> Tensor:
         """Write the key of each image into its noise."""
         marked, which = noise.clone(), which.to(noise.device)
         for index in range(self.marks):
             marked[which == index] = inject(noise[which == index], self.keys[index])
         return marked
 
-    def find(self, noise: Tensor) -> list[Finding]:
+    def _find(self, noise: Tensor) -> list[Finding]:
         """Find the nearest key and the likeliest one, and how likely any fits as well by chance."""
         distance, mark = distances(noise, self.keys).min(1)
         found = zip(mark.tolist(), self._p_values(noise), distance.tolist(), strict=True)
@@ -224,11 +264,16 @@ class GaussianShading(Watermark):
         """Number of users."""
         return len(self.messages)
 
-    def mark(self, noise: Tensor, which: Tensor) -> Tensor:
-        """Write the message of each image's user into its noise."""
-        return shade(noise, self.key, self.messages[which.cpu()])
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the key."""
+        return self.key.shape
 
-    def find(self, noise: Tensor) -> list[Finding]:
+    def _mark(self, noise: Tensor, which: Tensor) -> Tensor:
+        """Write the message of each image's user into its noise."""
+        return shade(noise, self.key, self.messages[which])
+
+    def _find(self, noise: Tensor) -> list[Finding]:
         """Find the user whose message is closest, and how likely any is as close by chance."""
         user, bits = trace(read_message(noise, self.key).cpu(), self.messages)
         p_values = match_p_value(bits, self.key.bits, self.marks)

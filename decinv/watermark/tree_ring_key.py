@@ -35,6 +35,10 @@ class Pattern(Enum):
     GIVEN = "given"
 
 
+DECOYS = 0xDEC0
+"""What sets the seeds of decoys apart from those of keys."""
+
+
 @dataclass(frozen=True, eq=False)
 class TreeRingKey:
     """Fourier coefficients inside a disc of one channel of the initial noise (Wen et al., arXiv 2305.20030).
@@ -128,14 +132,14 @@ class TreeRingKey:
         return self.values.numel() > 1 and bool(self.values.any())
 
     def decoys(self, count: int, seed: int = 0) -> Tensor:
-        """Draw the coefficients ``(count, n)`` of other keys of the same pattern.
+        """Draw the coefficients ``(count, n)`` of other keys of the same pattern; none is that which ``make`` draws of a seed.
 
         Raises:
             ValueError: If the key's pattern is not random: ``ZEROS`` or ``GIVEN``.
         """
         if self.pattern not in (Pattern.RINGS, Pattern.RANDOM):
             raise ValueError(f"Expected a key that was drawn at random, but this one is of the pattern {self.pattern.name}.")
-        return draw(self.pattern, self.shape, self.radius, self.mask, count, np.random.default_rng(seed))
+        return draw(self.pattern, self.shape, self.radius, self.mask, count, np.random.default_rng([seed, DECOYS]))
 
     def check(self, latent: Tensor) -> None:
         """Refuse latents of another shape.

@@ -19,3 +19,10 @@ def test_each_mark_comes_in_turn_and_then_none(number):
         assert data.which(number) == finding.mark == number % 4
         assert finding.distance < 1e-5
         assert torch.equal(noise[1:], plain[1:])
+
+
+def test_every_mark_and_none_have_the_same_prompts():
+    data = MarkedNoise(ThreeKeys((4, 8, 8)), count=16)
+    seen = {(data.which(number), data.prompt(number)) for number in range(16)}
+    assert len(seen) == 16
+    assert {mark for mark, _ in seen} == {-1, 0, 1, 2}

@@ -6,7 +6,7 @@ import torch
 from decinv.rows import Row
 from decinv.runs import RunDirectory
 from decinv.runs.latents import noise_file, write_latents
-from decinv.runs.table import format_row, write_rows
+from decinv.runs.table import format_row, read_rows, write_rows
 from decinv.status import Status
 from decinv.watermark import ThreeKeys
 from decinv.watermark.detection import detect_in_run
@@ -81,6 +81,19 @@ def test_without_known_marks_there_are_verdicts_alone(run):
 
 
 def test_keys_of_another_shape_are_refused_and_leave_no_table(run):
-    with pytest.raises(ValueError, match=r"Expected latents of shape \(B, 4, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"Expected noise of shape \(4, 8, 8\), .* but got \(4, 16, 16\)"):
         detect_in_run(run[0], ThreeKeys((4, 8, 8)))
     assert not (run[0].path / "watermark.csv").exists()
+
+
+def test_noise_that_cannot_carry_a_mark_costs_the_others_nothing(run):
+    """Of another shape, and not finite, which is not written."""
+    directory, watermark = run
+    rows = list(read_rows(directory.results))
+    other = "latents/00000008.safetensors"
+    write_latents(directory.path / noise_file(other), {rows[0].name: torch.randn(4, 8, 8)}, {})
+    write_rows(directory.results, map(format_row, [row._replace(latents=other) if row.number < 2 else row for row in rows]))
+    lines = detect_in_run(directory, watermark)
+    found = table(directory.path / "watermark.csv")
+    assert [row["mark"] == "" for row in found] == [row.number < 2 or not row.latents for row in rows]
+    assert "1 images have noise of shape (4, 8, 8), which carries no mark" in lines

@@ -115,3 +115,31 @@ def test_bad_options_are_refused(rings, shading):
         GaussianShading(shading, users=0)
     with pytest.raises(ValueError, match="tree-ring key 1 in"):
         TreeRings([shading])
+
+
+def test_noise_that_is_not_finite_carries_no_mark_and_costs_the_others_nothing(rings, shading):
+    for watermark in watermarks(rings, shading):
+        marked = watermark.mark(noise(3), torch.tensor([1, 1, 0]))
+        marked[1, 2, 3, 4] = torch.nan
+        first, second, third = watermark.find(marked)
+        assert (second.mark, second.p_value, second.found) == (-1, None, None)
+        assert [first, third] == watermark.find(marked[[0, 2]])
+
+
+def test_marks_are_none_or_known(rings, shading):
+    for watermark in watermarks(rings, shading):
+        plain = noise(3)
+        marked = watermark.mark(plain, torch.tensor([-1, 0, -1]))
+        assert [torch.equal(*pair) for pair in zip(plain, marked, strict=True)] == [True, False, True]
+        for wrong in (-2, watermark.marks):
+            with pytest.raises(ValueError, match=f"Expected marks from 0 to {watermark.marks - 1}, or -1 for none"):
+                watermark.mark(plain, torch.tensor([0, wrong, 0]))
+
+
+def test_decoys_suffice_for_the_rate_of_false_alarms(rings):
+    with pytest.raises(ValueError, match="at least 299, but got 298"):
+        TreeRings(rings, decoys=298)
+    watermark = TreeRings(rings[:1], decoys=99)
+    assert watermark.find(watermark.mark(noise(1), torch.tensor([0])))[0].found  # p is 1 / 100 but for rounding
+    with pytest.raises(ValueError, match="a list of files of keys"):
+        TreeRings(rings[0])

@@ -79,3 +79,9 @@ def test_impossible_keys_are_refused():
         TreeRingKey(SHAPE, 0, 3, torch.zeros(3, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"K\(-k\) = conj"):
         TreeRingKey(SHAPE, 0, 3, torch.full((29,), 1j, dtype=torch.complex64))
+
+
+def test_a_key_is_none_of_its_own_decoys():
+    for seed in range(3):
+        key = TreeRingKey.make((4, 16, 16), 0, 4, Pattern.RANDOM, seed=seed)
+        assert not (key.decoys(9, seed) == key.values).all(1).any()
