@@ -1,6 +1,7 @@
 """The Python front door: inversion in a notebook, by the same problem, rules and solver as the command line's."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def invert(
 ) -> Result:
     """Find latents z with E(D(z)) = E(x), without gradients; and the noise that a diffusion model makes them from.
 
+    Autocast and inference mode of the caller change nothing: the codec computes in its own number format.
+
     Args:
         images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride, or clips
             ``(B, 3, T, H, W)`` of as many frames as the codec takes; or PIL images and paths of image files, all of one size,
@@ -90,7 +93,8 @@ def invert(
         joined to clips again.
 
     Raises:
-        TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths, or ``codec`` is none.
+        TypeError: If ``images`` is neither a float tensor nor a sequence of PIL images and paths, ``codec`` is none, or an
+            argument of the sampler's inversion is of another type.
         ValueError: If the images have another shape, range or size than the codec takes, or an argument is out of range.
         UnreadableImageError: If none of the images can be read.
         RuntimeError: If one image alone does not fit into memory.
@@ -101,6 +105,8 @@ def invert(
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
     # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
+    if model is not None:
+        _check_sampling(model, negative_prompt, guidance, sampler, method, noise_seed)
     pixels, readable = _pixels(images, codec.stride * (1 if model is None else model.patch))
     if pixels.ndim == 5 and pipeline is not None:
         raise ValueError("Expected images where a `pipeline` is inverted too, but got clips; give their frames as images.")
@@ -124,7 +130,7 @@ def invert(
         """Invert a chunk, in halves where it does not fit into memory."""
         try:
             device = HOST if placement.on_host(chunk) else codec.device
-            solver.start(problem(codec, chunk.to(device, torch.float32)))
+            solver.start(problem(codec, (chunk.clone() if chunk.is_inference() else chunk).to(device, torch.float32)))
             while not solver.done:
                 solver.step()
             result = solver.result()
@@ -136,21 +142,51 @@ def invert(
         release()
         return [part for half in torch.tensor_split(chunk, 2) for part in solve(half)]
 
-    parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)]
-    if model is not None:
-        texts = iter(prompts)
+    def sample_back(found: Result, texts: Iterator[str], diffusion: Pipeline) -> Result:
+        """Invert the sampler from a chunk's latents."""
+        latent = codec.scaling.apply(found.latent)
+        if not len(latent):
+            return replace(found, noise=latent)
+        own = [next(texts) for _ in range(len(latent))]
+        options = codec.stride, guidance, negative_prompt, noise_seed, codec.device
+        process = conditioned(diffusion, how[0], own, (latent.shape[-2], latent.shape[-1]), *options)
+        return followed(found, how[1].invert(process, latent))
 
-        def sample_back(found: Result) -> Result:
-            """Invert the sampler from a chunk's latents."""
-            latent = codec.scaling.apply(found.latent)
-            own = [next(texts) for _ in range(len(latent))]
-            options = codec.stride, guidance, negative_prompt, noise_seed, codec.device
-            process = conditioned(model, how[0], own, (latent.shape[-2], latent.shape[-1]), *options)
-            return followed(found, how[1].invert(process, latent))
-
-        parts = [sample_back(part) for part in parts]
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
+        parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)]
+        if model is not None:
+            texts = iter(prompts)
+            parts = [sample_back(part, texts, model) for part in parts]
     result = _join(parts, readable)
     return result if times is None else _join_frames(result, times)
+
+
+def _check_sampling(
+    model: Pipeline,
+    negative_prompt: str | None,
+    guidance: float,
+    sampler: Sampler | None,
+    method: Method | None,
+    noise_seed: int,
+) -> None:
+    """Refuse wrong arguments of a sampler's inversion.
+
+    Raises:
+        TypeError: If one is of another type.
+        ValueError: If one is out of range.
+    """
+    kinds = {"pipeline": (model, Pipeline), "sampler": (sampler, Sampler), "method": (method, Method)}
+    for name, (value, kind) in kinds.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"Expected `{name}` to be a `{kind.__name__}` of decinv, but got {value!r}.")
+    if negative_prompt is not None and not isinstance(negative_prompt, str):
+        raise TypeError(f"Expected one `negative_prompt` for all images, or None, but got {negative_prompt!r}.")
+    if not isinstance(guidance, int | float):
+        raise TypeError(f"Expected `guidance` to be a number, but got {guidance!r}.")
+    if not 0 <= guidance < math.inf:
+        raise ValueError(f"Expected `guidance` to be at least 0 and finite, but got {guidance}.")
+    if not 0 <= noise_seed < 2**63:
+        raise ValueError(f"Expected `noise_seed` to be at least 0 and below 2^63, but got {noise_seed}.")
 
 
 def load_update(path: str | Path) -> UpdateFactory:
@@ -180,6 +216,8 @@ def load_update(path: str | Path) -> UpdateFactory:
 
 def _prompts(prompt: str | Sequence[str], readable: list[bool]) -> list[str]:
     """Give the prompts of the readable images."""
+    if not isinstance(prompt, str | Sequence) or not all(isinstance(text, str) for text in prompt):
+        raise TypeError(f"Expected `prompt` to be a text, or one for each image, but got {prompt!r}; give '' for none.")
     prompts = [prompt] * len(readable) if isinstance(prompt, str) else list(prompt)
     if len(prompts) != len(readable):
         raise ValueError(f"Expected one `prompt`, or one for each of {len(readable)} images, but got {len(prompts)}.")
@@ -252,7 +290,7 @@ def _join_frames(result: Result, times: int) -> Result:
     return Result(
         latent=as_clips(result.latent, times),
         residual=result.residual.view(clips, times),
-        history=result.history.reshape(-1, clips, times),
+        history=result.history.reshape(len(result.history), clips, times),
         iterations=result.iterations.view(clips, times),
         evaluations=result.evaluations.view(clips, times),
         seconds=result.seconds.view(clips, times),

@@ -90,6 +90,8 @@ class ClipWriter(Callback):
             for clip, samples in _paired(data.clips(), read_rows(run.results)):
                 found = list(self._join(run, data, codec, clip, samples, rows))
                 yield from found
+            damaged = {item.number for item in data.inputs if item.part is None}
+            rows.extend(summarise(row.name, [], [row], "") for row in read_rows(run.results) if row.number in damaged)
 
         try:
             write_table(run.path / "frames.csv", FrameRow, frames())

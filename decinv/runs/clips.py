@@ -80,7 +80,7 @@ def summarise(name: str, frames: Sequence[FrameRow], rows: Sequence[Row], latent
 
     Args:
         name: The clip's name.
-        frames: The rows of its frames, at least one.
+        frames: The rows of its frames; none of what could not be read as a clip.
         rows: The rows of its samples: of its frames, or of the clip alone.
         latents: The file of its latents.
     """
@@ -88,7 +88,7 @@ def summarise(name: str, frames: Sequence[FrameRow], rows: Sequence[Row], latent
     psnr = [frame.psnr_db for frame in frames if frame.psnr_db is not None]
     nmse = [row.nmse_db for row in rows if row.nmse_db is not None]
     iterations = [row.iterations for row in rows if row.iterations is not None]
-    counts = Counter(frame.status for frame in frames)
+    counts = Counter([frame.status for frame in frames] or [row.status.name for row in rows])
     failed = [row for row in rows if not row.latents]
     return ClipRow(
         name,

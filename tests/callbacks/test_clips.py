@@ -117,7 +117,10 @@ def test_films_with_damage_and_their_times(fit, film, tmp_path):
         "a.mkv-0000": ("4", "4"),
         "a.mkv-0001": ("1", "1"),
         "shots-0000": ("3", "2"),
+        "b.mp4": ("0", "0"),
     }
+    assert clips["b.mp4"]["statuses"] == "UNREADABLE 1"
+    assert clips["b.mp4"]["reason"]
     assert "shots/1.png" in clips["shots-0000"]["reason"]
     assert clips["shots-0000"]["statuses"] == "CONVERGED 2, UNREADABLE 1"
     latent, _ = latent_of(path, "shots-0000")
