@@ -6,8 +6,7 @@ from typing import Any
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from decinv.diffusion.prediction import Level, Parts, flow, flow_level, reversed_flow
-from decinv.diffusion.sampler import Sampler, Trajectory
-from decinv.diffusion.step import first_order
+from decinv.diffusion.sampler import Sampler, Trajectory, predicted_step, shift_of
 
 
 class FlowEuler(Sampler):
@@ -23,10 +22,22 @@ class FlowEuler(Sampler):
         """
         super().__init__(steps)
 
+    def refuse_kind(self, config: Mapping[str, Any]) -> None:
+        """Refuse the config of a scheduler of another kind.
+
+        Raises:
+            ValueError: If it is.
+        """
+        kind = config.get("_class_name", "FlowMatch")
+        if not kind.startswith("FlowMatch"):
+            raise ValueError(
+                f"Expected a pipeline of flow matching for {type(self).__name__}, but got {kind}; take `DDIM`, say."
+            )
+
     def set_times(self, scheduler: Any, tokens: int | None) -> None:
         """Give the scheduler the pipeline's grid, and the shift that it computes from the size of the image."""
         sigmas = [1 - index / self.steps for index in range(self.steps)]
-        scheduler.set_timesteps(sigmas=sigmas, mu=_shift(scheduler.config, tokens))
+        scheduler.set_timesteps(sigmas=sigmas, mu=shift_of(scheduler.config, tokens))
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler.
@@ -37,7 +48,7 @@ class FlowEuler(Sampler):
         scheduler = self.scheduler(config, tokens)
         if scheduler.config.stochastic_sampling:
             raise ValueError("Expected a scheduler without `stochastic_sampling`, but it is set; set it to false.")
-        return _straight(scheduler, flow)
+        return _straight(scheduler, flow, config)
 
 
 class Stable3Euler(FlowEuler):
@@ -56,7 +67,7 @@ class Stable3Euler(FlowEuler):
 
     def set_times(self, scheduler: Any, tokens: int | None) -> None:
         """Let the scheduler space the times, and shift them by the size of the image where it asks for that."""
-        scheduler.set_timesteps(self.steps, mu=_shift(scheduler.config, tokens))
+        scheduler.set_timesteps(self.steps, mu=shift_of(scheduler.config, tokens))
 
 
 class RectifiedFlow(FlowEuler):
@@ -76,25 +87,12 @@ class RectifiedFlow(FlowEuler):
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off a scheduler of flow matching with the default config."""
-        return _straight(self.scheduler({}, tokens), reversed_flow)
+        return _straight(self.scheduler({}, tokens), reversed_flow, {})
 
 
-def _shift(config: Mapping[str, Any], tokens: int | None) -> float | None:
-    """Give the shift of times that the pipelines compute from the size of the image, for schedulers that ask for it.
-
-    Raises:
-        ValueError: If the scheduler asks for it, and the size is not known.
-    """
-    if not config["use_dynamic_shifting"]:
-        return None
-    if tokens is None:
-        raise ValueError("Expected `tokens`, by which the scheduler shifts its times, but got None.")
-    low, high = config["base_image_seq_len"], config["max_image_seq_len"]
-    return float(config["base_shift"] + (tokens - low) * (config["max_shift"] - config["base_shift"]) / (high - low))
-
-
-def _straight(scheduler: Any, predicted: Callable[[Level], Parts]) -> Trajectory:
+def _straight(scheduler: Any, predicted: Callable[[Level], Parts], config: Mapping[str, Any]) -> Trajectory:
     """Steps along straight lines from noise to data."""
     levels = [flow_level(float(sigma)) for sigma in scheduler.sigmas]
     pairs = zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
-    return Trajectory(tuple(first_order(float(time), 1.0, start, end, predicted(start)) for time, start, end in pairs))
+    steps = tuple(predicted_step(float(time), start, end, predicted) for time, start, end in pairs)
+    return Trajectory(steps, config={**config, "_class_name": type(scheduler).__name__})

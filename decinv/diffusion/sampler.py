@@ -2,8 +2,8 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,7 @@ from diffusers import (
 
 from decinv.diffusion.coupling import Coupling
 from decinv.diffusion.prediction import PREDICTIONS, Level, Parts, flow_level
-from decinv.diffusion.step import Step, ancestral, first_order, second_order
+from decinv.diffusion.step import Step, ancestral_noise, first_order, second_order
 
 Spacing = Literal["linspace", "leading", "trailing"]
 
@@ -86,8 +86,10 @@ class Sampler(ABC):
             tokens: Number of tokens of an image, for schedulers whose times depend on it.
 
         Raises:
-            ValueError: If the scheduler's steps are not linear in the network's output, or its times suffice for fewer only.
+            ValueError: If the config is that of a scheduler of another kind, the steps are not linear in the network's output,
+                or its times suffice for fewer only.
         """
+        self.refuse_kind(config)
         known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
         chosen = known - set(config.get("_use_default_values", ()))  # another class has defaults of its own
         options = {key: value for key, value in config.items() if key in chosen} | self.options()
@@ -100,8 +102,26 @@ class Sampler(ABC):
         self.set_times(scheduler, tokens)
         sigmas = getattr(scheduler, "sigmas", None)  # the last one may be where the last step begins
         if sigmas is not None and not (sigmas[:-1].diff() < 0).all():
-            raise ValueError(f"Expected steps that each lower the noise, but some of {self.steps} stand still; take fewer.")
+            raise ValueError(f"Expected steps that each lower the noise, but some of {self.steps} do not; take fewer.")
+        if sigmas is not None and not sigmas.isfinite().all():
+            raise ValueError(f"Expected finite noise levels, but {self.steps} steps have {sigmas.tolist()}; take more steps.")
         return scheduler
+
+    def refuse_kind(self, config: Mapping[str, Any]) -> None:
+        """Refuse the config of a scheduler whose noise levels do not come from betas.
+
+        Raises:
+            ValueError: If it is.
+        """
+        kind = config.get("_class_name", self.scheduler_class.__name__)
+        if kind.startswith("FlowMatch"):
+            raise ValueError(
+                f"Expected a sampler of flows for a pipeline with {kind}, but got {type(self).__name__}; take `FlowEuler`."
+            )
+        if "_class_name" in config and "beta_schedule" not in config:
+            raise ValueError(
+                f"Expected a pipeline whose scheduler has betas for {type(self).__name__}, but got {kind}, which has none."
+            )
 
     def options(self) -> dict[str, Any]:
         """Give the scheduler's options that make it this sampler."""
@@ -171,7 +191,8 @@ class DDIM(Sampler):
             point = float(scheduler.step(zero, time, one).prev_sample)
             output = float(scheduler.step(one, time, zero).prev_sample)
             parts = predicted(start)
-            steps.append(first_order(float(time), 1.0, start, _reached(parts, point, output), parts))
+            end = _reached(parts, point, output)
+            steps.append(predicted_step(float(time), start, end, predicted))
         return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 
@@ -202,14 +223,19 @@ class DPMSolver(Sampler):
         options = {"solver_order": self.order, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"}
         return options | _levels(self.sigmas) | ({} if self.sigmas is None else {"use_lu_lambdas": False})
 
+    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+        """Let the scheduler choose its times, shifted by the size of the image where it asks for that."""
+        scheduler.set_timesteps(self.steps, mu=shift_of(scheduler.config, tokens))
+
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler, whose first step is of first order, and its last one where it says so."""
         scheduler = self.scheduler(config, tokens)
-        level = flow_level if scheduler.config.use_flow_sigmas else _normalised
+        flows = scheduler.config.use_flow_sigmas
+        level = flow_level if flows else _normalised
         levels = [level(float(sigma)) for sigma in scheduler.sigmas]
-        predicted = _predicted(scheduler)
+        predicted = _predicted(scheduler, ("epsilon", "sample", "flow_prediction") if flows else DIFFUSIONS)
         plain = [
-            first_order(float(time), 1.0, start, end, predicted(start))
+            predicted_step(float(time), start, end, predicted)
             for time, start, end in zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
         ]
         options = scheduler.config
@@ -245,7 +271,7 @@ class Euler(Sampler):
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), first_order, config)
+        return _exploding(self.scheduler(config, tokens), config)
 
 
 class EulerAncestral(Sampler):
@@ -267,7 +293,22 @@ class EulerAncestral(Sampler):
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), ancestral, config)
+        return _exploding(self.scheduler(config, tokens), config, ancestral=True)
+
+
+def shift_of(config: Mapping[str, Any], tokens: int | None) -> float | None:
+    """Give the shift of times that pipelines compute from the size of the image, for schedulers that ask for it.
+
+    Raises:
+        ValueError: If the scheduler asks for it, and the size is not known.
+    """
+    if not config["use_dynamic_shifting"]:
+        return None
+    if tokens is None:
+        raise ValueError("Expected `tokens`, by which the scheduler shifts its times, but got None.")
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return float(base + (tokens - low) * (most - base) / (high - low))
 
 
 def _levels(sigmas: Sigmas | None) -> dict[str, bool]:
@@ -277,24 +318,49 @@ def _levels(sigmas: Sigmas | None) -> dict[str, bool]:
     return {f"use_{kind}_sigmas": sigmas == kind for kind in ("karras", "exponential", "beta")}
 
 
-def _predicted(scheduler: Any) -> Callable[[Level], Parts]:
+DIFFUSIONS = ("epsilon", "v_prediction", "sample")
+"""What networks predict whose noise levels come from betas."""
+
+
+def _predicted(scheduler: Any, kinds: Sequence[str] = DIFFUSIONS) -> Callable[[Level], Parts]:
     """Give what the scheduler's network predicts.
 
     Raises:
-        ValueError: If it is something else than noise, velocity, data or flow.
+        ValueError: If it is none of ``kinds``.
     """
     kind = scheduler.config.prediction_type
-    if kind not in PREDICTIONS:
-        raise ValueError(f"Expected `prediction_type` to be one of {', '.join(PREDICTIONS)}, but got {kind!r}.")
+    if kind not in kinds:
+        raise ValueError(f"Expected `prediction_type` to be one of {', '.join(kinds)} with these levels, but got {kind!r}.")
     return PREDICTIONS[kind]
 
 
-def _exploding(scheduler: Any, make: Callable[..., Step], config: Mapping[str, Any]) -> Trajectory:
+def predicted_step(
+    time: float, start: Level, end: Level, predicted: Callable[[Level], Parts], exploding: bool = False, ancestral: bool = False
+) -> Step:
+    """Give a step of first order between two levels.
+
+    Args:
+        time: The time that the network is told.
+        start: Level of x_s.
+        end: Level of x_t, with the noise that an ancestral step adds.
+        predicted: What the network predicts at a level.
+        exploding: Whether data keep their size, and the network is shown points of unit variance.
+        ancestral: Whether the step goes to less noise than that of ``end``, and new noise is added.
+    """
+    up = ancestral_noise(start, end) if ancestral else 0.0
+    down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
+    scales = [level.square**0.5 if exploding else 1.0 for level in (start, down)]
+    step = first_order(time, scales[0], start, down, predicted(start))
+    told = down.sigma > 0 or predicted is not PREDICTIONS["sample"]  # data tell the noise of a point only where there is some
+    return replace(step, noise=up, landing=predicted(down) if told else None, landing_scale=scales[1])
+
+
+def _exploding(scheduler: Any, config: Mapping[str, Any], ancestral: bool = False) -> Trajectory:
     """Steps in coordinates in which data keep their size, and the network is shown points of unit variance."""
     predicted = _predicted(scheduler)
     levels = [Level(1.0, float(sigma)) for sigma in scheduler.sigmas]
-    pairs = zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
-    steps = (make(float(time), start.square**0.5, start, end, predicted(start)) for time, start, end in pairs)
+    pairs = zip(scheduler.timesteps, levels, levels[1:], strict=False)  # log-linear ones have a level more than they use
+    steps = (predicted_step(float(time), start, end, predicted, True, ancestral) for time, start, end in pairs)
     return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 

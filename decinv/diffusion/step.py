@@ -24,6 +24,8 @@ class Step:
         output: Coefficient of m.
         history: Coefficient of y_r; 0 for steps of first order.
         noise: Coefficient of n; 0 for deterministic steps.
+        landing: How data and noise follow from x_t without n and the network's output there; ``None`` where they do not.
+        landing_scale: What x_t is divided by before the network sees it.
     """
 
     time: float
@@ -35,6 +37,8 @@ class Step:
     output: float
     history: float = 0.0
     noise: float = 0.0
+    landing: Parts | None = None
+    landing_scale: float = 1.0
 
     def __call__(self, point: Tensor, output: Tensor, history: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Take the step.
@@ -72,11 +76,29 @@ class Step:
         return ratio * point + (self.start.sigma - ratio * self.end.sigma) * eps
 
     @property
+    def landed(self) -> "Step":
+        """The step as the network sees it from its end, x_t: at the level of x_t, and at the time of the step."""
+        return replace(self, scale=self.landing_scale, parts=self.landing or self.parts)
+
+    @property
+    def slope(self) -> float:
+        """How much x_t changes with x_s, about.
+
+        It is the coefficient of x_s, but for networks that predict data, whose output changes with x_s as much as all the rest
+        does. For these it is that of data of unit variance, ``(alpha_s alpha_t + sigma_s sigma_t) / (alpha_s^2 + sigma_s^2)``.
+        """
+        if self.parts.data_point:
+            return self.point
+        start, end = self.start, self.end
+        return (start.alpha * end.alpha + start.sigma * end.sigma) / start.square
+
+    @property
     def plain(self) -> "Step":
         """The step without history and noise; of a multistep method, that of first order between the same levels."""
         if not self.history:
             return replace(self, noise=0.0)
-        return first_order(self.time, self.scale, self.start, self.end, self.parts)
+        first = first_order(self.time, self.scale, self.start, self.end, self.parts)
+        return replace(first, landing=self.landing, landing_scale=self.landing_scale)
 
 
 def _given(tensor: Tensor | None, name: str) -> Tensor:
@@ -111,14 +133,14 @@ def second_order(before: Step, plain: Step) -> Step:
         point=ratio + weight * (1 + tilt) * plain.parts.data_point,
         output=weight * (1 + tilt) * plain.parts.data_output,
         history=-weight * tilt,
+        landing=plain.landing,
+        landing_scale=plain.landing_scale,
     )
 
 
-def ancestral(time: float, scale: float, start: Level, end: Level, parts: Parts) -> Step:
-    """Euler's step to less noise than that of ``end``, and new noise up to it: the ancestral step of k-diffusion."""
-    up = (end.sigma**2 * (start.sigma**2 - end.sigma**2) / start.sigma**2) ** 0.5
-    down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
-    return replace(first_order(time, scale, start, down, parts), noise=up)
+def ancestral_noise(start: Level, end: Level) -> float:
+    """Give how much new noise an ancestral step of k-diffusion adds on its way from one level of noise to another."""
+    return float((end.sigma**2 * (start.sigma**2 - end.sigma**2) / start.sigma**2) ** 0.5)
 
 
 def _log_snr(end: Level, start: Level) -> float:

@@ -106,11 +106,35 @@ def refuse_history(trajectory: Trajectory, method: str) -> None:
         )
 
 
+def refuse_noise(trajectory: Trajectory, method: str) -> None:
+    """Refuse samplers that add noise.
+
+    Raises:
+        ValueError: If a step does.
+    """
+    if any(step.noise for step in trajectory.steps):
+        raise ValueError(f"Expected a sampler whose steps add no noise for {method}, but they do; use `ExactInversion`.")
+
+
 def finer(trajectory: Trajectory, sampler: DDIM) -> Trajectory:
-    """Give the steps of a finer sampler of the same scheduler, without its offset, with which all times are one too many."""
-    return sampler.trajectory({**trajectory.config, "steps_offset": 0})
+    """Give the steps of a finer sampler of the same scheduler, up to the time at which the trajectory begins.
+
+    It has no offset, with which all times would be one too many.
+
+    Raises:
+        ValueError: If the trajectory is that of a flow, on whose scheduler there is no DDIM.
+    """
+    if str(trajectory.config.get("_class_name")).startswith("FlowMatch"):
+        raise ValueError("Expected a sampler whose noise levels come from betas, but got that of a flow; take its own steps.")
+    fine = sampler.trajectory({**trajectory.config, "steps_offset": 0})
+    first = trajectory.steps[0].time
+    return replace(fine, steps=tuple(step for step in fine.steps if step.time <= first) or fine.steps[-1:])
 
 
 def naive_step(process: Process, step: Step, point: Tensor) -> Tensor:
-    """Give the x_s from which ``step`` would lead to ``point`` if the noise predicted at ``point`` were that at x_s."""
-    return step.back(point, step.eps(point, process.predict(step, point)))
+    """Give the x_s from which ``step`` would lead to ``point`` if the noise predicted at ``point`` were that at x_s.
+
+    The network is told the time of x_s, and what it says is about ``point``, at the level of that.
+    """
+    landed = step.landed
+    return step.back(point, landed.eps(point, process.predict(landed, point)))

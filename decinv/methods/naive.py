@@ -5,7 +5,7 @@ from torch import Tensor
 from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM, Trajectory
-from decinv.methods.base import Method, finer, naive_step
+from decinv.methods.base import Method, finer, naive_step, refuse_noise
 from decinv.problems.step import StepProblem
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
@@ -29,13 +29,19 @@ class NaiveInversion(Method):
         super().__init__(ForwardStep, Stopping(max_iters=1, rtol=0.0, patience=None))
         self.sampler = None if steps is None else DDIM(steps)
 
+    def check(self, trajectory: Trajectory) -> None:
+        """Refuse what a finer grid of DDIM does not follow: flows, noise of the steps' own, and pairs."""
+        super().check(trajectory)
+        if self.sampler is not None:
+            refuse_noise(trajectory, f"{type(self).__name__} on a finer grid")
+            finer(trajectory, self.sampler)
+
     def problems(self, trajectory: Trajectory) -> int:
         """Give the number of steps of the grid."""
         return len(trajectory.steps) if self.sampler is None else self.sampler.steps
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Go back step by step."""
-        start = process.trajectory.start
         if self.sampler is not None:
             process = process.along(finer(process.trajectory, self.sampler))
         point = latent
@@ -46,4 +52,4 @@ class NaiveInversion(Method):
             with process.uncounted():
                 yield StepProblem(process, step.plain, target, found)
             point = found
-        return point / start
+        return point / process.trajectory.start

@@ -1,5 +1,7 @@
 """The two algorithms of "On exact inversion of DPM-solvers" (Hong et al., CVPR 2024, arXiv 2311.18387), as released."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from decinv.course import Course
@@ -114,7 +116,7 @@ def _back_finely(process: Process, fine: dict[float, Step], point: Tensor, time:
         following = min(time + STRIDE, step.time)
         start = step.start if following == step.time else fine[following].start
         known = fine[following].parts if following != step.time else step.parts
-        small = first_order(following, 1.0, start, fine[time].start, known)
+        small = replace(first_order(following, 1.0, start, fine[time].start, known), landing=fine[time].parts)
         point = naive_step(process, small, point)
         time = following
     return point

@@ -37,8 +37,8 @@ class Stepwise(Method):
             patience: Iterations without progress after which a step has stalled, at least 1; null for never.
             last_iterate: Whether to take the iterate after the last update instead of the best one evaluated; it costs one more
                 prediction a step.
-            precondition: Whether the residual is divided by the coefficient of x_s, which makes a forward step of size 1
-                fixed-point iteration; else it is that of Algorithm 1 of arXiv 2311.18387.
+            precondition: Whether the residual is divided by the step's ``slope``, mostly the coefficient of x_s, which makes a
+                forward step of size 1 fixed-point iteration; else it is that of Algorithm 1 of arXiv 2311.18387.
             extrapolate: Whether a step starts from noise extrapolated from the two steps before; else from x_t itself.
 
         Raises:
@@ -61,7 +61,7 @@ class Stepwise(Method):
             step, noise = process.steps[index], process.noise(index)
             target = point if noise is None else point - step.noise * noise
             start = step.back(target, _extrapolated(eps)) if eps and self.extrapolate else target
-            problem = StepProblem(process, step, point, start, step.point if self.precondition else 1.0, noise=noise)
+            problem = StepProblem(process, step, point, start, step.slope if self.precondition else 1.0, noise=noise)
             point = (yield problem).latent
             eps = [step.eps(point, problem.output), *eps[:1]]
         return point / process.trajectory.start

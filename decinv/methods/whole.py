@@ -6,6 +6,7 @@ from torch import Tensor
 from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import Trajectory
+from decinv.diffusion.step import Step
 from decinv.methods.base import Method, naive_step
 from decinv.methods.stepwise import Stepwise
 from decinv.problems.trajectory import TrajectoryProblem
@@ -15,7 +16,7 @@ from decinv.updates.residual_anderson import ResidualAnderson
 
 
 class WholeTrajectory(Method):
-    """Solve for all points of a trajectory together, evaluated in one batch, from those of naive inversion.
+    """Solve for all points of a trajectory together, evaluated in one batch, from a guess that is made backwards.
 
     The history of multistep samplers is part of the unknown, so they are inverted exactly. With ``ForwardStep`` it is Picard
     iteration. An iteration takes as many predictions as there are steps.
@@ -50,16 +51,26 @@ class WholeTrajectory(Method):
         return 1
 
     def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert naively, then solve."""
+        """Guess, then solve."""
         with torch.no_grad():
             points, point = [], latent
             for index in reversed(range(len(process.steps))):
                 step, noise = process.steps[index], process.noise(index)
-                point = naive_step(process, step, point if noise is None else point - step.noise * noise)
+                point = _first_guess(process, step, point if noise is None else point - step.noise * noise)
                 points.append(point)
-        slopes = tuple(step.point for step in process.steps)
+        slopes = tuple(step.slope for step in process.steps)
         result = yield TrajectoryProblem(process, latent, torch.stack(points[::-1], dim=1), slopes)
         return result.latent[:, 0] / process.trajectory.start
+
+
+def _first_guess(process: Process, step: Step, point: Tensor) -> Tensor:
+    """Take one fixed-point iteration from x_t; where x_s is noise alone, that would not move, and naive inversion does.
+
+    Of networks that predict noise it is naive inversion. Of others it is the better guess, for x_s is the fixed point.
+    """
+    if step.start.alpha == 0:
+        return naive_step(process, step, point)
+    return step.back(point, step.eps(point, process.predict(step, point)))
 
 
 class ExactInversion(Method):

@@ -175,9 +175,57 @@ def test_what_cannot_be_inverted_is_refused(config):
     with pytest.raises(ValueError, match="`steps` to be at most 1000, the times of the training, but got 1001"):
         DDIM(1001).trajectory(config)
     for sampler in (DPMSolver(1000, spacing="linspace"), Euler(1001, spacing="leading")):
-        with pytest.raises(ValueError, match=r"each lower the noise, but some of 100\d stand still; take fewer"):
+        with pytest.raises(ValueError, match=r"each lower the noise, but some of 100\d do not; take fewer"):
             sampler.trajectory(config)
     with pytest.raises(ValueError, match="`offset` to be at least 0, but got -1"):
         DDIM(5, offset=-1)
     with pytest.raises(ValueError, match="begin at 1000; take fewer steps"):
         DDIM(1000).trajectory(config | {"timestep_spacing": "leading", "steps_offset": 1})
+
+
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler", "KarrasVeScheduler"])
+@pytest.mark.parametrize("sampler", [DDIM(5), DPMSolver(5), Euler(5), EulerAncestral(5)])
+def test_schedulers_of_another_kind_are_refused(name, sampler):
+    config = dict(getattr(diffusers, name)().config) | {"_class_name": name}
+    with pytest.raises(ValueError, match=f"{name}"):
+        sampler.trajectory(config)
+
+
+def test_flows_take_schedulers_of_flows_only(config):
+    for name in ("DDIMScheduler", "EDMEulerScheduler"):
+        with pytest.raises(ValueError, match=f"flow matching for FlowEuler, but got {name}"):
+            FlowEuler(4).trajectory(config | {"_class_name": name})
+    assert len(RectifiedFlow(1).trajectory(config | {"_class_name": "PNDMScheduler"}).steps) == 1
+
+
+def test_predictions_that_do_not_go_with_the_levels_are_refused(config):
+    for sampler, options in (
+        (DDIM(5), {"prediction_type": "flow_prediction"}),
+        (Euler(5), {"prediction_type": "flow_prediction"}),
+        (DPMSolver(5), {"prediction_type": "flow_prediction"}),
+        (DPMSolver(5), {"prediction_type": "v_prediction", "use_flow_sigmas": True}),
+    ):
+        with pytest.raises(ValueError, match=f"with these levels, but got '{options['prediction_type']}'"):
+            sampler.trajectory(config | options)
+
+
+def test_log_linear_levels_of_euler(config):
+    config = {key: value for key, value in config.items() if key not in ("set_alpha_to_one", "skip_prk_steps", "clip_sample")}
+    scheduler = diffusers.EulerDiscreteScheduler(**config | {"interpolation_type": "log_linear"})
+    scheduler.set_timesteps(6)
+    assert compare(Euler(6), scheduler) <= 1e-5
+
+
+@pytest.mark.parametrize("tokens", [256, 4096])
+def test_times_of_dpm_solver_are_shifted_by_the_size_of_the_image(config, tokens):
+    config = {key: value for key, value in config.items() if key not in ("set_alpha_to_one", "skip_prk_steps", "clip_sample")}
+    options = {"use_dynamic_shifting": True, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    scheduler = diffusers.DPMSolverMultistepScheduler(**config | options, algorithm_type="dpmsolver++")
+    scheduler.set_timesteps(6, mu=0.5 + (tokens - 256) * 0.65 / 3840)
+    assert compare(DPMSolver(6), scheduler, tokens=tokens) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
+def test_levels_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="finite noise levels"):
+        FlowEuler(1).trajectory({"shift_terminal": 0.1})

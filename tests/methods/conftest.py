@@ -55,7 +55,8 @@ def descend() -> Callable[..., torch.Tensor]:
             point = image
             for step in reversed(process.steps):
                 known = point
-                point = step.back(known, step.eps(known, process.predict(step, known, rows))).requires_grad_()
+                there = step.landed
+                point = step.back(known, there.eps(known, process.predict(there, known, rows))).requires_grad_()
                 adam = torch.optim.AdamW([point], lr=lr)
                 for _ in range(rounds):
                     adam.zero_grad()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import DDIMInverseScheduler
 
 from decinv import Status
 from decinv.diffusion import BDIA, DDIM, EDICT, DPMSolver, Euler, EulerAncestral, FlowEuler
@@ -122,8 +123,8 @@ def test_naive_inversion_is_the_explicit_step(make, noise):
 
 
 def test_naive_inversion_is_better_on_a_finer_grid(make, noise):
-    process = make(DDIM(20), scale=1.0)
-    latent = make(DDIM(500), scale=1.0).generate(noise)
+    process = make(DDIM(20, "trailing"), scale=1.0)
+    latent = make(DDIM(500, "trailing"), scale=1.0).generate(noise)
     coarse, fine = (NaiveInversion(steps).invert(process, latent) for steps in (None, 200))
     assert nmse(fine.latent, noise).max() < nmse(coarse.latent, noise).min() / 5
     assert fine.evaluations.tolist() == [200, 200]
@@ -255,3 +256,60 @@ def test_no_samples_have_no_noise(make, noise):
     process.condition = process.condition.select(torch.tensor([], dtype=torch.long))
     process.spent = process.spent[:0]
     assert ExactInversion().invert(process, noise[:0]).latent.shape == noise[:0].shape
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_naive_inversion_is_that_of_diffusers(make, noise, kind):
+    options = {"prediction_type": kind, "timestep_spacing": "leading"}
+    process = make(DDIM(20), scale=1.0, **options)
+    theirs = DDIMInverseScheduler(**process.trajectory.config, clip_sample=False)
+    theirs.set_timesteps(20)
+    steps = {step.time: step for step in process.steps}
+    point = process.generate(noise)
+    found = NaiveInversion().invert(process, point).latent
+    for time in theirs.timesteps:
+        point = theirs.step(process.predict(steps[float(time)], point), time, point).prev_sample
+    torch.testing.assert_close(found, point, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("fine", [None, 200])
+def test_naive_inversion_of_euler_is_that_of_ddim_in_other_coordinates(make, noise, kind, fine):
+    options = {"prediction_type": kind, "timestep_spacing": "leading", "set_alpha_to_one": True, "scale": 1.0}
+    ddim, euler = make(DDIM(20), **options), make(Euler(20), **options)
+    latent = ddim.generate(noise)
+    torch.testing.assert_close(euler.generate(noise), latent, rtol=1e-3, atol=1e-4)
+    found, other = (NaiveInversion(fine).invert(process, latent).latent for process in (ddim, euler))
+    torch.testing.assert_close(other, found, rtol=1e-3, atol=1e-3)
+
+
+def test_naive_inversion_of_a_flow_is_eulers_method_backwards(make, noise):
+    process = make(FlowEuler(4), prediction_type="flow_prediction")
+    point = latent = process.generate(noise)
+    for step in reversed(process.steps):
+        point = point + (step.start.sigma - step.end.sigma) * process.predict(step, point)
+    torch.testing.assert_close(NaiveInversion().invert(process, latent).latent, point)
+
+
+def test_a_finer_grid_ends_where_the_sampler_begins(make, noise):
+    process = make(DDIM(10), scale=1.0, timestep_spacing="leading")
+    latent = process.generate(noise)
+    coarse, fine = (nmse(NaiveInversion(steps).invert(process, latent).latent, noise).max() for steps in (None, 1000))
+    assert process.steps[0].time == 901
+    assert fine < coarse / 3
+
+
+def test_a_finer_grid_of_what_is_no_ddim_is_refused(make, noise):
+    for sampler, message in ((FlowEuler(4), "that of a flow"), (EulerAncestral(3), "add no noise")):
+        process = make(sampler, prediction_type="flow_prediction" if isinstance(sampler, FlowEuler) else "epsilon")
+        with pytest.raises(ValueError, match=message):
+            NaiveInversion(100).invert(process, noise)
+
+
+@pytest.mark.parametrize("sampler", [DDIM(10), DPMSolver(6, 2), Euler(8)], ids=["ddim", "dpm2", "euler"])
+@pytest.mark.parametrize("reaches_data", [True, False])
+def test_networks_that_predict_data_are_inverted(make, noise, sampler, reaches_data):
+    process = make(sampler, scale=1.0, prediction_type="sample", set_alpha_to_one=reaches_data)
+    result = ExactInversion().invert(process, process.generate(noise))
+    assert result.status == (Status.CONVERGED,) * 2
+    assert nmse(result.latent, noise).max() < 1e-6
