@@ -106,6 +106,16 @@ def refuse_history(trajectory: Trajectory, method: str) -> None:
         )
 
 
+def refuse_pure_noise(trajectory: Trajectory, method: str) -> None:
+    """Refuse samplers that begin with noise alone.
+
+    Raises:
+        ValueError: If there is no data in the first point.
+    """
+    if trajectory.steps[0].start.alpha == 0:
+        raise ValueError(f"Expected some data in the first point for {method}, but it is noise alone; use `ExactInversion`.")
+
+
 def refuse_noise(trajectory: Trajectory, method: str) -> None:
     """Refuse samplers that add noise.
 

@@ -1,5 +1,7 @@
 """Guided Newton-Raphson inversion (Samuel et al., ICLR 2025, arXiv 2312.12540): as published, and as its code does it."""
 
+from copy import copy
+
 from torch import Tensor
 
 from decinv.course import Course
@@ -39,21 +41,37 @@ class GuidedNewton(SinglestepMethod):
 
 
 class GuidedNewtonReleased(SinglestepMethod):
-    """GNRI as its released code computes it: sign steps, and the fixed-point map's image of the last point for the result.
+    """GNRI as its released code computes it: sign steps, and of the fixed-point map's images the one that scores best.
 
-    The code inverts only some of the time steps; here all are.
+    The code inverts only some of the time steps, and takes one score for a whole batch; here all are, each sample on its own.
     """
 
-    def __init__(self, iters: int = 2) -> None:
-        """Set the number of steps.
+    def __init__(self, iters: int = 2, weight: float = 0.1) -> None:
+        """Set the number of steps, and the score.
 
         Args:
             iters: Sign steps for each step of the sampler, at least 1.
+            weight: Weight alpha of the improbability of an image in its score, at least 0.
+
+        Raises:
+            ValueError: If an argument is out of range.
         """
-        super().__init__(ForwardStep, Stopping(iters, 0.0, None, last_iterate=True))
+        super().__init__(ForwardStep, Stopping(iters, 0.0, None))
+        if not weight >= 0:
+            raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")
+        self.weight = weight
+        self._latent: Tensor | None = None
+
+    def course(self, process: Process, latent: Tensor) -> Course:
+        """Invert the last step, the one before it, and so on, with these latents in view."""
+        aimed = copy(self)
+        aimed._latent = latent
+        return super(GuidedNewtonReleased, aimed).course(process, latent)
 
     def back(self, process: Process, step: Step, target: Tensor) -> Course:
         """Take sign steps from x_t."""
-        problem = SignStepProblem(process, step.plain, target, target)
+        assert self._latent is not None  # set by ``course``
+        problem = SignStepProblem(process, step.plain, target, target, self._latent)
+        problem.weight = self.weight
         yield problem
         return problem.image

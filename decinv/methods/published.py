@@ -6,9 +6,9 @@ from torch import Tensor
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
-from decinv.diffusion.sampler import DDIM
+from decinv.diffusion.sampler import DDIM, Trajectory
 from decinv.diffusion.step import Step, first_order
-from decinv.methods.base import Method, SinglestepMethod, finer, naive_step
+from decinv.methods.base import Method, SinglestepMethod, finer, naive_step, refuse_noise
 from decinv.problems.step import StepProblem
 from decinv.problems.step_gradient import GradientStepProblem
 from decinv.stopping import Stopping
@@ -57,7 +57,10 @@ class Algorithm1(SinglestepMethod):
 
 
 class Algorithm2(Method):
-    """For DPM-Solver++(2M): past states by fine-grained naive inversion, the high-order term frozen, then forward steps."""
+    """For DPM-Solver++(2M): past states by fine-grained naive inversion, the high-order term frozen, then forward steps.
+
+    The released code does not let step sizes fall on a plateau but in the first and the last step; here they may in all.
+    """
 
     def __init__(
         self,
@@ -80,14 +83,20 @@ class Algorithm2(Method):
         """
         super().__init__(update or _full_size, Stopping(max_iters, tolerance, None, last_iterate))
 
+    def check(self, trajectory: Trajectory) -> None:
+        """Refuse what it does not know: noise of the steps' own, flows, and pairs."""
+        super().check(trajectory)
+        refuse_noise(trajectory, type(self).__name__)
+        finer(trajectory, DDIM(1000, "leading"))
+
     def course(self, process: Process, latent: Tensor) -> Course:
         """Invert the last step, the one before it, and so on."""
         fine = {step.time: step for step in finer(process.trajectory, DDIM(1000, "leading")).steps}
         point, last = latent, len(process.steps) - 1
         for index in reversed(range(len(process.steps))):
             step = process.steps[index]
-            # The released code's step sizes: 1 at the image's end, elsewhere 10 / t, where t is never below 10 on its grid.
-            size = 1.0 if index == last else 10 / max(step.time, 10.0)
+            # The released code's step sizes: 1 at the image's end, elsewhere 10 / t at x_t, never below 10 on its grid.
+            size = 1.0 if index == last else 10 / max(process.steps[index + 1].time, 10.0)
             if not step.history:
                 start, target = naive_step(process, step, point), point
             else:

@@ -7,8 +7,9 @@ from torch.optim import AdamW
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
+from decinv.diffusion.sampler import Trajectory
 from decinv.diffusion.step import Step
-from decinv.methods.base import SinglestepMethod, naive_step
+from decinv.methods.base import SinglestepMethod, naive_step, refuse_pure_noise
 from decinv.problems.fixed_point import FixedPointProblem
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateFactory
@@ -20,7 +21,8 @@ THRESHOLD = 5e-6**0.5
 class SPDInv(SinglestepMethod):
     """Step after step, from the naive inversion of each: AdamW on ``mean (x_s - f(x_s))^2``.
 
-    The authors invert without guidance, and edit with the source's prompt as the negative one.
+    The authors invert without guidance, and edit with the source's prompt as the negative one. Their code takes one more step
+    of AdamW after the iterate that meets the tolerance; here that iterate is taken.
     """
 
     def __init__(
@@ -43,6 +45,11 @@ class SPDInv(SinglestepMethod):
             ValueError: If an argument is out of range.
         """
         super().__init__(update or _released, Stopping(max_iters, tolerance, None, last_iterate))
+
+    def check(self, trajectory: Trajectory) -> None:
+        """Refuse samplers that begin with noise alone, of which f is not known, multistep ones, and those of pairs."""
+        super().check(trajectory)
+        refuse_pure_noise(trajectory, type(self).__name__)
 
     def back(self, process: Process, step: Step, target: Tensor) -> Course:
         """Descend from the naive inversion."""

@@ -65,7 +65,7 @@ def tpr_at_fpr(marked: Tensor, unmarked: Tensor, fpr: float) -> Rate:
 
     The interval is Wilson's of the marked images, at the lowest and the highest threshold that the true one may be: order
     statistics of the unmarked scores, 95 %. With fewer than ``1 / fpr`` unmarked images the threshold is their highest score,
-    and the true rate of false alarms may be above ``fpr``.
+    and the true rate of false alarms may be above ``fpr``; with fewer than about ``3.7 / fpr`` the lower end is 0.
 
     Args:
         marked: Scores ``(m,)`` of marked images, higher where a mark seems likelier.
@@ -82,9 +82,10 @@ def tpr_at_fpr(marked: Tensor, unmarked: Tensor, fpr: float) -> Rate:
     alarms = torch.from_numpy(bdtr(torch.arange(len(unmarked)).double().numpy(), len(unmarked), fpr))
     fewest, most = (int((alarms < level).sum()) for level in (0.025, 0.975))
     allowed = int(fpr * len(unmarked) + 1e-9)
-    value, low, high = (
-        float((marked > thresholds[i]).double().mean()) for i in (allowed, fewest, min(most, len(unmarked) - 1))
-    )
+    value = float((marked > thresholds[min(allowed, len(unmarked) - 1)]).double().mean())
+    # The number of unmarked scores above the true threshold is binomial; where it may be none, or all, nothing is known.
+    low = float((marked > thresholds[fewest - 1]).double().mean()) if fewest else 0.0
+    high = float((marked > thresholds[most]).double().mean()) if most < len(unmarked) else 1.0
     return Rate(value, wilson(low, len(marked)).low, wilson(high, len(marked)).high)
 
 

@@ -14,7 +14,8 @@ class PlateauForwardStep(UpdateRule):
     """``z <- z - rho_j r(z)`` with a rho for each sample (Hong et al., CVPR 2024, arXiv 2311.18387, released code).
 
     In iteration ``j < warmup``, rho is ``lr (j + 1) / warmup``. From then on it is multiplied by ``factor`` whenever the
-    squared merit has not fallen below ``1 - threshold`` times its smallest value for more than ``patience`` iterations.
+    squared merit has not fallen below ``1 - threshold`` times its smallest value for more than ``patience`` iterations, after
+    the step of the iteration that tells.
     """
 
     def __init__(
@@ -58,18 +59,21 @@ class PlateauForwardStep(UpdateRule):
         self._books = None if self._books is None else self._books[:, keep]
 
     def observe(self, evaluation: Evaluation) -> None:
-        """Note progress; the rows of the books are the rate's part, the smallest squared merit, and iterations since then."""
+        """Note progress.
+
+        The rows of the books are the rate's part in this step and in the next one, the smallest squared merit, and iterations
+        since then.
+        """
         square = evaluation.merit.square()
         if self._books is None:
-            self._books = torch.stack([torch.ones_like(square), square, torch.zeros_like(square)])
+            self._books = torch.stack([torch.ones_like(square), torch.ones_like(square), square, torch.zeros_like(square)])
             return
-        part, best, waited = self._books
+        _, part, best, waited = self._books
         better = square < best * (1 - self.threshold)
         waited = torch.where(better, 0.0, waited + 1)
         falls = (waited > self.patience) & (self._count >= self.warmup)
-        self._books = torch.stack(
-            [torch.where(falls, part * self.factor, part), torch.where(better, square, best), torch.where(falls, 0.0, waited)]
-        )
+        following = torch.where(falls, part * self.factor, part)
+        self._books = torch.stack([part, following, torch.where(better, square, best), torch.where(falls, 0.0, waited)])
 
     def update(self) -> None:
         """Take one step."""

@@ -17,7 +17,7 @@ class WarmupCosine(LRScheduler):
     """Linear warm-up, then cosine decay, then hold: the schedule of arXiv 2409.18442's released code.
 
     With N steps, W = N * ``warmup`` and base rate lr, step i has the rate ``lr (i + 1) / W`` for ``i < W``, then
-    ``lr (1 + cos(pi (i - W) / (N - W))) / 2``, held at the first value reached from ``i >= hold_from N`` on.
+    ``lr (1 + cos(pi (i - W) / (N - W))) / 2``, which from ``i >= hold_from N`` on keeps its last value.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class WarmupCosine(LRScheduler):
             steps: Steps N of the schedule; by default as many as the chunk has (``max_iters``).
             warmup: Part of the steps that warm up, in [0, 1).
             hold_from: Part of the steps after which the rate is held, in (0, 1]; the paper's gradient-free method has 0.8.
-            longest: Upper bound of N, for ``steps`` taken from the chunk; the paper's is 100.
+            longest: Upper bound of N, for ``steps`` taken from the chunk, at least 1; the paper's is 100.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -45,6 +45,8 @@ class WarmupCosine(LRScheduler):
                 "Expected `steps` at least 1, `warmup` in [0, 1) and `hold_from` in (0, 1], "
                 f"but got {steps}, {warmup} and {hold_from}."
             )
+        if longest is not None and longest < 1:
+            raise ValueError(f"Expected `longest` to be at least 1 or null, but got {longest}.")
         self.steps, self.warmup, self.hold_from, self.longest = steps, warmup, hold_from, longest
         super().__init__(optimizer)
 

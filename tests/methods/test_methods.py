@@ -9,12 +9,14 @@ from decinv.diffusion import BDIA, DDIM, EDICT, DPMSolver, Euler, EulerAncestral
 from decinv.methods import (
     Algorithm1,
     Algorithm2,
+    DualConditionalInversion,
     ExactInversion,
     GuidedNewton,
     GuidedNewtonReleased,
     NaiveInversion,
     NewtonKrylov,
     PairInversion,
+    SPDInv,
     Stepwise,
     WholeTrajectory,
 )
@@ -313,3 +315,40 @@ def test_networks_that_predict_data_are_inverted(make, noise, sampler, reaches_d
     result = ExactInversion().invert(process, process.generate(noise))
     assert result.status == (Status.CONVERGED,) * 2
     assert nmse(result.latent, noise).max() < 1e-6
+
+
+def test_released_gnri_is_a_loop_of_sign_steps(make, noise):
+    """Written down once more, a sample at a time."""
+    process = make(EulerAncestral(4, "trailing"))
+    latent = process.generate(noise)
+    process.spent.zero_()
+    result = GuidedNewtonReleased(2).invert(process, latent)
+    assert result.evaluations.tolist() == [8, 8]
+    for row in range(2):
+        rows, point = torch.tensor([row]), latent[row : row + 1]
+        for index in reversed(range(4)):
+            step, sigma = process.steps[index], process.steps[index].start.sigma
+            added = process.noise(index, rows)
+            target = point if added is None else point - step.noise * added
+            z, best, lowest = target, None, torch.inf
+            for _ in range(2):
+                image = step.back(target, step.eps(z, process.predict(step, z, rows)))
+                objective = (image - z).abs() + 0.05 * ((image - latent[row : row + 1]) / sigma).square()
+                if objective.mean() < lowest:
+                    best, lowest = image, objective.mean()
+                z = z - objective.sum() / (z - image).sign() / z.numel()
+            point = best
+        torch.testing.assert_close(result.latent[row], point[0] / process.trajectory.start, rtol=1e-3, atol=1e-4)
+
+
+def test_methods_that_need_data_in_the_first_point_say_so(make, noise):
+    process = make(FlowEuler(4), prediction_type="flow_prediction")
+    for method in (SPDInv(), DualConditionalInversion()):
+        with pytest.raises(ValueError, match="it is noise alone"):
+            method.invert(process, noise)
+
+
+def test_algorithm_2_refuses_noise_and_flows(make, noise):
+    for process in (make(EulerAncestral(3)), make(FlowEuler(4), prediction_type="flow_prediction")):
+        with pytest.raises(ValueError, match="Expected a sampler"):
+            Algorithm2().invert(process, noise)

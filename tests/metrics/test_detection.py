@@ -51,10 +51,11 @@ def test_intervals_hold_what_they_promise(marked, unmarked, shift):
 
 
 def test_perfect_scores_are_not_called_certain():
-    found = detect(torch.ones(300), torch.zeros(300))
-    assert found.auc == found.tpr[0] == found.tpr[1]
+    found = detect(torch.ones(400), torch.zeros(400))
+    assert found.auc == found.tpr[0]
     assert found.auc.value == found.auc.high == 1.0
-    assert found.auc.low == pytest.approx(0.9874, abs=1e-4)
+    assert found.auc.low == pytest.approx(0.9905, abs=1e-4)
+    assert found.tpr[1] == (1.0, 0.0, 1.0)  # of 1000 unmarked scores and more, one may lie above all marked ones
     assert wilson(0.0, 10).low == 0.0
     assert wilson(0.5, 100)[1:] == pytest.approx((0.4038, 0.5962), abs=1e-4)
 
@@ -76,3 +77,20 @@ def test_bad_scores_are_refused():
         tpr_at_fpr(torch.zeros(1), torch.zeros(2), 0.0)
     with pytest.raises(ValueError, match="has seen none"), pytest.warns(UserWarning, match="compute"):
         DetectionRates().compute()
+
+
+@pytest.mark.parametrize("count", [100, 200, 1000])
+def test_the_interval_of_the_rate_holds_at_its_lower_end(count):
+    """Of normal scores whose true rate at 1 % is known, at most 2.5 % of the lower ends are above it, but for chance."""
+    generator = torch.Generator().manual_seed(0)
+    true = float(norm.sf(norm.isf(0.01) - 2.0))
+    draws = ([torch.randn(n, generator=generator, dtype=torch.float64) for n in (500, count)] for _ in range(400))
+    rates = [tpr_at_fpr(marked + 2.0, unmarked, 0.01) for marked, unmarked in draws]
+    assert sum(rate.low > true for rate in rates) / 400 <= 0.045
+    assert sum(rate.high < true for rate in rates) / 400 <= 0.045
+
+
+def test_one_unmarked_image_says_next_to_nothing():
+    marked, unmarked = torch.tensor([1.0, 2.0]), torch.tensor([0.0])
+    assert tpr_at_fpr(marked, unmarked, 0.01)[1:] == (0.0, 1.0)
+    assert tpr_at_fpr(marked, unmarked, 0.99).high == 1.0
