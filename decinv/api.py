@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -88,8 +89,8 @@ def invert(
     Returns:
         The raw latents with their residuals, on the codec's device; with a ``pipeline`` also the noise, and residuals are
         those of the sampler's steps, statuses the worse of both, all else the sum or sequence of both. A file that cannot be
-        read has the status UNREADABLE and a latent of nan, and costs the others nothing. Images that do not fit into memory
-        together are inverted in halves. With a codec of images, every frame of a clip is inverted on its own, and all is
+        read has the status UNREADABLE and a latent of nan, and costs the others nothing. Images whose decoder does not fit into
+        memory together are inverted in halves. With a codec of images, every frame of a clip is inverted on its own, and all is
         joined to clips again.
 
     Raises:
@@ -120,13 +121,11 @@ def invert(
         model.refuse_channels(codec.latent_channels)
         model.refuse_cells(*(side // codec.stride for side in pixels.shape[-2:]))
         how[1].check(how[0].trajectory(model.config, model.tokens(64, 64)))
-    latent = nn.Parameter(torch.empty(0, device=codec.device))
     factory = load_update(update) if isinstance(update, str | Path) else update
     stopping = Stopping(max_iters, rtol, patience, last_iterate, gradient_steps)
-    solver = Solver(latent, as_rule(factory([latent])), stopping)
     placement = Placement(codec, factory, stopping)
 
-    def solve(chunk: Tensor) -> list[Result]:
+    def solve(chunk: Tensor, solver: Solver) -> list[Result]:
         """Invert a chunk, in halves where it does not fit into memory."""
         try:
             device = HOST if placement.on_host(chunk) else codec.device
@@ -140,7 +139,7 @@ def invert(
                 raise
         solver.clear()
         release()
-        return [part for half in torch.tensor_split(chunk, 2) for part in solve(half)]
+        return [part for half in torch.tensor_split(chunk, 2) for part in solve(half, solver)]
 
     def sample_back(found: Result, texts: Iterator[str], diffusion: Pipeline) -> Result:
         """Invert the sampler from a chunk's latents."""
@@ -153,7 +152,9 @@ def invert(
         return followed(found, how[1].invert(process, latent))
 
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
-        parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk)]
+        latent = nn.Parameter(torch.empty(0, device=codec.device))
+        solver = Solver(latent, as_rule(factory([latent])), stopping)
+        parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk, solver)]
         if model is not None:
             texts = iter(prompts)
             parts = [sample_back(part, texts, model) for part in parts]
@@ -258,8 +259,7 @@ def _pixels(images: Images, multiple: int) -> tuple[Tensor, list[bool]]:
 
 def _join(parts: list[Result], readable: list[bool]) -> Result:
     """Put the chunks together, with empty rows for what could not be read."""
-    longest = max(len(part.history) for part in parts)
-    histories = [nn.functional.pad(part.history, (0, 0, 0, longest - len(part.history)), value=torch.nan) for part in parts]
+    histories, problems = _aligned(parts)
     rows = torch.tensor(readable).nonzero()[:, 0]
     count = len(readable)
 
@@ -281,7 +281,23 @@ def _join(parts: list[Result], readable: list[bool]) -> Result:
         seconds=spread([part.seconds for part in parts], 0.0),
         status=tuple(next(outcomes) if ok else Status.UNREADABLE for ok in readable),
         noise=None if parts[0].noise is None else spread([part.noise for part in parts if part.noise is not None], torch.nan),
+        problems=problems,
     )
+
+
+def _aligned(parts: list[Result]) -> tuple[list[Tensor], tuple[int, ...]]:
+    """Give the chunks' histories with each problem as long as that of the longest chunk, and how long these are."""
+    lengths = [part.problems or (len(part.history),) for part in parts]
+    most = [max(one) for one in zip_longest(*lengths, fillvalue=0)]
+    histories = []
+    for part, own in zip(parts, lengths, strict=True):
+        pieces = torch.split(part.history, [*own, *[0] * (len(most) - len(own))])
+        padded = (
+            nn.functional.pad(piece, (0, 0, 0, wanted - len(piece)), value=torch.nan)
+            for piece, wanted in zip(pieces, most, strict=True)
+        )
+        histories.append(torch.cat(list(padded)))
+    return histories, tuple(most) if any(part.problems for part in parts) else ()
 
 
 def _join_frames(result: Result, times: int) -> Result:

@@ -173,7 +173,7 @@ class Solver:
         rows = self._ledger.rows
         apply = self.rule.step if apply is None else apply
         evaluation = self.problem.evaluate(self.point.detach())
-        # The one time that a step waits for the device: a few numbers of each sample, from which all else follows.
+        # Here the solver waits for the device, once a step: a few numbers of each sample, from which all else follows.
         sizes = torch.stack([evaluation.merit, norms(evaluation.mismatch)]).cpu()
         merit, length = sizes.numpy().astype(np.float64)
         pixels = max(evaluation.mismatch.shape[1:].numel(), 1)

@@ -280,3 +280,65 @@ def test_what_is_no_codec_or_no_image_is_refused(codec):
         decinv.invert([image[0]], codec)
     with pytest.raises(ValueError, match=r"`dtype` to be one of float32, bfloat16, float16, but got torch\.float16"):
         decinv.load_codec(dtype=torch.float16)
+
+
+def test_histories_of_chunks_are_aligned_by_their_problems(codec):
+    """Chunks take different numbers of iterations for the same problem."""
+    image, _ = images(codec, 3)
+    image[2] = 0.9 * torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)) if image.shape[-1] == 16 else image[2]
+    options = {"pipeline": Known(), "sampler": DDIM(3), "guidance": 2.0, "rtol": 1e-7, "patience": None}
+    alone = [decinv.invert(image[i : i + 1], codec, **options) for i in range(3)]
+    together = decinv.invert(image, codec, batch_size=1, **options)
+    assert together.problems == tuple(max(lengths) for lengths in zip(*(one.problems for one in alone), strict=True))
+    assert len(together.history) == sum(together.problems)
+    start = 0
+    for place, most in enumerate(together.problems):
+        for row, one in enumerate(alone):
+            first, length = sum(one.problems[:place]), one.problems[place]
+            expected = one.history[first : first + length, 0]
+            torch.testing.assert_close(
+                together.history[start : start + length, row], expected, rtol=1e-3, atol=1e-6, equal_nan=True
+            )
+            assert together.history[start + length : start + most, row].isnan().all()
+        start += most
+
+
+def test_no_images_give_no_noise(codec):
+    empty = torch.empty(0, 3, 8, 8)
+    assert decinv.invert(empty, codec, pipeline=Known()).noise.shape[0] == 0
+    assert decinv.invert([], codec, pipeline=Known()).noise.shape[0] == 0
+    assert decinv.invert(torch.empty(0, 3, 2, 8, 8), codec).latent.shape[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"sampler": "ddim"}, TypeError),
+        ({"method": "naive"}, TypeError),
+        ({"pipeline": torch.nn.Linear(1, 1)}, TypeError),
+        ({"negative_prompt": ["a"]}, TypeError),
+        ({"guidance": "3"}, TypeError),
+        ({"prompt": None}, TypeError),
+        ({"prompt": [1]}, TypeError),
+        ({"guidance": -1.0}, ValueError),
+        ({"guidance": float("inf")}, ValueError),
+        ({"guidance": float("nan")}, ValueError),
+        ({"noise_seed": 2**70}, ValueError),
+    ],
+)
+def test_wrong_arguments_of_the_sampler_are_refused_before_anything_is_solved(codec, monkeypatch, options, error):
+    monkeypatch.setattr(decinv.api.Solver, "step", lambda solver: pytest.fail("solved"))
+    with pytest.raises(error, match="Expected"):
+        decinv.invert(torch.zeros(1, 3, 8, 8), codec, **{"pipeline": Known(), **options})
+
+
+@pytest.mark.parametrize("gradient_steps", [0, 3])
+def test_the_callers_modes_change_nothing(codec, gradient_steps):
+    image, _ = images(codec)
+    options = {"gradient_steps": gradient_steps, "max_iters": 6}
+    expected = decinv.invert(image, codec, **options).latent
+    with torch.inference_mode():
+        assert torch.equal(decinv.invert(image.clone(), codec, **options).latent, expected)
+        decinv.invert(image.clone(), codec, problem=GradientProblem, max_iters=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(decinv.invert(image, codec, **options).latent, expected)

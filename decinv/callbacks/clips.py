@@ -130,7 +130,7 @@ class ClipWriter(Callback):
                 "frames": json.dumps([moment.frame for moment in moments]),
                 "seconds": json.dumps([float(moment.seconds) for moment in moments]),
             }
-            write_latents(run.path / f"{stem}.safetensors", {clip.name: latent}, details)
+            write_latents(run.path / f"{stem}.safetensors", {clip.name: latent}, details, self._shared)
         rows.append(summarise(clip.name, found, samples, "" if latent is None else f"{stem}.safetensors"))
         yield from found
 

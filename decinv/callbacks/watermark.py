@@ -6,6 +6,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from decinv.callbacks.run import run_directory
+from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
 from decinv.data.marked import MarkedNoise
 from decinv.modules.sampler import SamplerInversion
@@ -37,12 +38,16 @@ class WatermarkDetection(Callback):
 
         Raises:
             TypeError: If ``pl_module`` inverts no sampler.
-            ValueError: If no watermark is given, and the data have none.
+            ValueError: If no watermark is given, and the data have none, or no ``ResultWriter`` before writes the noise.
         """
         if not isinstance(pl_module, SamplerInversion):
             raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
         if self._watermark(trainer) is None:
             raise ValueError("Expected `watermark`, since the data are marked by none; give the keys to look for.")
+        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        before = observers[: observers.index(self)] if self in observers else observers
+        if not any(isinstance(other, ResultWriter) and other.latents for other in before):
+            raise ValueError("Expected a ResultWriter that writes latents before WatermarkDetection, but got none; add it.")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse images of which no noise can carry the marks, before they are inverted.

@@ -97,7 +97,8 @@ class ResultWriter(ChunkCallback):
         solver, chunk = module.solver, module.batch
         if batch_idx == 0 and self.encoder_psnr and solver.last is not None and chunk is not None:
             started = solver.iteration == 1 and module.starts_at_encoder
-            self._start = solver.last.point if started else module.codec.scaling.apply(module.codec.encode(chunk.image))
+            with trainer.precision_plugin.train_step_context():
+                self._start = solver.last.point if started else module.codec.scaling.apply(module.codec.encode(chunk.image))
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Hand the chunk to the writing thread.
@@ -208,7 +209,8 @@ class ResultWriter(ChunkCallback):
         if self._start is not None and values:
             latent = module.codec.scaling.invert(self._start)
             same = torch.equal(latent, chunk.result.latent)
-            images = chunk.reconstruction if same else in_halves(module.codec.decode, latent).clamp(-1, 1)
+            with module.trainer.precision_plugin.train_step_context():
+                images = chunk.reconstruction if same else in_halves(module.codec.decode, latent).clamp(-1, 1)
             values = image_psnr_db(chunk.batch, images)
         self._start = None
         return values + [None] * len(chunk.batch.failures)

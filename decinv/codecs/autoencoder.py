@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -126,12 +127,16 @@ class AutoencoderCodec(Codec):
         """Whether clips are encoded frame by frame, so that ``_encode`` takes images."""
         return self.frames is None or self._driver.encodes_frames
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Convolve as ``tf32`` says."""
+        return convolutions(self.tf32)
+
     def _encode(self, image: Tensor) -> Tensor:
-        with convolutions(self.tf32):
+        with self.arithmetic():
             return self._driver.encode(image.to(self.dtype))
 
     def _decode(self, latent: Tensor) -> Tensor:
-        with convolutions(self.tf32):
+        with self.arithmetic():
             return self._driver.decode(latent.to(self.dtype))
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Self
 
@@ -49,6 +50,10 @@ class Codec(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the codec computes."""
         return next(chain(self.parameters(), self.buffers())).device
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Compute as exactly as the codec is to, within a ``with`` block: around its backward passes, which are not its own."""
+        return nullcontext()
 
     @abstractmethod
     def _encode(self, image: Tensor) -> Tensor: ...

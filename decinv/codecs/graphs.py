@@ -80,7 +80,7 @@ class CudaGraphs:
     def _drop(self, count: int) -> None:
         """Drop the ``count`` recordings that were not used for longest."""
         if count > 0:
-            torch.cuda.synchronize()  # one of them may still run
+            torch.cuda.synchronize(next(iter(self._recordings.values())).source.device)  # one of them may still run
             for key in list(self._recordings)[:count]:
                 del self._recordings[key]
 

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from decinv.runs.atomic import replacing
+
 Captioned = tuple[Tensor, list[str]]
 """Latents in the diffusion model's scale, one in each row, and their captions."""
 
@@ -68,8 +70,8 @@ class CachedLatents(LightningDataModule, ABC):
         file = self.cache / f"{size}px-seed{seed}-{first}-{first + count}.safetensors"
         if not file.is_file():
             latents, captions = self.make(count, size, seed, first)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"latents": latents.contiguous()}, file, {"captions": json.dumps(captions)})
+            with replacing(file, shared=True) as partial:
+                save_file({"latents": latents.contiguous()}, partial, {"captions": json.dumps(captions)})
         with safe_open(file, "pt") as content:
             return content.get_tensor("latents"), json.loads(content.metadata()["captions"])
 

@@ -7,7 +7,7 @@ from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample
 from decinv.data.indexed import IndexedData
 from decinv.data.listing import list_images
-from decinv.images.padding import crop_to_multiple, pad_to_multiple
+from decinv.images.padding import fit_to_multiple, fitted_size
 from decinv.images.reading import MAX_PIXELS, UnreadableImageError, read_image, read_size
 from decinv.runs import Input
 
@@ -68,18 +68,15 @@ class ImageData(IndexedData):
     def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
         """Read the size from the file's header; it is unknown where there is none, or the image is too small to crop."""
         try:
-            height, width = read_size(item.path, self.max_pixels)
+            return fitted_size(read_size(item.path, self.max_pixels), stride, self.crop)
         except UnreadableImageError:
             return None
-        if not self.crop:
-            return height + -height % stride, width + -width % stride
-        return (height - height % stride, width - width % stride) if min(height, width) >= stride else None
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Read an image, and pad or crop it."""
         try:
             image = read_image(item.path, self.max_pixels)
-            fitted = crop_to_multiple(image, codec.multiple) if self.crop else pad_to_multiple(image, codec.multiple)
+            fitted = fit_to_multiple(image, codec.multiple, self.crop)
         except (UnreadableImageError, ValueError) as error:
             return Failure(item.name, str(error))
         height, width = (fitted if self.crop else image).shape[-2:]

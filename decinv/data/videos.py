@@ -6,7 +6,7 @@ from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample
 from decinv.data.clips import ClipData, Unit
 from decinv.data.listing import list_videos
-from decinv.images.padding import crop_to_multiple, pad_to_multiple
+from decinv.images.padding import fit_to_multiple, fitted_size
 from decinv.images.reading import MAX_PIXELS
 from decinv.images.resizing import cover
 from decinv.runs import Input
@@ -133,10 +133,7 @@ class VideoData(ClipData):
         """Give the size of a video's frames; it is unknown where none can be read, or frames are too small to crop."""
         if (found := self.size or frame_size(item.path)) is None:
             return None
-        height, width = found
-        if not self.crop:
-            return height + -height % stride, width + -width % stride
-        return (height - height % stride, width - width % stride) if min(height, width) >= stride else None
+        return fitted_size(found, stride, self.crop)
 
     def load_frame(self, item: Input, moment: Moment, codec: Codec) -> Sample:
         """Read a frame, and resize, pad or crop it."""
@@ -146,7 +143,7 @@ class VideoData(ClipData):
         image = self._open[1].read(moment.frame)
         if self.size is not None:
             image = cover(image, *self.size)
-        fitted = crop_to_multiple(image, codec.stride) if self.crop else pad_to_multiple(image, codec.stride)
+        fitted = fit_to_multiple(image, codec.multiple, self.crop)
         height, width = (fitted if self.crop else image).shape[-2:]
         return Sample(item.name, fitted, (height, width))
 

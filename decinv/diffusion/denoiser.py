@@ -1,6 +1,7 @@
 """The network of a diffusion model, and guidance around it."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
 import torch
@@ -10,13 +11,11 @@ from decinv.diffusion.prompt import Condition, Prompt
 
 
 class Denoiser(nn.Module, ABC):
-    """A frozen network ``m(x, t, prompt)`` whose rows do not depend on each other.
+    """A frozen network ``m(x, t, prompt)`` whose rows do not depend on each other."""
 
-    Attributes:
-        evaluations: Rows that went through the network so far; a guided prediction takes two.
-    """
-
-    evaluations: int = 0
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Compute as exactly as the network is to, within a ``with`` block: around backward passes, which are not its own."""
+        return nullcontext()
 
     @abstractmethod
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor: ...
@@ -32,7 +31,6 @@ class Denoiser(nn.Module, ABC):
         Returns:
             What the network predicts, shaped as the points, float32.
         """
-        self.evaluations += len(point)
         if not len(point):
             return point.float()
         return self._predict(point, time, prompt).float()

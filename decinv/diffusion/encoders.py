@@ -31,7 +31,7 @@ class TextEncoding(ABC):
         """Load the encoders, encode the texts, and let go of the encoders."""
 
     def _run(self, suffix: str, kind: str, texts: Sequence[str], device: torch.device, length: int | None = None) -> Any:
-        """Encode texts by one of the encoders; give its output on the CPU, which holds on to nothing of the encoder."""
+        """Encode texts by one of the encoders; give its output on the device, which holds on to nothing of the encoder."""
         transformers = _transformers()
         tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
         path = self.directory / f"text_encoder{suffix}"

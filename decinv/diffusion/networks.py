@@ -1,5 +1,6 @@
 """The networks of diffusers' pipelines as denoisers."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -25,13 +26,17 @@ class UNetDenoiser(Denoiser):
         self.tf32 = tf32
         self.freeze()
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Convolve as ``tf32`` says."""
+        return convolutions(self.tf32)
+
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
         dtype = self.model.dtype
         added = None
         if prompt.pooled is not None and prompt.size is not None:
             added = {"text_embeds": prompt.pooled.to(dtype), "time_ids": prompt.size.to(dtype)}
         told = {"encoder_hidden_states": prompt.embedding.to(dtype), "added_cond_kwargs": added}
-        with convolutions(self.tf32):
+        with self.arithmetic():
             result: Tensor = self.model(point.to(dtype), time, **told, return_dict=False)[0]
         return result
 
@@ -89,10 +94,14 @@ class Stable3Denoiser(Denoiser):
         self.tf32 = tf32
         self.freeze()
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Convolve as ``tf32`` says."""
+        return convolutions(self.tf32)
+
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
         dtype = self.model.dtype
         assert prompt.pooled is not None
         told = {"pooled_projections": prompt.pooled.to(dtype), "encoder_hidden_states": prompt.embedding.to(dtype)}
-        with convolutions(self.tf32):
+        with self.arithmetic():
             result: Tensor = self.model(point.to(dtype), timestep=time, **told, return_dict=False)[0]
         return result

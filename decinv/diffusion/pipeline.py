@@ -122,7 +122,7 @@ class DiffusersPipeline(Pipeline):
         family = next((family for family in FAMILIES if family.fits(index)), None)
         if family is None:
             raise ValueError(
-                f"Expected a pipeline of Stable Diffusion, SDXL or Flux at {path!r}, but got {index.get('_class_name')!r}."
+                f"Expected Stable Diffusion 1 to 3, SDXL or Flux at {path!r}, but got {index.get('_class_name')!r}."
             )
         network = _read(self.directory / family.folder / "config.json")
         self.channels, self.patch = family.channels(network), family.patch(network)

@@ -127,8 +127,8 @@ class MaskFiles(EditMask):
             (height, width), found = source.size, " x ".join(map(str, pixels.shape[1:]))
             raise ValueError(f"Expected a mask of {height} x {width} pixels for {source.name!r}, but got {found}.")
         edited = (pixels.mean(0) > 0).float()
-        height, width = source.size
-        padded = functional.pad(edited, (0, -width % source.stride, 0, -height % source.stride))
+        height, width = (side * source.stride for side in source.latent.shape[-2:])
+        padded = functional.pad(edited, (0, width - source.size[1], 0, height - source.size[0]))
         cells = functional.max_pool2d(padded[None, None], source.stride) > 0
         return cells.to(source.latent.device).expand(len(targets.embedding), -1, -1, -1)
 

@@ -84,7 +84,8 @@ class NullText(Negative):
                 following, output = _choose(better, reached, following), _choose(better, guided, output)
                 if iteration < self.iterations:
                     adam.zero_grad()
-                    loss.sum().backward()  # type: ignore[no-untyped-call]
+                    with guidance.denoiser.arithmetic():
+                        loss.sum().backward()  # type: ignore[no-untyped-call]
                     adam.step()
             found.append(empty._replace(embedding=embedding))
             point, history = following, step.data(point, output)

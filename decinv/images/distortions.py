@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from decinv.convolutions import convolutions
 from decinv.images.eight_bit import levels, round_to_8_bits
 from decinv.images.pixels import to_tensor
 
@@ -161,7 +162,8 @@ def blur(image: Tensor, std: float) -> Tensor:
     kernel = torch.softmax(-(offsets**2) / (2 * std**2), dim=0).view(1, 1, -1)
     for _ in range(2):
         rows = functional.pad(image.float().flatten(0, 2)[:, None], (reach, reach), mode="replicate")
-        image = functional.conv1d(rows, kernel).view(image.shape).mT
+        with convolutions(tf32=False):
+            image = functional.conv1d(rows, kernel).view(image.shape).mT
     return round_to_8_bits(image)
 
 

@@ -43,3 +43,16 @@ def crop_to_multiple(image: Tensor, stride: int) -> Tensor:
     if min(height, width) < stride:
         raise ValueError(f"Expected sides of at least {stride} pixels to crop to, but got {height} x {width}; pad instead.")
     return image[..., : height // stride * stride, : width // stride * stride].clone()
+
+
+def fit_to_multiple(image: Tensor, multiple: int, crop: bool) -> Tensor:
+    """Crop or pad to sides that are multiples of ``multiple``; see ``crop_to_multiple`` and ``pad_to_multiple``."""
+    return crop_to_multiple(image, multiple) if crop else pad_to_multiple(image, multiple)
+
+
+def fitted_size(size: tuple[int, int], multiple: int, crop: bool) -> tuple[int, int] | None:
+    """Give height and width of what ``fit_to_multiple`` makes of an image of a size; ``None`` where it is too small to crop."""
+    height, width = size
+    if not crop:
+        return height + -height % multiple, width + -width % multiple
+    return (height - height % multiple, width - width % multiple) if min(height, width) >= multiple else None

@@ -142,6 +142,9 @@ class Inversion(LightningModule, ABC):
         resume, self.resume = self.resume, None
         if resume is not None:
             resume()
+            if not self.solver.settled:  # the state was another's
+                with self.trainer.precision_plugin.train_step_context():
+                    self.solver.start(self.problem(batch.image))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""
@@ -189,7 +192,7 @@ class Inversion(LightningModule, ABC):
     def reconstruction(self) -> Tensor:
         """The images D(z) ``(B, 3, H, W)`` of the reported latents, clamped to [-1, 1]; decoded when first asked for."""
         if self._reconstruction is None:
-            with torch.no_grad():
+            with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
                 self._reconstruction = in_halves(self.codec.decode, self.result.latent).clamp(-1, 1)
         return self._reconstruction
 

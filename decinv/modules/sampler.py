@@ -184,7 +184,7 @@ class SamplerInversion(Inversion):
         """The images ``(B, 3, H, W)`` sampled from the reported noise, clamped to [-1, 1]; made when first asked for."""
         if self._reconstruction is None:
             noise, process = self.result.noise, self._process
-            with torch.no_grad():
+            with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
                 if process is None or noise is None:
                     latent = self.result.latent
                 else:

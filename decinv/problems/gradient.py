@@ -44,7 +44,8 @@ class GradientProblem(Problem):
         if self.codec.clamps:
             decoded = decoded.clamp(*self._saturated())
         error = decoded - self.image
-        (gradient,) = torch.autograd.grad(error.square().sum(), point)
+        with self.codec.arithmetic():
+            (gradient,) = torch.autograd.grad(error.square().sum(), point)
         error = error.detach()
         return Evaluation(gradient.float(), norms(error) / self.size, error)
 

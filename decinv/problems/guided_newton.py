@@ -47,7 +47,8 @@ class GuidedNewtonProblem(StepProblem):
         beta = start.sigma**2 - (mean * end.sigma) ** 2 if self._unit else 1.0
         deviation = torch.linalg.vector_norm((point - mean * self.target).flatten(1), dim=1)
         objective = (point - implicit).abs().flatten(1).sum(1) + self.weight * deviation / beta
-        (gradient,) = torch.autograd.grad(objective.sum(), point)
+        with self.process.guidance.denoiser.arithmetic():
+            (gradient,) = torch.autograd.grad(objective.sum(), point)
         values = point[0].numel()
         direction = objective.detach().view(-1, *[1] * (point.ndim - 1)) / (values * (gradient + self.eta))
         return self.judged((point - implicit).detach() / self.ratio, direction)

@@ -77,5 +77,5 @@ def gmres(product: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -
     first = hessenberg.new_zeros(rows, iterations + 1, 1)
     first[:, 0, 0] = size
     weights = (torch.linalg.pinv(hessenberg.nan_to_num()) @ first)[..., 0].to(right.dtype)
-    found = torch.einsum("kbn,bk->bn", torch.stack(basis[:-1]), weights).view(shape)
+    found = (torch.stack(basis[:-1], dim=1) * weights[..., None]).sum(1).view(shape)  # in full precision under autocast, too
     return torch.where(found.isfinite(), found, 0.0)

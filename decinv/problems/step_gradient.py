@@ -18,5 +18,6 @@ class GradientStepProblem(StepProblem):
         """Take the step and its backward pass."""
         point = point.detach().requires_grad_()
         residual = self.reached(point) - self.target
-        (gradient,) = torch.autograd.grad(residual.square().sum() / 2, point)
+        with self.process.guidance.denoiser.arithmetic():
+            (gradient,) = torch.autograd.grad(residual.square().sum() / 2, point)
         return self.judged(residual.detach(), gradient.float() / self.slope)

@@ -15,15 +15,16 @@ METADATA = "__metadata__"
 """What the format keeps for itself among the names."""
 
 
-def write_latents(path: Path, latents: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_latents(path: Path, latents: Mapping[str, Tensor], metadata: Mapping[str, str], shared: bool = False) -> None:
     """Write latents, at once or not at all.
 
     Args:
         path: The file, in the safetensors format.
         latents: Raw latents ``(C, h, w)`` by name; bytes of a name that are no UTF-8 are spelt out.
         metadata: What else the file says, as text.
+        shared: Whether several processes may write the file at the same time.
     """
-    with replacing(path) as partial:
+    with replacing(path, shared) as partial:
         tensors = {name.encode("utf-8", "backslashreplace").decode(): latent.contiguous() for name, latent in latents.items()}
         save_file(tensors, partial, dict(metadata))
 

@@ -86,12 +86,6 @@ class PreviewVideo(Video):
     options: ClassVar[dict[str, str]] = {"crf": "18", "preset": "medium"}
     muxing: ClassVar[dict[str, str]] = {**Video.muxing, "movflags": "faststart"}
 
-    def _begin(self, height: int, width: int) -> VideoStream:
-        stream = cast(VideoStream, self._output.add_stream(self.codec, rate=25, options=dict(self.options)))
-        stream.height, stream.width, stream.pix_fmt = height, width, self.pixels
-        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
-        return stream
-
     def fitted(self, picture: Picture) -> Picture:
         """Make the sides even."""
         height, width = picture.shape[:2]

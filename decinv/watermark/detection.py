@@ -74,7 +74,7 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     known: list[Detected] = []
     others: Counter[tuple[int, ...]] = Counter()
     images = alarms = 0
-    with replacing(run.path / "watermark.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(run.path / "watermark.csv", shared=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         file.write(format_cells(Detected._fields))
         for row in _detected(run, watermark, which, others):
             file.write(format_cells("" if value is None else str(value) for value in row))
@@ -142,7 +142,7 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
     rates = detect(ours, others)
     named = {"AUC": rates.auc, "TPR at 1 % FPR": rates.tpr[0], "TPR at 0.1 % FPR": rates.tpr[1]}
     right = sum(row.mark == row.true_mark for row in marked)
-    with replacing(run.path / "detection.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(run.path / "detection.csv", shared=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["quantity", "value", "low", "high"])
         writer.writerows([name, *(f"{value:.6g}" for value in rate)] for name, rate in named.items())
@@ -153,7 +153,7 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
             read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
             for key, counts in enumerate(multiclass_confusion_matrix(read, true, watermark.marks).tolist()):
                 writer.writerows([f"key {key} read as {other}", count, "", ""] for other, count in enumerate(counts))
-    with replacing(run.path / "roc.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(run.path / "roc.csv", shared=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         alarms, hits, _ = binary_roc(*ranks(ours, others))
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["false_alarms", "found"])

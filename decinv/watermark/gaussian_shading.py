@@ -64,7 +64,7 @@ def read_message(latent: Tensor, key: ShadingKey) -> Tensor:
 
 def bit_accuracy(bits: Tensor, message: Tensor) -> Tensor:
     """Give the part of equal bits, ``(B,)``, of bits ``(B, k)`` and a message ``(B, k)`` or ``(k,)``; 0.5 by chance."""
-    return (bits == message).float().mean(1)
+    return (bits == message.to(bits.device)).float().mean(1)
 
 
 def match_p_value(matches: Tensor, bits: int, users: int = 1) -> Tensor:
@@ -118,6 +118,6 @@ def trace(bits: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         The user whose message is closest, ``(B,)``, and the number of its bits that are equal, ``(B,)``. Whether that proves
         anything, ``match_p_value`` with N users says.
     """
-    ours, theirs = (2 * one.float() - 1 for one in (bits, users))
+    ours, theirs = (2 * one.float() - 1 for one in (bits, users.to(bits.device)))
     best, user = (ours @ theirs.T).max(1)
     return user, ((best + bits.shape[1]) / 2).round().long()

@@ -194,9 +194,19 @@ def other_format(root, batch):
     torch.save({"names": list(batch.names)}, path)
 
 
+def older(root, batch):
+    """Leave out what an older version did not know of."""
+    (path,) = files(root)
+    content = torch.load(path, weights_only=True)
+    del content["solver"]["waited"]
+    path.unlink()
+    torch.save(content, path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (older, "waited"),
         (change_images, "the same images, but those of a/b.png and 3 more have changed"),
         (cut, "not a zip file"),
         (empty, "not a zip file"),

@@ -223,3 +223,12 @@ def test_the_shipped_samples():
     assert [clip.name for clip in data.clips()] == ["moving-05.mp4-0000", "moving-07.mp4-0000"]
     assert sum(len(batch.names) for batch in batches) == data.total == 32
     assert {tuple(batch.image.shape[1:]) for batch in batches} == {(3, 64, 64)}
+
+
+def test_frames_are_padded_to_whole_patches_of_the_network(folder):
+    codec = LinearCodec(stride=4)
+    codec.patch = 2
+    data = VideoData(str(folder / "sub" / "b.avi"), clip_length=4)
+    (batch,) = data.chunks(codec)
+    assert batch.image.shape[-2:] == (16, 24)
+    assert data.image_size(data.list_inputs()[0], codec.multiple) == (16, 24)

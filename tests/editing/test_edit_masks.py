@@ -57,3 +57,14 @@ def test_masks_that_are_none_are_refused(source, prompts, tmp_path):
         masks.find(source, prompts(0.0))
     with pytest.raises(FileNotFoundError, match="`path`"):
         MaskFiles(str(tmp_path / "none"))
+
+
+def test_masks_of_padded_images_have_the_latents_cells(source, prompts, tmp_path):
+    """Images are padded to whole patches of the network, which may be more than a cell."""
+    small = source._replace(size=(9, 11))
+    pixels = np.zeros((9, 11), dtype=np.uint8)
+    pixels[8, 10] = 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    mask = MaskFiles(str(tmp_path / "mask.png")).find(small, prompts(0.0))
+    assert mask.shape == (1, 1, 4, 4)
+    assert mask[0, 0].nonzero().tolist() == [[2, 2]]
