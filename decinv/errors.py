@@ -2,6 +2,7 @@
 
 import traceback
 from pathlib import Path
+from textwrap import shorten
 
 PACKAGE = Path(__file__).parent
 
@@ -24,3 +25,8 @@ def innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error)
+
+
+def reason(error: Exception) -> str:
+    """Give an error's message as one line without its full stop, to stand inside a sentence."""
+    return shorten(str(error), 300, placeholder=" ...").rstrip(".:")

@@ -78,6 +78,15 @@ def stable(scheduler: Any = None) -> diffusers.StableDiffusionPipeline:
     )
 
 
+def xl_unet(width: int = 32) -> diffusers.UNet2DConditionModel:
+    return unet(
+        cross_attention_dim=width,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=4 * 6 + 16,
+    )
+
+
 def xl() -> diffusers.StableDiffusionXLPipeline:
     return diffusers.StableDiffusionXLPipeline(
         vae=vae(),
@@ -85,12 +94,7 @@ def xl() -> diffusers.StableDiffusionXLPipeline:
         text_encoder_2=clip(CLIPTextModelWithProjection),
         tokenizer=tokenizer(LENGTH),
         tokenizer_2=tokenizer(LENGTH),
-        unet=unet(
-            cross_attention_dim=32,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=4,
-            projection_class_embeddings_input_dim=4 * 6 + 16,
-        ),
+        unet=xl_unet(),
         scheduler=diffusers.EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading"),
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,

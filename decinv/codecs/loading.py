@@ -1,11 +1,9 @@
 """Find a diffusers autoencoder in a directory or on the hub, and load its weights."""
 
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from textwrap import shorten
 from typing import Any
 
 import diffusers
@@ -14,6 +12,8 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from decinv.codecs.drivers import UNSUPPORTED
+from decinv.errors import reason
+from decinv.weights import refuse_incomplete, variant_of
 
 BUNDLED = Path(__file__).parent / "weights"
 """The directory of the codec that the package ships."""
@@ -56,11 +56,6 @@ def load_autoencoder(path: str, subfolder: str | None, dtype: torch.dtype, allow
 def without_weights() -> bool:
     """Whether autoencoders are made without weights, on the meta device, since that is the default device."""
     return torch.get_default_device().type == "meta"
-
-
-def reason(error: Exception) -> str:
-    """Give an error's message as one line without its full stop, to stand inside a sentence."""
-    return shorten(str(error), 300, placeholder=" ...").rstrip(".:")
 
 
 def _find(directory: Path, folders: tuple[str, ...]) -> str:
@@ -111,7 +106,7 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
     options: dict[str, Any] = {
         "torch_dtype": torch.float32 if pinned else dtype,
         "use_safetensors": bool(safe),
-        "variant": _variant(safe),
+        "variant": variant_of(safe),
     }
     # A class that pins modules to float32 asks for another package to load them; a class of the same name does not.
     plain: Any = type(kind.__name__, (kind,), {"_keep_in_fp32_modules": None}) if pinned else kind
@@ -126,14 +121,8 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
         for name, weight in model.named_parameters():
             if not set(pinned) & set(name.split(".")):
                 weight.data = weight.data.to(dtype)
-    _check(model, info, directory, dtype)
+    refuse_incomplete(model, info["missing_keys"], info["unexpected_keys"], directory)
     return model
-
-
-def _variant(files: list[Path]) -> str | None:
-    """Give the variant of the weights where there are no others: fp16 of ``diffusion_pytorch_model.fp16.safetensors``."""
-    names = [file.name.split(".") for file in files]
-    return names[0][1].split("-")[0] if names and all(len(parts) == 3 for parts in names) else None
 
 
 def _skeleton(kind: Any, directory: Path, dtype: torch.dtype) -> diffusers.ModelMixin:
@@ -160,25 +149,6 @@ def _class(config: Path) -> Any:
     if not hasattr(kind, "encode") or not hasattr(kind, "decode"):
         raise ValueError(f"Expected an autoencoder in {config.parent}, but got {name}, which has no `encode` and `decode`.")
     return kind
-
-
-def _check(model: Any, info: dict[str, list[str]], directory: Path, dtype: torch.dtype) -> None:
-    """Refuse weights that are missing, which diffusers would draw at random, or not finite; warn of those not used."""
-    kind, missing, unused = type(model).__name__, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-    if missing:
-        raise ValueError(
-            f"Expected all weights of {kind} in {directory}, but it lacks {len(missing)}, such as {missing[0]!r}, which would "
-            "be random."
-        )
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise ValueError(
-                f"Expected finite weights in {directory}, but {name!r} in {dtype} is not; use another `dtype` or file."
-            )
-    if unused:
-        warnings.warn(
-            f"{kind} in {directory} does not use {len(unused)} of its saved weights, such as {unused[0]!r}.", stacklevel=2
-        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from decinv.codecs.driver import Driver
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
-from decinv.codecs.loading import reason
+from decinv.errors import reason
 
 MOST_FRAMES = 33
 """Frames of a clip with which a codec of clips is tried at most, where its rule is not what was guessed."""

@@ -10,10 +10,13 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
 from decinv.diffusion.prompt import Prompt
+from decinv.errors import reason
+from decinv.weights import refuse_incomplete, variant_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,10 +36,15 @@ class TextEncoding(ABC):
     def _run(self, suffix: str, kind: str, texts: Sequence[str], device: torch.device, length: int | None = None) -> Any:
         """Encode texts by one of the encoders; give its output on the device, which holds on to nothing of the encoder."""
         transformers = _transformers()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
         path = self.directory / f"text_encoder{suffix}"
-        with _quiet(transformers):
-            encoder = getattr(transformers, kind).from_pretrained(path, dtype=self.dtype, use_safetensors=True)
+        options = {"dtype": self.dtype, "use_safetensors": True, "variant": variant_of(path.glob("*.safetensors"))}
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
+            with _quiet(transformers):
+                encoder, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"Expected a loadable {kind} in {path}, but got: {reason(error)}.") from error
+        refuse_incomplete(encoder, info["missing_keys"], (), path)
         encoder = encoder.eval().to(device)
         length = length or tokenizer.model_max_length
         _tell_cut(tokenizer, texts, length)
@@ -55,13 +63,17 @@ class StableText(TextEncoding):
 
 
 class StableXLText(TextEncoding):
-    """SDXL: the last but one layers of two CLIP encoders side by side, and the projection of the second one."""
+    """SDXL: the last but one layers of two CLIP encoders side by side, and the projection of the second one.
+
+    A pipeline may have been saved without the first one.
+    """
 
     def encode(self, texts: Sequence[str], device: torch.device) -> Prompt:
         """Encode the texts, with one encoder at a time in memory."""
-        first = self._run("", "CLIPTextModel", texts, device).hidden_states[-2].float()
+        has_first = (self.directory / "text_encoder").is_dir()
+        first = [self._run("", "CLIPTextModel", texts, device).hidden_states[-2].float()] if has_first else []
         output = self._run("_2", "CLIPTextModelWithProjection", texts, device)
-        return Prompt(torch.cat([first, output.hidden_states[-2].float()], dim=-1), output[0].float())
+        return Prompt(torch.cat([*first, output.hidden_states[-2].float()], dim=-1), output[0].float())
 
 
 class LongText(TextEncoding):

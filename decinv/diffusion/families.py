@@ -12,6 +12,9 @@ from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.encoders import FluxText, Stable3Text, StableText, StableXLText, TextEncoding
 from decinv.diffusion.networks import FluxDenoiser, Stable3Denoiser, UNetDenoiser
 
+ENCODING = ("text_encoder", "tokenizer")
+"""What encodes prompts, in folders that are numbered from the second on."""
+
 
 class Family(ABC):
     """A kind of pipeline.
@@ -38,12 +41,20 @@ class Family(ABC):
     def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
         """Wrap its network."""
 
-    def refuse(self, config: Mapping[str, Any]) -> None:
-        """Look at the network's config.
+    def parts(self, index: Mapping[str, Any]) -> tuple[str, ...]:
+        """Give the folders of the text encoders and tokenizers that a pipeline has."""
+        return tuple(f"{kind}{suffix}" for suffix in ("", "_2", "_3") for kind in ENCODING if _part(index, f"{kind}{suffix}"))
+
+    def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:
+        """Look at the network's config, and at the parts that a ``model_index.json`` names.
 
         Raises:
-            ValueError: If the network takes more than points, times and prompts.
+            ValueError: If the network takes more than points, times and prompts, or there is nothing that encodes prompts.
         """
+        if "in_channels" not in config:
+            raise ValueError(f"Expected `in_channels` in the config of {self.network.__name__}, but there is none.")
+        if not self.parts(index):
+            raise ValueError(f"Expected a pipeline with a text encoder, but {index.get('_class_name')} has none.")
         if config.get("out_channels") not in (None, config["in_channels"]):
             raise ValueError(
                 f"Expected a text-to-image network, but it takes {config['in_channels']} channels and gives "
@@ -63,9 +74,21 @@ class Family(ABC):
 class Stable(Family):
     """Stable Diffusion 1.5 and 2.1, InstaFlow and the bundled model."""
 
-    def refuse(self, config: Mapping[str, Any]) -> None:
-        """Refuse networks that are told the guidance scale too."""
-        super().refuse(config)
+    added: str | None = None
+    """What the network is told beside the prompt, in its ``addition_embed_type``."""
+
+    def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:
+        """Refuse networks that are told the guidance scale, classes or pictures too."""
+        super().refuse(config, index)
+        told = {name: config.get(name) for name in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type")}
+        told |= {
+            "addition_embed_type": None if config.get("addition_embed_type") == self.added else config["addition_embed_type"]
+        }
+        if more := [name for name, value in told.items() if value is not None]:
+            raise ValueError(
+                f"Expected a network that is told times and prompts, but {index.get('_class_name')} has one with `{more[0]}` "
+                f"{told[more[0]]!r}; give a text-to-image pipeline."
+            )
         if config.get("time_cond_proj_dim") is not None:
             raise ValueError(
                 "Expected a network that is not told the guidance scale, but its `time_cond_proj_dim` is set, as of latent "
@@ -85,6 +108,13 @@ class StableXL(Stable):
     """SDXL and SDXL-turbo."""
 
     sized = True
+    added = "text_time"
+
+    def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:
+        """Refuse the refiner, which is told an aesthetic score."""
+        super().refuse(config, index)
+        if index.get("requires_aesthetics_score"):
+            raise ValueError("Expected a text-to-image pipeline, but got a refiner, which is told a score; give the base one.")
 
     def fits(self, index: Mapping[str, Any]) -> bool:
         """It has a second text encoder."""

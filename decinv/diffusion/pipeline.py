@@ -2,18 +2,22 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 
+from decinv.codecs.loading import without_weights
 from decinv.diffusion.bundled import BUNDLED, pipeline_directory
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
+from decinv.errors import reason
 from decinv.memory import release
+from decinv.weights import refuse_incomplete, variant_of
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
 """Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
@@ -125,8 +129,10 @@ class DiffusersPipeline(Pipeline):
                 f"Expected Stable Diffusion 1 to 3, SDXL or Flux at {path!r}, but got {index.get('_class_name')!r}."
             )
         network = _read(self.directory / family.folder / "config.json")
+        family.refuse(network, index)
+        if not without_weights():
+            _refuse_lacking(self.directory, (family.folder, *family.parts(index)))
         self.channels, self.patch = family.channels(network), family.patch(network)
-        family.refuse(network)
         self._family = family
         self._text = family.text(self.directory, self.dtype, text_length)
         self._prompts: dict[str | None, Prompt] = {}
@@ -156,14 +162,40 @@ class DiffusersPipeline(Pipeline):
             return Prompt(*(None if part is None else torch.zeros_like(part) for part in prompt))  # type: ignore[arg-type]
         return prompt
 
+    def _load(self) -> Any:
+        """Load the network.
+
+        Raises:
+            ValueError: If it cannot be loaded, or its weights are not whole.
+        """
+        kind, directory = self._family.network, self.directory / self._family.folder
+        options = {"torch_dtype": self.dtype, "use_safetensors": True, "low_cpu_mem_usage": False}
+        variant = variant_of(directory.glob("*.safetensors"))
+        try:
+            model, info = kind.from_pretrained(directory, variant=variant, output_loading_info=True, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
+        refuse_incomplete(model, info["missing_keys"], info["unexpected_keys"], directory)
+        return model
+
     def denoiser(self, device: torch.device) -> Denoiser:
         """Give the network on a device, loaded when first asked for."""
         if self._denoiser is None:
-            model = self._family.network.from_pretrained(
-                self.directory / self._family.folder, torch_dtype=self.dtype, use_safetensors=True, low_cpu_mem_usage=False
-            )
+            model = self._load()
             self._denoiser = self._family.denoiser(model, self._tf32, self._told_guidance)
         return self._denoiser.to(device)
+
+
+def _refuse_lacking(directory: Path, folders: Iterable[str]) -> None:
+    """Refuse a pipeline without the files of its parts.
+
+    Raises:
+        FileNotFoundError: If a part has none.
+    """
+    for folder in folders:
+        wanted = "tokenizer*.json" if folder.startswith("tokenizer") else "*.safetensors"
+        if not any((directory / folder).glob(wanted)):
+            raise FileNotFoundError(f"Expected {wanted} in {directory / folder}, which the pipeline needs, but there is none.")
 
 
 def _find(path: str) -> Path:
@@ -184,4 +216,6 @@ def _read(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"Expected {file} as diffusers saves it, but got: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected {file} as diffusers saves it, but it holds a {type(content).__name__}.")
     return content

@@ -95,7 +95,10 @@ class Sampler(ABC):
         options = {key: value for key, value in config.items() if key in chosen} | self.options()
         if self.spacing is not None:
             options["timestep_spacing"] = self.spacing
-        scheduler = self.scheduler_class(**options)
+        try:
+            scheduler = self.scheduler_class(**options)
+        except NotImplementedError as error:
+            raise ValueError(f"Expected a config that {self.scheduler_class.__name__} knows, but: {error}") from error
         for option in ("clip_sample", "thresholding"):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from decinv.diffusion import (
@@ -206,3 +208,98 @@ def test_networks_have_forward_mode_derivatives(saved_pipeline):
         tangent = torch.func.jvp(problem._map, (point,), (direction,))[1]
         difference = (problem._map(point + 1e-2 * direction) - problem._map(point - 1e-2 * direction)) / 2e-2
     assert float((tangent - difference).norm() / difference.norm()) < 1e-2
+
+
+def copied(saved_pipeline, kind, directory):
+    """Copy a pipeline to spoil it."""
+    return Path(shutil.copytree(saved_pipeline(kind)[0], directory / "other"))
+
+
+def rewrite(file, change):
+    """Change the tensors of a file of weights."""
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize("folder", ["unet", "text_encoder", "tokenizer"])
+def test_parts_that_are_not_there_are_refused_at_once(saved_pipeline, tmp_path, folder):
+    path = copied(saved_pipeline, "stable", tmp_path)
+    shutil.rmtree(path / folder)
+    if folder == "unet":
+        (path / folder).mkdir()
+        shutil.copy(saved_pipeline("stable")[0] / folder / "config.json", path / folder)
+    with pytest.raises(FileNotFoundError, match=f"{folder}, which the pipeline needs"):
+        DiffusersPipeline(str(path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda tensors: tensors.pop(min(tensors)), "lacks 1, such as .*, which would be random"),
+        (lambda tensors: tensors[min(tensors)].fill_(torch.nan), "Expected finite weights"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["unet/diffusion_pytorch_model", "text_encoder/model"])
+def test_weights_that_are_not_whole_are_refused(saved_pipeline, tmp_path, folder, spoil, message):
+    path = copied(saved_pipeline, "stable", tmp_path)
+    rewrite(path / f"{folder}.safetensors", spoil)
+    pipeline = DiffusersPipeline(str(path))
+    with pytest.raises(ValueError, match=message):
+        pipeline.denoiser(CPU) if "unet" in folder else pipeline.encode(PROMPTS, SIZE, CPU)
+
+
+@pytest.mark.parametrize("folder", ["unet/diffusion_pytorch_model", "text_encoder/model"])
+def test_files_that_are_cut_get_one_sentence(saved_pipeline, tmp_path, folder):
+    path = copied(saved_pipeline, "stable", tmp_path)
+    file = path / f"{folder}.safetensors"
+    file.write_bytes(file.read_bytes()[:200])
+    pipeline = DiffusersPipeline(str(path))
+    with pytest.raises(ValueError, match="Expected a loadable"):
+        pipeline.denoiser(CPU) if "unet" in folder else pipeline.encode(PROMPTS, SIZE, CPU)
+
+
+def test_weights_of_a_variant_alone_are_loaded(saved_pipeline, tmp_path):
+    path = copied(saved_pipeline, "stable", tmp_path)
+    expected = ours(path, DDIM(2), 2.0, noise())
+    for file in (path / "unet" / "diffusion_pytorch_model", path / "text_encoder" / "model"):
+        file.with_name(f"{file.name}.safetensors").rename(file.with_name(f"{file.name}.fp16.safetensors"))
+    assert torch.equal(ours(path, DDIM(2), 2.0, noise()), expected)
+
+
+def test_sdxl_without_its_first_text_encoder(saved_pipeline, pipelines, tmp_path):
+    _, theirs = saved_pipeline("xl")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = pipelines.xl_unet(16)
+    alone = diffusers.StableDiffusionXLPipeline(
+        **theirs.components | {"text_encoder": None, "tokenizer": None, "unet": network},
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
+    )
+    alone.save_pretrained(tmp_path / "alone")
+    alone.set_progress_bar_config(disable=True)
+    options = {"height": 32, "width": 32, "num_inference_steps": 2, "guidance_scale": 3.0, "latents": noise()}
+    close(ours(tmp_path / "alone", Euler(2), 3.0, noise()), alone(PROMPTS, **options, output_type="latent").images)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "change", "message"),
+    [
+        ("stable", "unet/config.json", {"in_channels": None}, "`in_channels`"),
+        ("stable", "unet/config.json", {"num_class_embeds": 3}, "`num_class_embeds` 3"),
+        ("stable", "unet/config.json", {"addition_embed_type": "image"}, "`addition_embed_type` 'image'"),
+        ("xl", "model_index.json", {"requires_aesthetics_score": True}, "refiner"),
+        ("stable", "model_index.json", {"text_encoder": [None, None], "tokenizer": [None, None]}, "with a text encoder"),
+        ("stable", "model_index.json", [], "but it holds a list"),
+    ],
+)
+def test_pipelines_that_need_more_are_refused_at_once(saved_pipeline, tmp_path, kind, file, change, message):
+    path = copied(saved_pipeline, kind, tmp_path)
+    content = json.loads((path / file).read_text())
+    content = (
+        change if isinstance(change, list) else {key: value for key, value in (content | change).items() if value is not None}
+    )
+    (path / file).write_text(json.dumps(change))
+    with pytest.raises(ValueError, match=message):
+        DiffusersPipeline(str(path))

@@ -1,0 +1,41 @@
+"""Weights that were loaded, and whether they are all there."""
+
+import warnings
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+
+def variant_of(files: Iterable[Path]) -> str | None:
+    """Give the variant of weights where there are no others: fp16 of ``diffusion_pytorch_model.fp16.safetensors``."""
+    names = [file.name.split(".") for file in files]
+    return names[0][1].split("-")[0] if names and all(len(parts) == 3 for parts in names) else None
+
+
+def refuse_incomplete(model: Any, missing: Collection[str], unused: Collection[str], directory: Path) -> None:
+    """Refuse weights that are missing, which the libraries would draw at random, or not finite; warn of those not used.
+
+    Args:
+        model: What was loaded.
+        missing: Names of weights that the files lack.
+        unused: Names of weights in the files that the model has no use for.
+        directory: Where they are.
+
+    Raises:
+        ValueError: If one is missing or not finite.
+    """
+    kind = type(model).__name__
+    if missing:
+        raise ValueError(
+            f"Expected all weights of {kind} in {directory}, but it lacks {len(missing)}, such as {min(missing)!r}, which "
+            "would be random."
+        )
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(
+                f"Expected finite weights in {directory}, but {name!r} in {weight.dtype} is not; use another `dtype` or file."
+            )
+    if unused:
+        warnings.warn(
+            f"{kind} in {directory} does not use {len(unused)} of its saved weights, such as {min(unused)!r}.", stacklevel=2
+        )
