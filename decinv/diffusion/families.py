@@ -51,7 +51,7 @@ class Family(ABC):
         Raises:
             ValueError: If the network takes more than points, times and prompts, or there is nothing that encodes prompts.
         """
-        if "in_channels" not in config:
+        if not config.get("in_channels"):
             raise ValueError(f"Expected `in_channels` in the config of {self.network.__name__}, but there is none.")
         if not self.parts(index):
             raise ValueError(f"Expected a pipeline with a text encoder, but {index.get('_class_name')} has none.")

@@ -297,9 +297,8 @@ def test_sdxl_without_its_first_text_encoder(saved_pipeline, pipelines, tmp_path
 def test_pipelines_that_need_more_are_refused_at_once(saved_pipeline, tmp_path, kind, file, change, message):
     path = copied(saved_pipeline, kind, tmp_path)
     content = json.loads((path / file).read_text())
-    content = (
-        change if isinstance(change, list) else {key: value for key, value in (content | change).items() if value is not None}
-    )
+    if isinstance(change, dict):
+        change = {key: value for key, value in (content | change).items() if value is not None}
     (path / file).write_text(json.dumps(change))
     with pytest.raises(ValueError, match=message):
         DiffusersPipeline(str(path))
