@@ -21,7 +21,13 @@ from decinv.updates.stock import as_rule
 
 
 class FirstLatent(ABC):
-    """Where latents come from: at most one problem, with a rule and a stopping of its own."""
+    """Where latents come from: at most one problem, with a rule and a stopping of its own.
+
+    Attributes:
+        seeks: Whether the problem's status says something: not where its start is taken whatever it is.
+    """
+
+    seeks: bool = True
 
     def __init__(self, update: OptimizerCallable, stopping: Stopping) -> None:
         """Combine rule and stopping."""
@@ -77,7 +83,9 @@ class DecodedLatent(FirstLatent):
 
 
 class EncodedLatent(FirstLatent):
-    """The encoder's latent E(x), and its residual."""
+    """The encoder's latent E(x), and its residual; statuses are those of the sampler's inversion alone."""
+
+    seeks = False
 
     def __init__(self) -> None:
         """Evaluate once."""

@@ -21,6 +21,7 @@ from decinv.modules.base import Inversion
 from decinv.modules.first_latent import DecodedLatent, FirstLatent, KnownLatent
 from decinv.problems.base import Problem
 from decinv.result import Result
+from decinv.status import Status
 
 TOKENS = 4096
 """Tokens of an image for which a sampler's steps are looked up; their number and kind do not depend on them."""
@@ -177,7 +178,11 @@ class SamplerInversion(Inversion):
         for earlier in first:
             evaluations += earlier.evaluations
         residual = torch.stack([part.residual for part in rest]).amax(0) if rest else result.residual
-        return replace(result, latent=self._found, noise=result.latent, evaluations=evaluations, residual=residual)
+        status = result.status
+        if rest and self.course.done and not self.decoder.seeks:
+            status = tuple(Status(max(statuses)) for statuses in zip(*(part.status for part in rest), strict=True))
+        known = replace(result, evaluations=evaluations, residual=residual, status=status)
+        return replace(known, latent=self._found, noise=result.latent)
 
     @property
     def reconstruction(self) -> Tensor:

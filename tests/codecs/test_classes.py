@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from decinv.codecs import AutoencoderCodec, load_codec
+from decinv.codecs.autoencoder import Dtype
 from decinv.codecs.table import TABLE, classes, heading, missing, row
 from decinv.codecs.tiny import INSTANCES
 from decinv.problems import DecoderProblem
@@ -184,3 +185,19 @@ def test_a_class_that_reads_values_back_cannot_be_made_without_weights(saved: Ca
         pytest.raises(ValueError, match="works without content, as planning asks for, but got ConsistencyDecoderVAE"),
     ):
         AutoencoderCodec(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*known to overflow in float16")
+@pytest.mark.parametrize(
+    "name", [param for param in NAMES if param.values[0] in STILLS and param.values[0] != "vq"]
+)  # which jumps
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.02), ("bfloat16", 0.15)])
+def test_images_are_coded_in_16_bits(
+    codec: Loader, saved: Callable[[str], Path], name: str, dtype: Dtype, tolerance: float
+) -> None:
+    exact, short = codec(name), load_codec(saved(name), dtype)
+    with torch.no_grad():
+        image = batch(exact)
+        latent = exact.encode(image)
+        for found, expected in ((short.encode(image), latent), (short.decode(latent), exact.decode(latent))):
+            assert float((found - expected).norm() / expected.norm()) < tolerance

@@ -170,3 +170,8 @@ def test_generated_images_of_odd_patches_are_refused(fit, saved_pipeline):
     codec = AutoencoderCodec(str(saved_pipeline("flux")[0]))
     with pytest.raises(ValueError, match="`size` to be a multiple of 4, which codec and network take, but got 18"):
         fit(FlowEuler(2), codec=codec, kind="flux", data=GeneratedNoise(2, 18))
+
+
+def test_the_encoders_latent_says_nothing_about_the_samplers_inversion(fit):
+    _, run, _ = fit(DDIM(3), guidance=1.0, decoder=EncodedLatent())
+    assert {row.status for row in run.rows()} == {Status.CONVERGED}

@@ -2,7 +2,14 @@ import csv
 
 import pytest
 import torch
+from lightning import Trainer
 
+from decinv.callbacks import ResultWriter, WatermarkDetection
+from decinv.codecs import LinearCodec
+from decinv.data import MarkedNoise
+from decinv.diffusion import DDIM, DiffusersPipeline
+from decinv.methods import NaiveInversion
+from decinv.modules import EncodedLatent, SamplerInversion
 from decinv.rows import Row
 from decinv.runs import RunDirectory
 from decinv.runs.latents import noise_file, write_latents
@@ -97,3 +104,24 @@ def test_noise_that_cannot_carry_a_mark_costs_the_others_nothing(run):
     found = table(directory.path / "watermark.csv")
     assert [row["mark"] == "" for row in found] == [row.number < 2 or not row.latents for row in rows]
     assert "1 images have noise of shape (4, 8, 8), which carries no mark" in lines
+
+
+@pytest.mark.parametrize("callbacks", [[], [ResultWriter(latents=False)]])
+def test_detection_needs_a_writer_of_noise_before_it(saved_pipeline, tmp_path, callbacks):
+    with pytest.raises(ValueError, match="ResultWriter that writes latents before WatermarkDetection"):
+        _fit(saved_pipeline, tmp_path, [*callbacks, WatermarkDetection(), ResultWriter()], SHAPE)
+
+
+def test_keys_of_another_shape_are_refused_before_a_run(saved_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr(SamplerInversion, "training_step", lambda *_: pytest.fail("solved"))
+    with pytest.raises(ValueError, match="Expected noise of 4 x 16 x 16, which carries the marks, but images have 4 x 8 x 8"):
+        _fit(saved_pipeline, tmp_path, [ResultWriter(), WatermarkDetection(ThreeKeys(SHAPE))], (4, 8, 8))
+
+
+def _fit(saved_pipeline, tmp_path, callbacks, shape):
+    """Run a job on images of ``shape``."""
+    pipeline = DiffusersPipeline(str(saved_pipeline("stable")[0]))
+    module = SamplerInversion(LinearCodec(stride=2), pipeline, DDIM(1), NaiveInversion(), EncodedLatent(), guidance=1.0)
+    options = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False, "logger": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=-1, default_root_dir=tmp_path, callbacks=callbacks, **options)
+    trainer.fit(module, datamodule=MarkedNoise(ThreeKeys(shape), count=4, size=2 * shape[1]))
