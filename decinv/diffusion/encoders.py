@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from decinv.diffusion.prompt import Prompt
 from decinv.errors import reason
+from decinv.memory import is_out_of_memory
 from decinv.weights import refuse_incomplete, variant_of
 
 LOGGER = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class TextEncoding(ABC):
             with _quiet(transformers):
                 encoder, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True, **options)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ValueError(f"Expected a loadable {kind} in {path}, but got: {reason(error)}.") from error
         refuse_incomplete(encoder, info["missing_keys"], (), path)
         encoder = encoder.eval().to(device)

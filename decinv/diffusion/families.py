@@ -81,9 +81,8 @@ class Stable(Family):
         """Refuse networks that are told the guidance scale, classes or pictures too."""
         super().refuse(config, index)
         told = {name: config.get(name) for name in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type")}
-        told |= {
-            "addition_embed_type": None if config.get("addition_embed_type") == self.added else config["addition_embed_type"]
-        }
+        if config.get("addition_embed_type") != self.added:
+            told["addition_embed_type"] = config.get("addition_embed_type") or "none"
         if more := [name for name, value in told.items() if value is not None]:
             raise ValueError(
                 f"Expected a network that is told times and prompts, but {index.get('_class_name')} has one with `{more[0]}` "

@@ -16,7 +16,7 @@ from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
 from decinv.errors import reason
-from decinv.memory import release
+from decinv.memory import is_out_of_memory, release
 from decinv.weights import refuse_incomplete, variant_of
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
@@ -174,6 +174,8 @@ class DiffusersPipeline(Pipeline):
         try:
             model, info = kind.from_pretrained(directory, variant=variant, output_loading_info=True, **options)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
         refuse_incomplete(model, info["missing_keys"], info["unexpected_keys"], directory)
         return model
