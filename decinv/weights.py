@@ -1,9 +1,16 @@
-"""Weights that were loaded, and whether they are all there."""
+"""Weights: whether models are made with them, and whether those that were loaded are all there."""
 
 import warnings
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+import torch
+
+
+def without_weights() -> bool:
+    """Whether autoencoders are made without weights, on the meta device, since that is the default device."""
+    return torch.get_default_device().type == "meta"
 
 
 def variant_of(files: Iterable[Path]) -> str | None:

@@ -15,9 +15,10 @@ from decinv.codecs.blocks import compile_blocks
 from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.drivers import driver_of
 from decinv.codecs.graphs import CudaGraphs
-from decinv.codecs.loading import load_autoencoder, without_weights
+from decinv.codecs.loading import load_autoencoder
 from decinv.codecs.probing import Layout, probe
 from decinv.convolutions import convolutions
+from decinv.weights import without_weights
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 """Number format of a codec's arithmetic."""

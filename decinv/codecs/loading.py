@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from decinv.codecs.drivers import UNSUPPORTED
 from decinv.errors import reason
-from decinv.weights import refuse_incomplete, variant_of
+from decinv.weights import refuse_incomplete, variant_of, without_weights
 
 BUNDLED = Path(__file__).parent / "weights"
 """The directory of the codec that the package ships."""
@@ -51,11 +51,6 @@ def load_autoencoder(path: str, subfolder: str | None, dtype: torch.dtype, allow
             f"Expected `path` to be 'bundled', a directory or a hub id like 'owner/name', but got {path!r}."
         )
     return _load(_download(path, folders, allow_pickle), dtype, allow_pickle)
-
-
-def without_weights() -> bool:
-    """Whether autoencoders are made without weights, on the meta device, since that is the default device."""
-    return torch.get_default_device().type == "meta"
 
 
 def _find(directory: Path, folders: tuple[str, ...]) -> str:

@@ -10,14 +10,13 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
-from decinv.codecs.loading import without_weights
 from decinv.diffusion.bundled import BUNDLED, pipeline_directory
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
 from decinv.errors import reason
 from decinv.memory import is_out_of_memory, release
-from decinv.weights import refuse_incomplete, variant_of
+from decinv.weights import refuse_incomplete, variant_of, without_weights
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
 """Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
