@@ -1,16 +1,36 @@
 """Weights: whether models are made with them, and whether those that were loaded are all there."""
 
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+
+from decinv.errors import reason
+from decinv.memory import is_out_of_memory
 
 
 def without_weights() -> bool:
     """Whether autoencoders are made without weights, on the meta device, since that is the default device."""
     return torch.get_default_device().type == "meta"
+
+
+@contextmanager
+def loading(kind: str, directory: Path) -> Iterator[None]:
+    """Say in one sentence what the libraries raise while they load a model within a ``with`` block.
+
+    Raises:
+        ValueError: If it cannot be loaded; where it does not fit into memory, that is raised as it is.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(f"Expected a loadable {kind} in {directory}, but got: {reason(error)}.") from error
 
 
 def variant_of(files: Iterable[Path]) -> str | None:

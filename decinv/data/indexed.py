@@ -106,15 +106,14 @@ class IndexedData(ChunkData):
     @property
     def finished(self) -> int:
         """How many of them were done when the run began."""
-        return sum(sum(self._done[start : start + self._block]) for start in self._starts())
+        return self._own(self._done)
 
     @property
     def left(self) -> int:
         """How many of them have no row in the run's tables now; 0 of a run that writes none."""
         if self.run is None or not self.run.tables:
             return 0
-        done = self.run.done(len(self.inputs))
-        return self.total - sum(sum(done[start : start + self._block]) for start in self._starts())
+        return self.total - self._own(self.run.done(len(self.inputs)))
 
     def is_done(self, number: int) -> bool:
         """Whether an input was done when the run began."""
@@ -144,6 +143,10 @@ class IndexedData(ChunkData):
     @property
     def _block(self) -> int:
         return self.block or block_size(len(self.inputs), self.batch_size)
+
+    def _own(self, done: bytearray) -> int:
+        """Count what of this process's inputs is done."""
+        return sum(sum(done[start : start + self._block]) for start in self._starts())
 
     def _starts(self) -> range:
         return range(self.share.index * self._block, len(self.inputs), self.share.count * self._block)

@@ -10,14 +10,11 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
 from decinv.diffusion.prompt import Prompt
-from decinv.errors import reason
-from decinv.memory import is_out_of_memory
-from decinv.weights import refuse_incomplete, variant_of
+from decinv.weights import loading, refuse_incomplete, variant_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -39,14 +36,10 @@ class TextEncoding(ABC):
         transformers = _transformers()
         path = self.directory / f"text_encoder{suffix}"
         options = {"dtype": self.dtype, "use_safetensors": True, "variant": variant_of(path.glob("*.safetensors"))}
-        try:
+        with loading(kind, path):
             tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
             with _quiet(transformers):
                 encoder, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise ValueError(f"Expected a loadable {kind} in {path}, but got: {reason(error)}.") from error
         refuse_incomplete(encoder, info["missing_keys"], (), path)
         encoder = encoder.eval().to(device)
         length = length or tokenizer.model_max_length

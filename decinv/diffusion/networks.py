@@ -11,15 +11,15 @@ from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.prompt import Prompt
 
 
-class UNetDenoiser(Denoiser):
-    """A ``UNet2DConditionModel``: Stable Diffusion 1.5 and 2.1, SDXL and their like, InstaFlow, and the bundled model."""
+class ConvolvingDenoiser(Denoiser):
+    """A network with convolutions."""
 
     def __init__(self, model: Any, tf32: bool = False) -> None:
         """Wrap the network.
 
         Args:
             model: The network.
-            tf32: Whether CUDA may round the factors of float32 convolutions to TF32.
+            tf32: Whether CUDA may round the factors of its float32 convolutions to TF32.
         """
         super().__init__()
         self.model = model
@@ -29,6 +29,10 @@ class UNetDenoiser(Denoiser):
     def arithmetic(self) -> AbstractContextManager[None]:
         """Convolve as ``tf32`` says."""
         return convolutions(self.tf32)
+
+
+class UNetDenoiser(ConvolvingDenoiser):
+    """A ``UNet2DConditionModel``: Stable Diffusion 1.5 and 2.1, SDXL and their like, InstaFlow, and the bundled model."""
 
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
         dtype = self.model.dtype
@@ -79,24 +83,8 @@ class FluxDenoiser(Denoiser):
         return result.view(batch, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape_as(point)
 
 
-class Stable3Denoiser(Denoiser):
-    """An ``SD3Transformer2DModel``."""
-
-    def __init__(self, model: Any, tf32: bool = False) -> None:
-        """Wrap the network.
-
-        Args:
-            model: The network.
-            tf32: Whether CUDA may round the factors of the convolution that cuts patches to TF32.
-        """
-        super().__init__()
-        self.model = model
-        self.tf32 = tf32
-        self.freeze()
-
-    def arithmetic(self) -> AbstractContextManager[None]:
-        """Convolve as ``tf32`` says."""
-        return convolutions(self.tf32)
+class Stable3Denoiser(ConvolvingDenoiser):
+    """An ``SD3Transformer2DModel``, which cuts patches by a convolution."""
 
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor:
         dtype = self.model.dtype

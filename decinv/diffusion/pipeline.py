@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 
 from decinv.diffusion.bundled import BUNDLED, pipeline_directory
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
-from decinv.errors import reason
-from decinv.memory import is_out_of_memory, release
-from decinv.weights import refuse_incomplete, variant_of, without_weights
+from decinv.memory import release
+from decinv.weights import loading, refuse_incomplete, variant_of, without_weights
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
 """Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
@@ -170,12 +168,8 @@ class DiffusersPipeline(Pipeline):
         kind, directory = self._family.network, self.directory / self._family.folder
         options = {"torch_dtype": self.dtype, "use_safetensors": True, "low_cpu_mem_usage": False}
         variant = variant_of(directory.glob("*.safetensors"))
-        try:
+        with loading(kind.__name__, directory):
             model, info = kind.from_pretrained(directory, variant=variant, output_loading_info=True, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
         refuse_incomplete(model, info["missing_keys"], info["unexpected_keys"], directory)
         return model
 

@@ -82,15 +82,16 @@ class SinglestepMethod(Method):
         refuse_history(trajectory, type(self).__name__)
 
     @abstractmethod
-    def back(self, process: Process, step: Step, target: Tensor) -> Course:
-        """Go from x_t, without the noise that the step added to it, to x_s."""
+    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+        """Go from x_t, without the noise that the step added to it, to x_s; ``latent`` is where the trajectory ends."""
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Invert the last step, the one before it, and so on."""
         point = latent
         for index in reversed(range(len(process.steps))):
             step, noise = process.steps[index], process.noise(index)
-            point = yield from self.back(process, step, point if noise is None else point - step.noise * noise)
+            target = point if noise is None else point - step.noise * noise
+            point = yield from self.back(process, step, target, latent)
         return point / process.trajectory.start
 
 

@@ -1,7 +1,5 @@
 """Dual-conditional inversion (Li et al., arXiv 2506.02560), as released."""
 
-from copy import copy
-
 from torch import Tensor
 
 from decinv.course import Course
@@ -45,16 +43,8 @@ class DualConditionalInversion(SPDInv):
             raise ValueError(f"Expected `rate` to be at least 0, but got {rate}.")
         super().__init__(update, max_iters, tolerance, last_iterate)
         self.rate = rate
-        self._reference: Tensor | None = None
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on, with these latents in view."""
-        aimed = copy(self)
-        aimed._reference = latent
-        return super(DualConditionalInversion, aimed).course(process, latent)
-
-    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
         """Descend from the naive inversion."""
-        assert self._reference is not None  # set by ``course``
         start = naive_step(process, step, target)
-        return (yield DualConditionProblem(process, step.plain, target, start, self._reference, self.rate)).latent
+        return (yield DualConditionProblem(process, step.plain, target, start, latent, self.rate)).latent

@@ -1,7 +1,5 @@
 """Guided Newton-Raphson inversion (Samuel et al., ICLR 2025, arXiv 2312.12540): as published, and as its code does it."""
 
-from copy import copy
-
 from torch import Tensor
 
 from decinv.course import Course
@@ -33,7 +31,7 @@ class GuidedNewton(SinglestepMethod):
         self.weight = weight
         self.eta = eta
 
-    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
         """Take Newton steps from x_t."""
         problem = GuidedNewtonProblem(process, step.plain, target, target)
         problem.weight, problem.eta = self.weight, self.eta
@@ -60,18 +58,10 @@ class GuidedNewtonReleased(SinglestepMethod):
         if not weight >= 0:
             raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")
         self.weight = weight
-        self._latent: Tensor | None = None
 
-    def course(self, process: Process, latent: Tensor) -> Course:
-        """Invert the last step, the one before it, and so on, with these latents in view."""
-        aimed = copy(self)
-        aimed._latent = latent
-        return super(GuidedNewtonReleased, aimed).course(process, latent)
-
-    def back(self, process: Process, step: Step, target: Tensor) -> Course:
+    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
         """Take sign steps from x_t."""
-        assert self._latent is not None  # set by ``course``
-        problem = SignStepProblem(process, step.plain, target, target, self._latent)
+        problem = SignStepProblem(process, step.plain, target, target, latent)
         problem.weight = self.weight
         yield problem
         return problem.image
