@@ -89,8 +89,8 @@ def invert(
     Returns:
         The raw latents with their residuals, on the codec's device; with a ``pipeline`` also the noise, and residuals are
         those of the sampler's steps, statuses the worse of both, all else the sum or sequence of both. A file that cannot be
-        read has the status UNREADABLE and a latent of nan, and costs the others nothing. Images whose decoder does not fit into
-        memory together are inverted in halves. With a codec of images, every frame of a clip is inverted on its own, and all is
+        read has the status UNREADABLE and a latent of nan, and costs the others nothing. Images that do not fit into memory
+        together are inverted in halves. With a codec of images, every frame of a clip is inverted on its own, and all is
         joined to clips again.
 
     Raises:
@@ -141,15 +141,26 @@ def invert(
         release()
         return [part for half in torch.tensor_split(chunk, 2) for part in solve(half, solver)]
 
-    def sample_back(found: Result, texts: Iterator[str], diffusion: Pipeline) -> Result:
+    def sample_back(latent: Tensor, texts: list[str], diffusion: Pipeline) -> Result:
+        """Invert the sampler from scaled latents, in halves where they do not fit into memory."""
+        options = codec.stride, guidance, negative_prompt, noise_seed, codec.device
+        try:
+            process = conditioned(diffusion, how[0], texts, (latent.shape[-2], latent.shape[-1]), *options)
+            return how[1].invert(process, latent)
+        except (RuntimeError, MemoryError) as error:
+            if len(texts) < 2 or not is_out_of_memory(error):
+                raise
+        release()
+        half = len(texts) // 2
+        parts = [sample_back(latent[rows], texts[rows], diffusion) for rows in (slice(half), slice(half, None))]
+        return _join(parts, [True] * len(texts))
+
+    def go_on(found: Result, texts: Iterator[str], diffusion: Pipeline) -> Result:
         """Invert the sampler from a chunk's latents."""
         latent = codec.scaling.apply(found.latent)
         if not len(latent):
             return replace(found, noise=latent)
-        own = [next(texts) for _ in range(len(latent))]
-        options = codec.stride, guidance, negative_prompt, noise_seed, codec.device
-        process = conditioned(diffusion, how[0], own, (latent.shape[-2], latent.shape[-1]), *options)
-        return followed(found, how[1].invert(process, latent))
+        return followed(found, sample_back(latent, [next(texts) for _ in range(len(latent))], diffusion))
 
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
         latent = nn.Parameter(torch.empty(0, device=codec.device))
@@ -157,7 +168,7 @@ def invert(
         parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk, solver)]
         if model is not None:
             texts = iter(prompts)
-            parts = [sample_back(part, texts, model) for part in parts]
+            parts = [go_on(part, texts, model) for part in parts]
     result = _join(parts, readable)
     return result if times is None else _join_frames(result, times)
 

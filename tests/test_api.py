@@ -227,6 +227,29 @@ class Known(Pipeline):
         return GaussianDenoiser(self.config, 0.3).to(device)
 
 
+def test_noise_that_does_not_fit_into_memory_together_is_found_in_halves():
+    class Small(NaiveInversion):
+        most = 1
+
+        def invert(self, process, latent):
+            if len(latent) > self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().invert(process, latent)
+
+    codec = LinearCodec((1.0,) * 4, stride=2)
+    images = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    options = {"pipeline": Known(), "prompt": ["a", "b", "c"]}
+    found = decinv.invert(images, codec, **options, method=Small())
+    expected = decinv.invert(images, codec, **options, method=NaiveInversion())
+    torch.testing.assert_close(found.noise, expected.noise)
+    assert (found.status, found.problems) == (expected.status, expected.problems)
+    assert torch.equal(found.evaluations, expected.evaluations)
+    assert torch.equal(found.iterations, expected.iterations)
+    Small.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        decinv.invert(images, codec, **options, method=Small())
+
+
 @pytest.mark.parametrize("sampler", [None, DPMSolver(6)], ids=["ddim", "2m"])
 def test_invert_goes_on_to_the_noise(codec, sampler):
     pipeline = Known()
