@@ -5,6 +5,7 @@ A caption lists one to three things from left to right and then the background::
     a red circle and a blue star on a striped white background
 """
 
+import re
 from collections.abc import Sequence
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
@@ -49,3 +50,8 @@ def caption(things: Sequence[tuple[str, str]], texture: str, colour: str) -> str
             raise ValueError(f"Expected one of {', '.join(known)}, but got {word!r}.")
     listed = " and ".join(f"a {name} {shape}" for name, shape in things)
     return f"{listed} on a {texture} {colour} background"
+
+
+def unknown_words(text: str) -> list[str]:
+    """Give the words of a text that are not of the language, in order; letters of either case are the same."""
+    return [word for word in re.findall(r"[^\W_]+", text.lower()) if word not in WORDS]

@@ -1,20 +1,25 @@
 """A diffusion model from a directory or the hub: its scheduler's config, its prompts, and its network."""
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
 
 from decinv.diffusion.bundled import BUNDLED, pipeline_directory
+from decinv.diffusion.captions import WORDS, unknown_words
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
 from decinv.memory import release
 from decinv.weights import loading, refuse_incomplete, variant_of, without_weights
+
+LOGGER = logging.getLogger(__name__)
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
 """Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
@@ -139,6 +144,8 @@ class DiffusersPipeline(Pipeline):
         """Give prompts for images of a size; texts that were not seen before are encoded."""
         new = sorted({text or "" for text in texts} - self._prompts.keys())
         if new:
+            if self.path in BUNDLED:
+                _tell_unknown(new)
             prompts = self._text.encode(new, device)
             for row, text in enumerate(new):
                 self._prompts[text] = Prompt(*(None if part is None else part[row : row + 1].cpu() for part in prompts))  # type: ignore[arg-type]
@@ -179,6 +186,16 @@ class DiffusersPipeline(Pipeline):
             model = self._load()
             self._denoiser = self._family.denoiser(model, self._tf32, self._told_guidance)
         return self._denoiser.to(device)
+
+
+def _tell_unknown(texts: Sequence[str]) -> None:
+    """Tell in the log of words that a bundled model never saw."""
+    unknown = sorted({word for text in texts for word in unknown_words(text)})
+    if unknown:
+        LOGGER.warning(
+            f"The bundled model was trained on the words {', '.join(WORDS)} alone; others in the prompts tell it nothing: "
+            f"{shorten(', '.join(unknown), 80, placeholder=' ...')}."
+        )
 
 
 def _refuse_lacking(directory: Path, folders: Iterable[str]) -> None:

@@ -180,6 +180,16 @@ def test_prompts_that_are_cut_are_told_of(caplog):
     assert message.endswith("which has 92.")
 
 
+def test_words_that_the_bundled_model_never_saw_are_told_of(caplog, saved_pipeline):
+    DiffusersPipeline("bundled").encode(["A red circle, on a plain blue background!", ""], SIZE, CPU)
+    assert not caplog.messages
+    DiffusersPipeline("bundled").encode(["a photo of a red cat", "a cat"], SIZE, CPU)
+    (message,) = caplog.messages
+    assert message.endswith("others in the prompts tell it nothing: cat, of, photo.")
+    DiffusersPipeline(str(saved_pipeline("stable")[0])).encode(["a photo of a red cat"], SIZE, CPU)
+    assert len(caplog.messages) == 1
+
+
 def test_half_precision_keeps_points_in_float32(saved_pipeline):
     path, _ = saved_pipeline("stable")
     exact, rounded = (ours(path, DDIM(2), 1.0, noise(), dtype=dtype) for dtype in ("float32", "bfloat16"))
