@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -14,21 +13,20 @@ from torch import Tensor, nn
 
 from decinv.batch import check_images
 from decinv.codecs.base import Codec
-from decinv.codecs.frames import FrameRule, as_clips, as_frames
+from decinv.codecs.frames import FrameRule, as_frames
 from decinv.diffusion.conditioned import conditioned
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.sampler import DDIM, Sampler
 from decinv.images.padding import pad_to_multiple
 from decinv.images.reading import UnreadableImageError, from_pil, read_image
-from decinv.memory import is_out_of_memory, release
+from decinv.memory import in_parts
 from decinv.methods.base import Method
 from decinv.methods.whole import ExactInversion
 from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
-from decinv.result import Result, followed
+from decinv.result import Result, followed, join, join_frames
 from decinv.solver import Solver
-from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates.anderson import Anderson
 from decinv.updates.base import UpdateFactory
@@ -125,35 +123,27 @@ def invert(
     stopping = Stopping(max_iters, rtol, patience, last_iterate, gradient_steps)
     placement = Placement(codec, factory, stopping)
 
-    def solve(chunk: Tensor, solver: Solver) -> list[Result]:
-        """Invert a chunk, in halves where it does not fit into memory."""
-        try:
-            device = HOST if placement.on_host(chunk) else codec.device
-            solver.start(problem(codec, (chunk.clone() if chunk.is_inference() else chunk).to(device, torch.float32)))
-            while not solver.done:
-                solver.step()
-            result = solver.result()
-            return [replace(result, latent=result.latent.to(codec.device))]
-        except (RuntimeError, MemoryError) as error:
-            if len(chunk) < 2 or not is_out_of_memory(error):
-                raise
-        solver.clear()
-        release()
-        return [part for half in torch.tensor_split(chunk, 2) for part in solve(half, solver)]
+    def solve(chunk: Tensor) -> Result:
+        """Invert a chunk."""
+        device = HOST if placement.on_host(chunk) else codec.device
+        latent = nn.Parameter(torch.empty(0, device=codec.device))
+        solver = Solver(latent, as_rule(factory([latent])), stopping)
+        solver.start(problem(codec, (chunk.clone() if chunk.is_inference() else chunk).to(device, torch.float32)))
+        while not solver.done:
+            solver.step()
+        result = solver.result()
+        return replace(result, latent=result.latent.to(codec.device))
 
     def sample_back(latent: Tensor, texts: list[str], diffusion: Pipeline) -> Result:
-        """Invert the sampler from scaled latents, in halves where they do not fit into memory."""
+        """Invert the sampler from scaled latents."""
         options = codec.stride, guidance, negative_prompt, noise_seed, codec.device
-        try:
-            process = conditioned(diffusion, how[0], texts, (latent.shape[-2], latent.shape[-1]), *options)
-            return how[1].invert(process, latent)
-        except (RuntimeError, MemoryError) as error:
-            if len(texts) < 2 or not is_out_of_memory(error):
-                raise
-        release()
-        half = len(texts) // 2
-        parts = [sample_back(latent[rows], texts[rows], diffusion) for rows in (slice(half), slice(half, None))]
-        return _join(parts, [True] * len(texts))
+
+        def noise_of(rows: Tensor) -> Result:
+            chosen = [texts[row] for row in rows.tolist()]
+            process = conditioned(diffusion, how[0], chosen, (latent.shape[-2], latent.shape[-1]), *options)
+            return how[1].invert(process, latent[rows.to(latent.device)])
+
+        return join(in_parts(noise_of, torch.arange(len(texts))), [True] * len(texts))
 
     def go_on(found: Result, texts: Iterator[str], diffusion: Pipeline) -> Result:
         """Invert the sampler from a chunk's latents."""
@@ -163,14 +153,12 @@ def invert(
         return followed(found, sample_back(latent, [next(texts) for _ in range(len(latent))], diffusion))
 
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
-        latent = nn.Parameter(torch.empty(0, device=codec.device))
-        solver = Solver(latent, as_rule(factory([latent])), stopping)
-        parts = [part for chunk in torch.split(pixels, batch_size) for part in solve(chunk, solver)]
+        parts = [part for chunk in torch.split(pixels, batch_size) for part in in_parts(solve, chunk)]
         if model is not None:
             texts = iter(prompts)
             parts = [go_on(part, texts, model) for part in parts]
-    result = _join(parts, readable)
-    return result if times is None else _join_frames(result, times)
+    result = join(parts, readable)
+    return result if times is None else join_frames(result, times)
 
 
 def _check_sampling(
@@ -266,60 +254,3 @@ def _pixels(images: Images, multiple: int) -> tuple[Tensor, list[bool]]:
         raise ValueError(f"Expected images of one size, but got {found}; invert each size on its own.")
     stacked = torch.stack(tensors) if tensors else torch.empty(0, 3, multiple, multiple)
     return pad_to_multiple(stacked, multiple), readable
-
-
-def _join(parts: list[Result], readable: list[bool]) -> Result:
-    """Put the chunks together, with empty rows for what could not be read."""
-    histories, problems = _aligned(parts)
-    rows = torch.tensor(readable).nonzero()[:, 0]
-    count = len(readable)
-
-    def spread(values: list[Tensor], fill: float) -> Tensor:
-        joined = torch.cat(values)
-        if len(rows) == count:
-            return joined
-        full = joined.new_full((count, *joined.shape[1:]), fill)
-        full[rows.to(full.device)] = joined
-        return full
-
-    outcomes = iter([status for part in parts for status in part.status])
-    return Result(
-        latent=spread([part.latent for part in parts], torch.nan),
-        residual=spread([part.residual for part in parts], torch.nan),
-        history=spread([history.T for history in histories], torch.nan).T,
-        iterations=spread([part.iterations for part in parts], 0),
-        evaluations=spread([part.evaluations for part in parts], 0),
-        seconds=spread([part.seconds for part in parts], 0.0),
-        status=tuple(next(outcomes) if ok else Status.UNREADABLE for ok in readable),
-        noise=None if parts[0].noise is None else spread([part.noise for part in parts if part.noise is not None], torch.nan),
-        problems=problems,
-    )
-
-
-def _aligned(parts: list[Result]) -> tuple[list[Tensor], tuple[int, ...]]:
-    """Give the chunks' histories with each problem as long as that of the longest chunk, and how long these are."""
-    lengths = [part.problems or (len(part.history),) for part in parts]
-    most = [max(one) for one in zip_longest(*lengths, fillvalue=0)]
-    histories = []
-    for part, own in zip(parts, lengths, strict=True):
-        pieces = torch.split(part.history, [*own, *[0] * (len(most) - len(own))])
-        padded = (
-            nn.functional.pad(piece, (0, 0, 0, wanted - len(piece)), value=torch.nan)
-            for piece, wanted in zip(pieces, most, strict=True)
-        )
-        histories.append(torch.cat(list(padded)))
-    return histories, tuple(most) if any(part.problems for part in parts) else ()
-
-
-def _join_frames(result: Result, times: int) -> Result:
-    """Join the outcomes of frames to those of clips of ``times`` frames, clip after clip."""
-    clips = len(result.status) // times
-    return Result(
-        latent=as_clips(result.latent, times),
-        residual=result.residual.view(clips, times),
-        history=result.history.reshape(len(result.history), clips, times),
-        iterations=result.iterations.view(clips, times),
-        evaluations=result.evaluations.view(clips, times),
-        seconds=result.seconds.view(clips, times),
-        status=result.status,
-    )

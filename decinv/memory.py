@@ -4,12 +4,14 @@ import gc
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+T = TypeVar("T")
 
 MIB = 2**20
 
@@ -24,19 +26,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
-def in_halves(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Give ``work(rows)``; where memory does not suffice, that of the two halves of ``rows``, one after the other.
+def in_parts(work: Callable[[Tensor], T], rows: Tensor) -> list[T]:
+    """Give ``work(rows)``; where memory does not suffice, that of the two halves of ``rows``, and so on, in their order.
 
     Raises:
         Exception: What ``work`` raises, if it is something else, or raised for one row alone.
     """
     try:
-        return work(rows)
+        return [work(rows)]
     except (RuntimeError, MemoryError) as error:
         if len(rows) < 2 or not is_out_of_memory(error):
             raise
     release()
-    return torch.cat([in_halves(work, half) for half in torch.tensor_split(rows, 2)])
+    return [part for half in torch.tensor_split(rows, 2) for part in in_parts(work, half)]
+
+
+def in_halves(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Give ``work(rows)``, put together from parts where memory does not suffice; see ``in_parts``."""
+    return torch.cat(in_parts(work, rows))
 
 
 def release() -> None:

@@ -1,10 +1,12 @@
 """What comes out of an inversion."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from decinv.codecs.frames import as_clips
 from decinv.status import Status
 
 
@@ -60,4 +62,71 @@ def followed(decoder: Result, sampler: Result) -> Result:
         status=tuple(Status(max(pair)) for pair in zip(decoder.status, sampler.status, strict=True)),
         noise=sampler.latent,
         problems=(len(decoder.history), *sampler.problems),
+    )
+
+
+def join(parts: list[Result], readable: list[bool]) -> Result:
+    """Put the outcomes of chunks together, with the status UNREADABLE and nan for what could not be read.
+
+    Args:
+        parts: The outcomes, at least one, whose samples are those that were read, in order.
+        readable: Whether each sample was read.
+    """
+    histories, problems = _aligned(parts)
+    rows = torch.tensor(readable).nonzero()[:, 0]
+    count = len(readable)
+
+    def spread(values: list[Tensor], fill: float) -> Tensor:
+        joined = torch.cat(values)
+        if len(rows) == count:
+            return joined
+        full = joined.new_full((count, *joined.shape[1:]), fill)
+        full[rows.to(full.device)] = joined
+        return full
+
+    outcomes = iter([status for part in parts for status in part.status])
+    return Result(
+        latent=spread([part.latent for part in parts], torch.nan),
+        residual=spread([part.residual for part in parts], torch.nan),
+        history=spread([history.T for history in histories], torch.nan).T,
+        iterations=spread([part.iterations for part in parts], 0),
+        evaluations=spread([part.evaluations for part in parts], 0),
+        seconds=spread([part.seconds for part in parts], 0.0),
+        status=tuple(next(outcomes) if ok else Status.UNREADABLE for ok in readable),
+        noise=None if parts[0].noise is None else spread([part.noise for part in parts if part.noise is not None], torch.nan),
+        problems=problems,
+    )
+
+
+def _aligned(parts: list[Result]) -> tuple[list[Tensor], tuple[int, ...]]:
+    """Give the chunks' histories with each problem as long as that of the longest chunk, and how long these are."""
+    lengths = [part.problems or (len(part.history),) for part in parts]
+    most = [max(one) for one in zip_longest(*lengths, fillvalue=0)]
+    histories = []
+    for part, own in zip(parts, lengths, strict=True):
+        pieces = torch.split(part.history, [*own, *[0] * (len(most) - len(own))])
+        padded = (
+            nn.functional.pad(piece, (0, 0, 0, wanted - len(piece)), value=torch.nan)
+            for piece, wanted in zip(pieces, most, strict=True)
+        )
+        histories.append(torch.cat(list(padded)))
+    return histories, tuple(most) if any(part.problems for part in parts) else ()
+
+
+def join_frames(result: Result, times: int) -> Result:
+    """Join the outcomes of frames to those of clips, as ``Result`` tells.
+
+    Args:
+        result: The outcomes of frames, clip after clip.
+        times: Frames of a clip, at least 1.
+    """
+    clips = len(result.status) // times
+    return Result(
+        latent=as_clips(result.latent, times),
+        residual=result.residual.view(clips, times),
+        history=result.history.reshape(len(result.history), clips, times),
+        iterations=result.iterations.view(clips, times),
+        evaluations=result.evaluations.view(clips, times),
+        seconds=result.seconds.view(clips, times),
+        status=result.status,
     )
