@@ -80,6 +80,11 @@ class Process:
             return None
         return self.added[index] if rows is None else self.added[index][rows]
 
+    def before_noise(self, index: int, point: Tensor) -> Tensor:
+        """Give the points ``(B, C, h, w)`` at which a step ended before it added its noise and came to ``point``."""
+        noise = self.noise(index)
+        return point if noise is None else point - self.steps[index].noise * noise
+
     def along(self, trajectory: Trajectory) -> "Process":
         """Give the process with another sampler's steps, whose evaluations count together with this one's."""
         other = Process(trajectory, self.guidance, self.condition)

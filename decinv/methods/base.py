@@ -73,13 +73,21 @@ class Method(ABC):
         return replace(solver.result(), evaluations=process.spent - before)
 
 
-class SinglestepMethod(Method):
-    """Invert the steps of a first-order sampler one after another, the last one first, each from its own result alone."""
+class FirstOrderMethod(Method):
+    """Invert samplers whose steps do not depend on those before."""
 
     def check(self, trajectory: Trajectory) -> None:
         """Refuse multistep samplers, and those of pairs."""
         super().check(trajectory)
-        refuse_history(trajectory, type(self).__name__)
+        if any(step.history for step in trajectory.steps):
+            raise ValueError(
+                f"Expected a sampler of first order for {type(self).__name__}, but its steps depend on those before; use "
+                "`WholeTrajectory`."
+            )
+
+
+class SinglestepMethod(FirstOrderMethod):
+    """Invert the steps of a first-order sampler one after another, the last one first, each from its own result alone."""
 
     @abstractmethod
     def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
@@ -89,22 +97,9 @@ class SinglestepMethod(Method):
         """Invert the last step, the one before it, and so on."""
         point = latent
         for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
-            point = yield from self.back(process, step, target, latent)
+            target = process.before_noise(index, point)
+            point = yield from self.back(process, process.steps[index], target, latent)
         return point / process.trajectory.start
-
-
-def refuse_history(trajectory: Trajectory, method: str) -> None:
-    """Refuse multistep samplers.
-
-    Raises:
-        ValueError: If a step has a history.
-    """
-    if any(step.history for step in trajectory.steps):
-        raise ValueError(
-            f"Expected a sampler of first order for {method}, but its steps depend on those before; use `WholeTrajectory`."
-        )
 
 
 def refuse_pure_noise(trajectory: Trajectory, method: str) -> None:

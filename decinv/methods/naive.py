@@ -46,8 +46,7 @@ class NaiveInversion(Method):
             process = process.along(finer(process.trajectory, self.sampler))
         point = latent
         for index in reversed(range(len(process.steps))):
-            step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
+            step, target = process.steps[index], process.before_noise(index, point)
             found = naive_step(process, step, target)
             with process.uncounted():
                 yield StepProblem(process, step.plain, target, found)

@@ -4,15 +4,14 @@ from torch import Tensor
 
 from decinv.course import Course
 from decinv.diffusion.process import Process
-from decinv.diffusion.sampler import Trajectory
-from decinv.methods.base import Method, refuse_history
+from decinv.methods.base import FirstOrderMethod
 from decinv.problems.step import StepProblem
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateFactory
 from decinv.updates.residual_anderson import ResidualAnderson
 
 
-class Stepwise(Method):
+class Stepwise(FirstOrderMethod):
     """Invert the steps of a first-order sampler one after another; each unknown starts from the noise predicted before it."""
 
     def __init__(
@@ -48,18 +47,13 @@ class Stepwise(Method):
         self.precondition = precondition
         self.extrapolate = extrapolate
 
-    def check(self, trajectory: Trajectory) -> None:
-        """Refuse multistep samplers, and those of pairs."""
-        super().check(trajectory)
-        refuse_history(trajectory, type(self).__name__)
-
     def course(self, process: Process, latent: Tensor) -> Course:
         """Invert the last step, the one before it, and so on."""
         point = latent
         eps: list[Tensor] = []
         for index in reversed(range(len(process.steps))):
             step, noise = process.steps[index], process.noise(index)
-            target = point if noise is None else point - step.noise * noise
+            target = process.before_noise(index, point)
             start = step.back(target, _extrapolated(eps)) if eps and self.extrapolate else target
             problem = StepProblem(process, step, point, start, step.slope if self.precondition else 1.0, noise=noise)
             point = (yield problem).latent

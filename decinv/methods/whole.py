@@ -55,8 +55,7 @@ class WholeTrajectory(Method):
         with torch.no_grad():
             points, point = [], latent
             for index in reversed(range(len(process.steps))):
-                step, noise = process.steps[index], process.noise(index)
-                point = _first_guess(process, step, point if noise is None else point - step.noise * noise)
+                point = _first_guess(process, process.steps[index], process.before_noise(index, point))
                 points.append(point)
         slopes = tuple(step.slope for step in process.steps)
         result = yield TrajectoryProblem(process, latent, torch.stack(points[::-1], dim=1), slopes)
