@@ -33,9 +33,7 @@ class GuidedNewton(SinglestepMethod):
 
     def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
         """Take Newton steps from x_t."""
-        problem = GuidedNewtonProblem(process, step.plain, target, target)
-        problem.weight, problem.eta = self.weight, self.eta
-        return (yield problem).latent
+        return (yield GuidedNewtonProblem(process, step.plain, target, target, self.weight, self.eta)).latent
 
 
 class GuidedNewtonReleased(SinglestepMethod):
@@ -61,7 +59,6 @@ class GuidedNewtonReleased(SinglestepMethod):
 
     def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
         """Take sign steps from x_t."""
-        problem = SignStepProblem(process, step.plain, target, target, latent)
-        problem.weight = self.weight
+        problem = SignStepProblem(process, step.plain, target, target, latent, self.weight)
         yield problem
         return problem.image

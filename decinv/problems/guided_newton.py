@@ -19,8 +19,22 @@ class GuidedNewtonProblem(StepProblem):
     forward step of size 1 is GNRI's.
     """
 
-    weight: float = 0.1
-    eta: float = 1e-6
+    def __init__(
+        self, process: Process, step: Step, target: Tensor, start: Tensor, weight: float = 0.1, eta: float = 1e-6
+    ) -> None:
+        """State the problem; see ``StepProblem``.
+
+        Args:
+            process: The forward process.
+            step: One of its steps, of first order.
+            target: x_t, the points ``(B, C, h, w)`` to which the step shall lead.
+            start: Where to start, of the same shape.
+            weight: Weight of the guidance term, at least 0.
+            eta: What is added to each value of the gradient.
+        """
+        super().__init__(process, step, target, start)
+        self.weight = weight
+        self.eta = eta
 
     @property
     def ratio(self) -> float:
@@ -68,7 +82,9 @@ class SignStepProblem(GuidedNewtonProblem):
     image: Tensor
     score: Tensor
 
-    def __init__(self, process: Process, step: Step, target: Tensor, start: Tensor, latent: Tensor) -> None:
+    def __init__(
+        self, process: Process, step: Step, target: Tensor, start: Tensor, latent: Tensor, weight: float = 0.1
+    ) -> None:
         """State the problem; see ``StepProblem``.
 
         Args:
@@ -77,8 +93,9 @@ class SignStepProblem(GuidedNewtonProblem):
             target: x_t, the points ``(B, C, h, w)`` to which the step shall lead.
             start: Where to start, of the same shape.
             latent: z_0, of the same shape.
+            weight: Weight of the improbability of an image in its score, at least 0.
         """
-        super().__init__(process, step, target, start)
+        super().__init__(process, step, target, start, weight)
         self.reference = latent
 
     def start(self) -> Tensor:
