@@ -1,16 +1,15 @@
 """A memory plan: what an inversion needs at its peak, known before it runs, without weights, computing or a GPU."""
 
-import copy
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from decinv.codecs.base import Codec
@@ -19,6 +18,7 @@ from decinv.modules.base import PRECISIONS, Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.placement import Placement
 from decinv.solver_memory import MOST_ROWS, solver_need
+from decinv.weights import without_content
 
 DEVICE, HOST = torch.device("cpu"), torch.device("meta")
 """What plays the codec's device, and what the host: autocast and kernels are those of the first, the second only holds."""
@@ -115,7 +115,7 @@ def plan(
         raise ValueError(f"Expected `precision` to be one of {', '.join(PRECISIONS)}, but got {precision!r}.")
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with fake:
-        codec = _without_content(inversion.codec)
+        codec = without_content(inversion.codec, inversion.codec, DEVICE)
     weights = sum(tensor.nbytes for tensor in (*codec.parameters(), *codec.buffers()))
     size = (height, width) if frames is None else (frames, height, width)
     shape = (3, *size)
@@ -205,14 +205,6 @@ def _problem_need(inversion: Inversion, image: Tensor, precision: str) -> tuple[
             if inversion.solver.stopping.gradient_steps:
                 problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
     return (begin.bytes, held, evaluate.bytes), point[0].numel()
-
-
-def _without_content(codec: Codec) -> Codec:
-    """Copy a codec, but for what its tensors hold; within a fake mode, that takes no memory."""
-    copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="cpu") for buffer in codec.buffers()}
-    for weight in codec.parameters():
-        copies[id(weight)] = nn.Parameter(torch.empty_like(weight, device="cpu"), requires_grad=False)
-    return copy.deepcopy(codec, copies)
 
 
 @contextmanager

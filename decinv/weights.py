@@ -1,16 +1,20 @@
 """Weights: whether models are made with them, and whether those that were loaded are all there."""
 
+import copy
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from decinv.errors import reason
 from decinv.memory import is_out_of_memory
+
+T = TypeVar("T")
 
 
 def without_weights() -> bool:
@@ -27,10 +31,24 @@ def loading(kind: str, directory: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         raise ValueError(f"Expected a loadable {kind} in {directory}, but got: {reason(error)}.") from error
+
+
+def without_content(owner: T, model: nn.Module, device: torch.device | str) -> T:
+    """Copy what holds a model, or is one, but for what the model's tensors hold.
+
+    Args:
+        owner: What is copied.
+        model: The model in it.
+        device: Where the copy's tensors are; on the meta device, and within a fake mode, they take no memory.
+    """
+    copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device=device) for buffer in model.buffers()}
+    for weight in model.parameters():
+        copies[id(weight)] = nn.Parameter(torch.empty_like(weight, device=device), requires_grad=False)
+    return copy.deepcopy(owner, copies)
 
 
 def variant_of(files: Iterable[Path]) -> str | None:

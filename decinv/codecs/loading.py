@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from decinv.codecs.drivers import UNSUPPORTED
 from decinv.errors import reason
-from decinv.weights import refuse_incomplete, variant_of, without_weights
+from decinv.weights import loading, refuse_incomplete, variant_of, without_weights
 
 BUNDLED = Path(__file__).parent / "weights"
 """The directory of the codec that the package ships."""
@@ -105,13 +105,10 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
     }
     # A class that pins modules to float32 asks for another package to load them; a class of the same name does not.
     plain: Any = type(kind.__name__, (kind,), {"_keep_in_fp32_modules": None}) if pinned else kind
-    try:
-        with _quiet():
-            model, info = plain.from_pretrained(
-                str(directory), low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True, **options
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"Expected a loadable {kind.__name__} in {directory}, but got: {reason(error)}.") from error
+    with loading(kind.__name__, directory), _quiet():
+        model, info = plain.from_pretrained(
+            str(directory), low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True, **options
+        )
     if pinned:
         for name, weight in model.named_parameters():
             if not set(pinned) & set(name.split(".")):
@@ -122,11 +119,8 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
 
 def _skeleton(kind: Any, directory: Path, dtype: torch.dtype) -> diffusers.ModelMixin:
     """Make the autoencoder that a config describes, with the shapes of its weights only."""
-    try:
-        with _quiet():
-            return kind.from_config(kind.load_config(str(directory), local_files_only=True)).to(dtype)
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"Expected a config of {kind.__name__} in {directory}, but got: {reason(error)}.") from error
+    with loading(f"config of {kind.__name__}", directory), _quiet():
+        return kind.from_config(kind.load_config(str(directory), local_files_only=True)).to(dtype)
 
 
 def _class(config: Path) -> Any:

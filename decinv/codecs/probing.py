@@ -1,14 +1,14 @@
 """What shapes an autoencoder takes and gives, learnt by trying it out without computing."""
 
-import copy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decinv.codecs.driver import Driver
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.errors import reason
+from decinv.weights import without_content
 
 MOST_FRAMES = 33
 """Frames of a clip with which a codec of clips is tried at most, where its rule is not what was guessed."""
@@ -44,7 +44,7 @@ def probe(driver: Driver, path: str) -> Layout:
     kind, what = type(driver.model).__name__, "clips of RGB frames" if driver.codes_clips else "single RGB images"
     if driver.reads_values and next(driver.model.parameters()).is_meta:
         raise ValueError(f"Expected an autoencoder that works without content, as planning asks for, but got {kind}.")
-    blank = driver if driver.reads_values else _without_content(driver)
+    blank = driver if driver.reads_values else without_content(driver, driver.model, "meta")
     rule = driver.frame_rule() if driver.codes_clips else None
     problem = "it encodes no image"
     for size in driver.sizes:
@@ -103,12 +103,3 @@ def _pass(blank: Driver, size: int, count: int | None) -> Tensor | None:
     by_frames = count is not None and blank.encodes_frames
     latent = as_clips(blank.encode(as_frames(image)), count or 1) if by_frames else blank.encode(image)
     return latent if latent.ndim == image.ndim and blank.decode(latent).shape == image.shape else None
-
-
-def _without_content(driver: Driver) -> Driver:
-    """Copy a driver and its autoencoder, but for what the tensors hold."""
-    model = driver.model
-    copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
-    for weight in model.parameters():
-        copies[id(weight)] = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
-    return copy.deepcopy(driver, copies)

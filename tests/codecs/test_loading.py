@@ -172,6 +172,15 @@ def test_a_directory_wins_over_a_hub_id(directory: Path, offline: Path, monkeypa
     assert load_codec(f"{directory.parent.name}/codec").stride == 8
 
 
+def test_running_out_of_memory_while_loading_is_told_as_such(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(diffusers.AutoencoderKL, "from_pretrained", fail)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_codec(directory)
+
+
 def test_on_the_meta_device_the_config_is_enough(directory: Path) -> None:
     (directory / WEIGHTS).unlink()
     with torch.device("meta"):
@@ -180,7 +189,7 @@ def test_on_the_meta_device_the_config_is_enough(directory: Path) -> None:
     assert (codec.stride, codec.latent_channels, codec.scaling.factor) == (8, 4, 0.18215)
     assert codec.decode(codec.encode(torch.empty(2, 3, 32, 32, device="meta"))).shape == (2, 3, 32, 32)
     edit_config(directory, norm_num_groups=3)
-    with torch.device("meta"), pytest.raises(ValueError, match=r"a config of AutoencoderKL in .*groups"):
+    with torch.device("meta"), pytest.raises(ValueError, match=r"a loadable config of AutoencoderKL in .*groups"):
         load_codec(directory)
 
 
