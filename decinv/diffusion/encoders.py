@@ -33,7 +33,8 @@ class TextEncoding(ABC):
 
     def _run(self, suffix: str, kind: str, texts: Sequence[str], device: torch.device, length: int | None = None) -> Any:
         """Encode texts by one of the encoders; give its output on the device, which holds on to nothing of the encoder."""
-        transformers = _transformers()
+        import transformers  # late: it takes seconds, and other jobs need none of it
+
         path = self.directory / f"text_encoder{suffix}"
         options = {"dtype": self.dtype, "use_safetensors": True, "variant": variant_of(path.glob("*.safetensors"))}
         with loading(kind, path):
@@ -132,11 +133,3 @@ def _quiet(transformers: Any) -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise ValueError("Expected the package transformers, which has the text encoders, but it is not installed.") from error
-    return transformers

@@ -58,8 +58,6 @@ def test_batch_normalisation_of_patches() -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("tiny", Scaling()), ("kl16", Scaling(1.5305, 0.0609)), ("rae", Scaling())])
 def test_one_number_for_all(saved: Callable[[str], Path], name: str, expected: Scaling) -> None:
-    if name == "rae":
-        pytest.importorskip("transformers")
     assert load_codec(saved(name)).scaling == expected
 
 

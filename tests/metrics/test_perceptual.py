@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+import transformers
 
 from decinv.metrics import ClipScore, lpips
 
@@ -16,7 +17,6 @@ def test_without_its_extra_lpips_names_it(monkeypatch):
 @pytest.fixture(scope="module")
 def clip_path(tmp_path_factory):
     """A tiny random CLIP model and a tokenizer of a few letters."""
-    transformers = pytest.importorskip("transformers")
     path = tmp_path_factory.mktemp("clip")
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "projection_dim": 8}
     text = {**sizes, "vocab_size": 8, "max_position_embeddings": 6, "bos_token_id": 0, "eos_token_id": 1}
