@@ -18,7 +18,7 @@ from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pix
 from decinv.editing.regeneration import first_step
 from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.memory import in_halves
-from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips
+from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips, nmse_db
 from decinv.modules.base import Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.runs.names import safe_name
@@ -171,17 +171,15 @@ class Editing(ChunkCallback):
         """Measure the edits of an image."""
         count = len(edits)
         empty: list[float | None] = [None] * count
-        outside = torch.ones_like(latent[:, :1]) if mask is None else (~mask).float()
-        part = (outside * (latent - source.latent)).flatten(1).square().sum(1) / (outside * source.latent).flatten(
-            1
-        ).square().sum(1)
+        outside = 1.0 if mask is None else (~mask).float()
+        background = outside * source.latent.expand_as(latent)
         small = min(image.shape[-2:]) < 11
         measures = (
             [1.0] * count if shown is None else shown.flatten(1).float().mean(1).tolist(),
             background_nmse(edits, image, shown).tolist(),
             background_psnr_db(edits, image, shown).tolist(),
             empty if small else background_ssim(edits, image, shown).tolist(),
-            (10 * torch.log10(part)).tolist(),
+            nmse_db(outside * latent, background).tolist(),
             lpips(edits, image).tolist() if self.lpips else empty,
             empty if self.clip is None else self._clip_score(self.clip)(edits, self.prompts).tolist(),
         )

@@ -92,5 +92,8 @@ class Guidance:
         if condition.negative is None:
             raise ValueError("Expected negative prompts, which guidance leads away from, but got None; give empty ones.")
         both = self.denoiser.predict(torch.cat([point, point]), times.repeat(2), condition.negative.join(condition.prompt))
-        away, towards = both.chunk(2)
+        return self.combine(*both.chunk(2))
+
+    def combine(self, away: Tensor, towards: Tensor) -> Tensor:
+        """Give the guided prediction of those under the negative prompt and under the prompt, all of one shape."""
         return away + self.scale * (towards - away)

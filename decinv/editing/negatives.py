@@ -75,7 +75,7 @@ class NullText(Negative):
             for iteration in range(self.iterations + 1):
                 with torch.enable_grad():
                     away = guidance.denoiser.predict(shown, times, empty._replace(embedding=trial))
-                    guided = away + guidance.scale * (towards - away)
+                    guided = guidance.combine(away, towards)
                     reached = step(point, guided, history, process.noise(index))
                     loss = (reached - goal.following).square().flatten(1).mean(1)
                 better = loss.detach() < least
