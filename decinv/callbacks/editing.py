@@ -15,7 +15,7 @@ from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.diffusion.denoiser import Guidance
 from decinv.diffusion.prompt import Condition
 from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pixels
-from decinv.editing.regeneration import first_step
+from decinv.editing.regeneration import check_strength
 from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.memory import in_halves
 from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips, nmse_db
@@ -64,7 +64,7 @@ class Editing(ChunkCallback):
             raise ValueError("Expected at least one of `prompts`, but got none.")
         if guidance is not None and not guidance >= 0:
             raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
-        first_step(1, strength)
+        check_strength(strength)
         self.prompts = prompts
         self.guidance = guidance
         self.mask = mask

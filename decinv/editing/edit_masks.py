@@ -11,7 +11,7 @@ from torch.nn import functional
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Prompt
 from decinv.editing.masks import difference_mask, grow
-from decinv.editing.regeneration import first_step
+from decinv.editing.regeneration import check_strength, first_step
 from decinv.editing.source import Source
 from decinv.images.reading import read_image
 
@@ -53,7 +53,7 @@ class PromptMask(EditMask):
         Raises:
             ValueError: If an argument is out of range.
         """
-        first_step(1, strength)
+        check_strength(strength)
         if draws < 1 or margin < 0 or seed < 0:
             raise ValueError(
                 f"Expected `draws` to be at least 1, `margin` and `seed` at least 0, but got {draws}, {margin} and {seed}."

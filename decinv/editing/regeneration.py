@@ -54,12 +54,21 @@ def regenerate(
     return point
 
 
-def first_step(steps: int, strength: float) -> int:
-    """Give the index of the first of the last ``strength`` of ``steps`` steps, of which at least one is left.
+def check_strength(strength: float) -> None:
+    """Refuse a part of the steps that is none.
 
     Raises:
         ValueError: If ``strength`` is not in (0, 1].
     """
     if not 0 < strength <= 1:
         raise ValueError(f"Expected `strength` in (0, 1], but got {strength}.")
+
+
+def first_step(steps: int, strength: float) -> int:
+    """Give the index of the first of the last ``strength`` of ``steps`` steps, of which at least one is left.
+
+    Raises:
+        ValueError: If ``strength`` is not in (0, 1].
+    """
+    check_strength(strength)
     return min(round((1 - strength) * steps), steps - 1)
