@@ -24,11 +24,11 @@ from decinv.metrics.pixel import psnr_db
 from decinv.rows import Row
 from decinv.runs import Input, RunDirectory
 from decinv.runs.atomic import replacing
-from decinv.runs.clips import ClipRow, FrameRow, summarise, write_table
+from decinv.runs.clips import ClipRow, FrameRow, summarise
 from decinv.runs.latents import write_latents
 from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
-from decinv.runs.table import read_rows
+from decinv.runs.table import format_row, read_rows, write_table
 from decinv.video.clips import Moment
 from decinv.video.writing import LosslessVideo, PreviewVideo, Video
 
@@ -94,8 +94,8 @@ class ClipWriter(Callback):
             rows.extend(summarise(row.name, [], [row], "") for row in read_rows(run.results) if row.number in damaged)
 
         try:
-            write_table(run.path / "frames.csv", FrameRow, frames())
-            write_table(joined, ClipRow, rows)
+            write_table(run.path / "frames.csv", FrameRow._fields, map(format_row, frames()))
+            write_table(joined, ClipRow._fields, map(format_row, rows))
         finally:
             data.teardown(stage)
             codec.cpu()

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from decinv.runs.atomic import replacing
-from decinv.runs.table import format_cells, format_row
+from decinv.runs.table import format_cells, format_row, write_table
 
 
 class EditRow(NamedTuple):
@@ -42,18 +41,12 @@ class EditRow(NamedTuple):
 
 def write_edit_rows(path: Path, rows: Iterable[EditRow]) -> None:
     """Write a table of edits."""
-    _write(path, map(format_row, rows))
+    write_table(path, EditRow._fields, map(format_row, rows))
 
 
 def merge_edit_rows(paths: Iterable[Path], path: Path) -> None:
     """Put tables of edits together in one; processes may do so at the same time, and the last one has all rows."""
-    _write(path, (format_cells(cells) for one in paths for cells in _cells(one)))
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    with replacing(path, shared=True) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(format_cells(EditRow._fields))
-        file.writelines(lines)
+    write_table(path, EditRow._fields, (format_cells(cells) for one in paths for cells in _cells(one)))
 
 
 def _cells(path: Path) -> Iterator[list[str]]:

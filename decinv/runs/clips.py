@@ -1,14 +1,11 @@
-"""Tables of a run's clips and of their frames."""
+"""Rows of the tables of a run's clips and of their frames."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
 from decinv.rows import Row
-from decinv.runs.atomic import replacing
-from decinv.runs.table import format_cells, format_row
 
 
 class FrameRow(NamedTuple):
@@ -106,10 +103,3 @@ def summarise(name: str, frames: Sequence[FrameRow], rows: Sequence[Row], latent
         latents,
         failed[0].reason if failed else "",
     )
-
-
-def write_table(path: Path, kind: type[FrameRow] | type[ClipRow], rows: Iterable[FrameRow | ClipRow]) -> None:
-    """Write rows as CSV under their fields' names, at once or not at all."""
-    with replacing(path, shared=True) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(format_cells(kind._fields))
-        file.writelines(map(format_row, rows))

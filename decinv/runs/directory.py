@@ -11,7 +11,7 @@ from decinv.rows import Row
 from decinv.runs.inputs import Input, InputList
 from decinv.runs.latents import names_in, noise_file, read_latent
 from decinv.runs.share import Share
-from decinv.runs.table import append_rows, format_cells, parse_row, read_cells, write_rows
+from decinv.runs.table import append_rows, format_cells, parse_row, read_cells, write_table
 
 NUMBER, NAME, LATENTS = (Row._fields.index(column) for column in ("number", "name", "latents"))
 
@@ -151,7 +151,7 @@ class RunDirectory:
         """Drop from a share's table what an interruption left torn, and rows whose latents were lost since."""
         table = self.table(share)
         if table.exists():
-            write_rows(table, (format_cells(cells) for cells in self.valid_cells(table)))
+            write_table(table, Row._fields, (format_cells(cells) for cells in self.valid_cells(table)))
 
     def cells(self) -> Iterator[list[str]]:
         """Give the valid rows of all processes as text, table by table."""

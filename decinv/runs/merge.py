@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from decinv.rows import Row
 from decinv.runs.directory import RunDirectory
-from decinv.runs.table import COLUMNS, format_cells, write_rows
+from decinv.runs.table import COLUMNS, format_cells, write_table
 from decinv.status import Status
 
 STATUS = Row._fields.index("status")
@@ -73,7 +73,7 @@ def merge(run: RunDirectory) -> Report:
     """
     lines: dict[int, str] = {}
     report = survey(run, lambda number, cells: lines.update({number: format_cells(cells)}))
-    write_rows(run.results, (lines[number] for number in sorted(lines)))
+    write_table(run.results, Row._fields, (lines[number] for number in sorted(lines)))
     return report
 
 

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -51,16 +52,16 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
         os.fsync(file.fileno())
 
 
-def write_rows(path: Path, lines: Iterable[str]) -> None:
-    """Write a whole table, at once or not at all.
+def write_table(path: Path, columns: Iterable[str], lines: Iterable[str]) -> None:
+    """Write a whole table, at once or not at all; processes may do so at the same time, and the last one stays.
 
     Args:
         path: The table.
+        columns: The names of its columns.
         lines: Its rows as ``format_row`` gives them.
     """
     with replacing(path, shared=True) as partial, partial.open("wb") as file:
-        file.write(HEADER.encode())
-        for line in lines:
+        for line in chain([format_cells(columns)], lines):
             file.write(line.encode("utf-8", "backslashreplace"))
         file.flush()
         os.fsync(file.fileno())

@@ -1,6 +1,5 @@
 """The marks of a run's images, found in the noise that it recovered."""
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -13,8 +12,7 @@ from torchmetrics.functional.classification import binary_roc, multiclass_confus
 from decinv.metrics.detection import detect, ranks
 from decinv.rows import Row
 from decinv.runs import RunDirectory
-from decinv.runs.atomic import replacing
-from decinv.runs.table import format_cells, read_rows
+from decinv.runs.table import format_row, read_rows, write_table
 from decinv.watermark.mark import Finding, Watermark
 
 AT_ONCE = 64
@@ -74,18 +72,21 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     known: list[Detected] = []
     others: Counter[tuple[int, ...]] = Counter()
     images = alarms = 0
-    with replacing(run.path / "watermark.csv", shared=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        file.write(format_cells(Detected._fields))
+
+    def rows() -> Iterator[Detected]:
+        nonlocal images, alarms
         for row in _detected(run, watermark, which, others):
-            file.write(format_cells("" if value is None else str(value) for value in row))
             images, alarms = images + (row.mark is not None), alarms + bool(row.found)
             if row.mark is not None and row.true_mark is not None:
                 known.append(row._replace(name="", key=""))
+            yield row
         if others and not images:
             raise ValueError(
                 f"Expected noise of shape {watermark.shape}, which carries the marks, but got {', '.join(map(str, others))}; "
                 "give keys of that shape."
             )
+
+    write_table(run.path / "watermark.csv", Detected._fields, map(format_row, rows()))
     lines = [f"{alarms} of {images} images carry a mark, at a rate of false alarms of {watermark.fpr:g}"]
     lines += [f"{count} images have noise of shape {shape}, which carries no mark" for shape, count in sorted(others.items())]
     marked = [row for row in known if (row.true_mark or 0) >= 0]
@@ -142,20 +143,14 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
     rates = detect(ours, others)
     named = {"AUC": rates.auc, "TPR at 1 % FPR": rates.tpr[0], "TPR at 0.1 % FPR": rates.tpr[1]}
     right = sum(row.mark == row.true_mark for row in marked)
-    with replacing(run.path / "detection.csv", shared=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["quantity", "value", "low", "high"])
-        writer.writerows([name, *(f"{value:.6g}" for value in rate)] for name, rate in named.items())
-        writer.writerow(["keys told right", right, "", ""])
-        writer.writerow(["marked images", len(marked), "", ""])
-        writer.writerow(["unmarked images", len(unmarked), "", ""])
-        if watermark.marks > 1:
-            read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
-            for key, counts in enumerate(multiclass_confusion_matrix(read, true, watermark.marks).tolist()):
-                writer.writerows([f"key {key} read as {other}", count, "", ""] for other, count in enumerate(counts))
-    with replacing(run.path / "roc.csv", shared=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        alarms, hits, _ = binary_roc(*ranks(ours, others))
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["false_alarms", "found"])
-        writer.writerows(zip(alarms.tolist(), hits.tolist(), strict=True))
+    counts = {"keys told right": right, "marked images": len(marked), "unmarked images": len(unmarked)}
+    if watermark.marks > 1:
+        read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
+        for key, found in enumerate(multiclass_confusion_matrix(read, true, watermark.marks).tolist()):
+            counts |= {f"key {key} read as {other}": count for other, count in enumerate(found)}
+    table = [*((name, *rate) for name, rate in named.items()), *((name, count, None, None) for name, count in counts.items())]
+    write_table(run.path / "detection.csv", ("quantity", "value", "low", "high"), map(format_row, table))
+    alarms, hits, _ = binary_roc(*ranks(ours, others))
+    curve = zip(alarms.tolist(), hits.tolist(), strict=True)
+    write_table(run.path / "roc.csv", ("false_alarms", "found"), map(format_row, curve))
     return [f"{right} of {len(marked)} keys are told right", *(f"{name}: {rate.value:.4g}" for name, rate in named.items())]

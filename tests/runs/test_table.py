@@ -3,7 +3,7 @@
 import pytest
 
 from decinv.rows import Row
-from decinv.runs.table import append_rows, format_row, read_rows, write_rows
+from decinv.runs.table import append_rows, format_row, read_rows, write_table
 from decinv.status import Status
 
 ROWS = (
@@ -47,7 +47,7 @@ def test_other_tables_and_damage_in_the_middle_are_refused(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="its columns are a, b"):
         list(read_rows(path))
-    write_rows(path, [format_row(ROWS[0]), "stray\n", format_row(ROWS[2])])
+    write_table(path, Row._fields, [format_row(ROWS[0]), "stray\n", format_row(ROWS[2])])
     with pytest.raises(ValueError, match=r"\['stray'\]; remove that row"):
         list(read_rows(path))
 

@@ -13,7 +13,7 @@ from decinv.modules import EncodedLatent, SamplerInversion
 from decinv.rows import Row
 from decinv.runs import RunDirectory
 from decinv.runs.latents import noise_file, write_latents
-from decinv.runs.table import format_row, read_rows, write_rows
+from decinv.runs.table import format_row, read_rows, write_table
 from decinv.status import Status
 from decinv.watermark import ThreeKeys
 from decinv.watermark.detection import detect_in_run
@@ -38,7 +38,7 @@ def run(tmp_path):
         else Row(name, Status.CONVERGED, number=index, latents=latents)
         for index, name in enumerate(names)
     ]
-    write_rows(tmp_path / "results.csv", map(format_row, rows))
+    write_table(tmp_path / "results.csv", Row._fields, map(format_row, rows))
     return RunDirectory(tmp_path), watermark
 
 
@@ -65,6 +65,7 @@ def test_every_image_has_its_row_and_the_rates_are_those_of_exact_noise(run):
             assert float(row["distance"]) < 1e-5
             assert (row["likeliest"], row["score"]) == (row["mark"], row["correlation"])
             assert float(row["correlation"]) == pytest.approx(1)
+            assert row["distance"] == f"{float(row['distance']):.6g}"
     rates = {row["quantity"]: row for row in table(directory.path / "detection.csv")}
     marked = sum(index % 4 < 3 and index % 10 != 9 for index in range(70))
     assert rates["AUC"]["value"] == rates["TPR at 1 % FPR"]["value"] == "1"
@@ -99,7 +100,8 @@ def test_noise_that_cannot_carry_a_mark_costs_the_others_nothing(run):
     rows = list(read_rows(directory.results))
     other = "latents/00000008.safetensors"
     write_latents(directory.path / noise_file(other), {rows[0].name: torch.randn(4, 8, 8)}, {})
-    write_rows(directory.results, map(format_row, [row._replace(latents=other) if row.number < 2 else row for row in rows]))
+    changed = [row._replace(latents=other) if row.number < 2 else row for row in rows]
+    write_table(directory.results, Row._fields, map(format_row, changed))
     lines = detect_in_run(directory, watermark)
     found = table(directory.path / "watermark.csv")
     assert [row["mark"] == "" for row in found] == [row.number < 2 or not row.latents for row in rows]
