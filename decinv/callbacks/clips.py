@@ -124,9 +124,7 @@ class ClipWriter(Callback):
         if latent is not None:
             moments = [moment for item in clip.items for moment in moments_of(item)]
             details = {
-                "codec": str(getattr(codec, "path", "")),
-                "scaling_factor": repr(codec.scaling.factor),
-                "shift_factor": repr(codec.scaling.shift),
+                **codec.metadata(),
                 "frames": json.dumps([moment.frame for moment in moments]),
                 "seconds": json.dumps([float(moment.seconds) for moment in moments]),
             }

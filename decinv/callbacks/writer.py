@@ -106,7 +106,6 @@ class ResultWriter(ChunkCallback):
         Raises:
             OSError: If an earlier chunk could not be written.
         """
-        codec = pl_module.codec
         encoder = self._encoder_psnr(pl_module, chunk)
         rows = [
             row._replace(encoder_psnr_db=value, number=row.number if row.number is not None else self._next + place)
@@ -119,11 +118,7 @@ class ResultWriter(ChunkCallback):
             _to_8_bit(chunk.reconstruction) if self.reconstructions else None,
             None if chunk.result.noise is None else chunk.result.noise.float().cpu(),
             [chunk.batch.size(index) for index in range(len(chunk.batch.names))],
-            {
-                "codec": str(getattr(codec, "path", "")),
-                "scaling_factor": repr(codec.scaling.factor),
-                "shift_factor": repr(codec.scaling.shift),
-            },
+            pl_module.codec.metadata(),
         )
         assert self._worker is not None
         self._worker.do(lambda: self._write(finished))

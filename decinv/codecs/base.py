@@ -30,6 +30,7 @@ class Codec(nn.Module, ABC):
         frames: The numbers of frames that a codec of clips takes; ``None`` for a codec of images.
         budget: The memory within which rows are coded at once, on any device: parts of them are moved to the codec's, and the
             results back. ``None`` where all rows are coded at once, on the codec's device.
+        path: Where it was loaded from; empty where it was not.
         patch: Side of the squares of latent cells that a network behind the codec sees as one; data fit images to whole ones.
     """
 
@@ -39,6 +40,7 @@ class Codec(nn.Module, ABC):
     clamps: bool = False
     frames: FrameRule | None = None
     budget: MemoryBudget | None = None
+    path: str = ""
     patch: int = 1
 
     @property
@@ -50,6 +52,10 @@ class Codec(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the codec computes."""
         return next(chain(self.parameters(), self.buffers())).device
+
+    def metadata(self) -> dict[str, str]:
+        """Say, in a file of latents, what they are latents of."""
+        return {"codec": str(self.path), "scaling_factor": repr(self.scaling.factor), "shift_factor": repr(self.scaling.shift)}
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Compute as exactly as the codec is to, within a ``with`` block: around its backward passes, which are not its own."""
