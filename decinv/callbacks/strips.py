@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.images import ERROR_GAIN
+from decinv.callbacks.images import ERROR_GAIN, error
 from decinv.callbacks.run import draws, log_image, run_directory
 from decinv.callbacks.sheet import FONT, printable
 from decinv.data.clips import ClipData, moments_of
@@ -193,8 +193,7 @@ def draw_residuals(name: str, count: int, history: dict[int, Tensor]) -> Image.I
 
 def _column(target: Tensor, image: Tensor) -> tuple[Image.Image, ...]:
     """Give target, reconstruction and error of a frame as pictures of a size to look at."""
-    error = (image - target).abs() * ERROR_GAIN - 1
-    return tuple(_fitted(Image.fromarray(to_picture(part))) for part in (target, image, error))
+    return tuple(_fitted(Image.fromarray(to_picture(part))) for part in (target, image, error(target, image)))
 
 
 def _fitted(picture: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import as_inversion, run_directory, share_of
 from decinv.callbacks.worker import Worker
 from decinv.data.indexed import IndexedData
+from decinv.images.eight_bit import to_bytes
 from decinv.memory import in_halves
 from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
@@ -115,7 +116,7 @@ class ResultWriter(ChunkCallback):
         finished = _Finished(
             rows,
             chunk.result.latent.float().cpu(),
-            _to_8_bit(chunk.reconstruction) if self.reconstructions else None,
+            to_bytes(chunk.reconstruction) if self.reconstructions else None,
             None if chunk.result.noise is None else chunk.result.noise.float().cpu(),
             [chunk.batch.size(index) for index in range(len(chunk.batch.names))],
             pl_module.codec.metadata(),
@@ -220,8 +221,3 @@ class _Finished(NamedTuple):
     noise: Tensor | None
     sizes: list[tuple[int, int]]
     metadata: dict[str, str]
-
-
-def _to_8_bit(images: Tensor) -> Tensor:
-    """Map images ``(B, 3, ...)`` in [-1, 1] to bytes ``(B, ..., 3)`` on the CPU."""
-    return ((images.nan_to_num(-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).cpu()

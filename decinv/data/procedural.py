@@ -15,6 +15,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
+from decinv.images.luminance import BT601
+
 SUPERSAMPLING = 2
 """Scenes are drawn at this multiple of their size and averaged down, which anti-aliases every edge."""
 
@@ -86,7 +88,7 @@ class _Scene:
     def _colour(self) -> tuple[int, int, int]:
         """Draw a colour from the RGB cube and move it towards its grey, so that about half of the scenes are desaturated."""
         rgb = self.rng.uniform(0.0, 1.0, 3)
-        grey = float(rgb @ (0.299, 0.587, 0.114))
+        grey = float(rgb @ BT601)
         r, g, b = (int(255 * (grey + self.saturation * (c - grey))) for c in rgb)
         return r, g, b
 

@@ -51,8 +51,7 @@ def draw(directory: str | Path) -> None:
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     for index, size in SCENES.items():
-        pixels = ((procedural_image(index, size, SEED) + 1) * 127.5).round().byte()
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / file_name(index), optimize=True)
+        Image.fromarray(to_picture(procedural_image(index, size, SEED))).save(folder / file_name(index), optimize=True)
     (folder / "clips").mkdir(exist_ok=True)
     for index in MOVING:
         scene = MovingScene(index, CLIP_SIZE, SEED)

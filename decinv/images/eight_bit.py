@@ -18,6 +18,11 @@ def round_to_8_bits(image: Tensor) -> Tensor:
     return levels(image) / 127.5 - 1
 
 
+def to_bytes(images: Tensor) -> Tensor:
+    """Give images ``(B, 3, ...)`` in [-1, 1] as bytes ``(B, ..., 3)`` on the CPU; nan becomes black."""
+    return levels(images.nan_to_num(-1.0)).byte().movedim(1, -1).cpu()
+
+
 def to_picture(image: Tensor) -> Picture:
     """Give an image ``(3, H, W)`` in [-1, 1] as a picture; nan becomes black."""
-    return levels(image.nan_to_num(-1.0)).byte().permute(1, 2, 0).cpu().numpy()
+    return to_bytes(image[None])[0].numpy()

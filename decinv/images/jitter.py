@@ -8,6 +8,7 @@ from torch import Tensor
 
 from decinv.images.distortions import generators
 from decinv.images.eight_bit import round_to_8_bits
+from decinv.images.luminance import luminance
 
 
 def jitter(
@@ -41,12 +42,8 @@ def jitter(
     factors = torch.tensor(np.array(drawn).reshape(-1, 3), dtype=torch.float32, device=image.device)
     brighter, sharper, richer = factors.T[..., None, None, None]
     value = (brighter * (image.float() + 1) / 2).clamp(0, 1)
-    grey = _grey(value).mean((1, 2, 3), keepdim=True)
+    grey = luminance(value).mean((1, 2, 3), keepdim=True)
     value = (grey + sharper * (value - grey)).clamp(0, 1)
-    grey = _grey(value)
+    grey = luminance(value)
     value = (grey + richer * (value - grey)).clamp(0, 1)
     return round_to_8_bits(2 * value - 1)
-
-
-def _grey(value: Tensor) -> Tensor:
-    return (value * value.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)

@@ -10,6 +10,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from decinv.images.luminance import luminance
 from decinv.metrics.pixel import psnr_db
 from decinv.modules.schedule import Trapezoid
 
@@ -140,9 +141,8 @@ class AutoencoderTraining(LightningModule):
 
 def amplify_chroma(image: Tensor, gain: float) -> Tensor:
     """Multiply the distance of each pixel of ``(B, 3, ...)`` from its BT.601 luminance by ``gain``; a linear map of colours."""
-    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, *(1,) * (image.ndim - 2))
-    luminance = (image * weights).sum(1, keepdim=True)
-    return luminance + gain * (image - luminance)
+    grey = luminance(image)
+    return grey + gain * (image - grey)
 
 
 def correlation(latent: Tensor) -> Tensor:
