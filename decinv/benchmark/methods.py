@@ -9,8 +9,7 @@ from torch.optim import Adam
 
 from decinv.codecs.base import Codec
 from decinv.problems.base import Problem
-from decinv.problems.decoder import DecoderProblem
-from decinv.problems.descent import DescentProblem
+from decinv.problems.decoder import DecoderProblem, DescentProblem
 from decinv.problems.gradient import GradientProblem
 from decinv.updates.anderson import Anderson
 from decinv.updates.base import UpdateFactory

@@ -1,8 +1,7 @@
 """Problems: what an inversion solves."""
 
 from decinv.problems.base import Evaluation, Problem
-from decinv.problems.decoder import DecoderProblem
-from decinv.problems.descent import DescentProblem
+from decinv.problems.decoder import DecoderProblem, DescentProblem
 from decinv.problems.gradient import GradientProblem
 from decinv.problems.step import StepProblem
 from decinv.problems.trajectory import TrajectoryProblem

@@ -1,10 +1,14 @@
-"""Decoder inversion as a fixed-point problem: find z with E(D(z)) = E(x)."""
+"""Decoder inversion as a fixed-point problem: find z with E(D(z)) = E(x); by gradients where iterations leave its start."""
 
 import torch
 from torch import Tensor
 
 from decinv.codecs.base import Codec
 from decinv.problems.base import Evaluation, Problem, norms
+from decinv.problems.gradient import GradientProblem
+
+PROBE = 0.01
+"""Length of the step along which the decoder's curvature is probed, over that of the latent."""
 
 
 class DecoderProblem(Problem):
@@ -47,10 +51,73 @@ class DecoderProblem(Problem):
 
     def descent(self, rows: Tensor) -> Problem:
         """Take steps down the squared pixel error; see ``DescentProblem``."""
-        from decinv.problems.descent import DescentProblem  # late: it is a problem of this kind
-
         return DescentProblem(self.codec, self._images[rows])
 
     def latent(self, point: Tensor) -> Tensor:
         """Undo the scaling."""
         return self.codec.scaling.invert(point)
+
+
+class DescentProblem(DecoderProblem):
+    """``E(D(z)) = E(x)``, whose residual is a step down ``f(z) = ||D(z) - x||^2 / 2`` instead: ``alpha J^T (D(z) - x)``.
+
+    J is the decoder's Jacobian and alpha the Cauchy step of the first point, ``||g||^2 / ||J g||^2`` for ``g = grad f``, which
+    minimises f along g where D is linear; one decode more tells ``J g``, by a finite difference. A rule that mixes such
+    steps by the pixel residual, as ``decinv.updates.Anderson`` does, solves nonlinear least squares on a Krylov space of J^T J:
+    it needs no encoder that undoes the decoder, but a backward pass. Gradients are taken sample by sample, so that memory holds
+    the graph of one sample's decoder at a time. Merit and mismatch are those of ``DecoderProblem``.
+    """
+
+    def __init__(self, codec: Codec, image: Tensor) -> None:
+        """Encode the images.
+
+        Args:
+            codec: The codec whose decoder is inverted.
+            image: Images with shape ``(B, 3, H, W)`` in [-1, 1].
+        """
+        super().__init__(codec, image)
+        self.rate: Tensor | None = None
+
+    @torch.no_grad()
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Run a decode and its backward pass for each sample, and one encode; at first one decode more."""
+        gradient, mismatch = torch.empty_like(point), torch.empty_like(self.image)
+        for row in range(len(point)):
+            alone = slice(row, row + 1)
+            downhill = GradientProblem(self.codec, self.image[alone]).evaluate(point[alone])
+            gradient[alone], mismatch[alone] = downhill.residual / 2, downhill.mismatch
+        decoded = self.image + mismatch
+        if self.codec.clamps:
+            decoded = decoded.clamp(-1, 1)
+            mismatch = decoded - self.image
+        if self.rate is None:
+            self.rate = self._cauchy_step(point, gradient, mismatch)
+        merit = norms(self.codec.encode(decoded) - self.target) / self.size
+        return Evaluation(gradient * self.rate.view(-1, *[1] * (point.ndim - 1)), merit, mismatch)
+
+    def _cauchy_step(self, point: Tensor, gradient: Tensor, mismatch: Tensor) -> Tensor:
+        """Give ``||g||^2 / ||J g||^2`` of each sample, ``(B,)``; 1 where D does not move along g."""
+        length = norms(gradient)
+        part = torch.where(length > 0, PROBE * norms(point) / length, 0.0).view(-1, *[1] * (point.ndim - 1))
+        rates = []
+        for row in range(len(point)):
+            alone = slice(row, row + 1)
+            step = part[alone] * gradient[alone]
+            moved = self.codec.picture(self.latent(point[alone] + step)) - self.image[alone] - mismatch[alone]
+            rates.append((norms(step) / norms(moved)).square())
+        rate = torch.cat(rates)
+        return torch.where(rate.isfinite() & (rate > 0), rate, 1.0)
+
+    def select(self, keep: Tensor) -> None:
+        """Drop the samples that are not in ``keep``."""
+        super().select(keep)
+        self.rate = None if self.rate is None else self.rate[keep]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the step sizes, once they are known."""
+        return {} if self.rate is None else {"rate": self.rate}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over the step sizes."""
+        rate = state.get("rate")
+        self.rate = None if rate is None else rate.to(self.image.device)

@@ -8,8 +8,7 @@ from decinv.batch import Batch
 from decinv.benchmark.measure import begin, measure_quality
 from decinv.benchmark.methods import BY_NAME, DEFAULT, DESCENDED, GRADIENT, MAP, METHODS, SQUARES, Method, iterations_of
 from decinv.codecs import LinearCodec
-from decinv.problems import DecoderProblem, GradientProblem
-from decinv.problems.descent import DescentProblem
+from decinv.problems import DecoderProblem, DescentProblem, GradientProblem
 from decinv.updates import ForwardStep
 
 MARKS = (1, 2, 5)
