@@ -56,6 +56,11 @@ class UpdateRule(Optimizer, ABC):
         return type(self).__name__
 
     @property
+    def wrapped(self) -> Optimizer:
+        """The optimizer that takes the steps at the rate of its groups: the rule itself, where it wraps no other."""
+        return self
+
+    @property
     def point(self) -> nn.Parameter:
         """The parameter: the points that are evaluated next."""
         parameter: nn.Parameter = self.param_groups[0]["params"][0]

@@ -108,8 +108,7 @@ class Scheduled(UpdateRule):
         for group, rate in zip(self.param_groups, self.base_rates, strict=True):
             group.pop("initial_lr", None)
             group["lr"] = rate
-        scheduled = self.rule.inner if hasattr(self.rule, "inner") else self.rule
-        self.scheduler = self.schedule(scheduled)
+        self.scheduler = self.schedule(self.rule.wrapped)
         if isinstance(self.scheduler, WarmupCosine):
             self.scheduler.spread(max_iters)
 

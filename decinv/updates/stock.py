@@ -44,6 +44,11 @@ class StockRule(UpdateRule):
         """The optimizer's class."""
         return type(self.inner).__name__
 
+    @property
+    def wrapped(self) -> Optimizer:
+        """The optimizer of torch."""
+        return self.inner
+
     def reset(self, max_iters: int) -> None:
         """Bring the optimizer's state back to what it was before the first step."""
         self.inner.state.clear()
