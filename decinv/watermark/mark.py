@@ -128,33 +128,21 @@ class Watermark(ABC):
         return None if p_value is None else p_value <= self.fpr * (1 + ROUNDING)
 
 
-class TreeRings(Watermark):
-    """Tree-ring watermarks (Wen et al., arXiv 2305.20030), a key for each mark.
+class _Rings(Watermark):
+    """Tree rings of keys that are at hand; see ``TreeRings``."""
 
-    The mark of an image is the nearest of the keys, as in the published code. Whether there is a mark at all is told by
-    correlation, which does not depend on the strength at which the noise was recovered, and so is the likeliest key; not where
-    any key is 0 or a single coefficient, or has the published mask.
-    """
-
-    def __init__(self, keys: Sequence[str], fpr: float = 0.01, decoys: int = 0) -> None:
-        """Load the keys.
+    def __init__(self, keys: Sequence[TreeRingKey], fpr: float = 0.01, decoys: int = 0) -> None:
+        """Take the keys.
 
         Args:
-            keys: Their files, as ``python -m decinv.watermark rings`` makes them.
+            keys: The keys, one for each mark.
             fpr: Accepted rate of false alarms, in (0, 1).
-            decoys: Number of other keys to compare each with, for p-values that hold whatever noise an inversion recovers of
-                unmarked images; 0 takes that noise for white, of any strength. With N keys at least ``N / fpr`` are needed.
+            decoys: Number of other keys to compare each with; see ``TreeRings``.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If there is no key, one cannot be read, or an option is out of range.
+            ValueError: If there is no key, they are of several shapes, or an option is out of range.
         """
-        if isinstance(keys, str):
-            raise ValueError(f"Expected a list of files of keys, but got {keys!r}; put it in brackets.")
-        self._set([TreeRingKey.load(path) for path in keys], fpr, decoys)
-
-    def _set(self, keys: Sequence[TreeRingKey], fpr: float, decoys: int) -> None:
-        Watermark.__init__(self, fpr)
+        super().__init__(fpr)
         if not keys:
             raise ValueError("Expected at least one key, but got none.")
         if len({key.shape for key in keys}) > 1:
@@ -211,7 +199,33 @@ class TreeRings(Watermark):
         return decoy_p_value(noise, key, self.decoys) if self.decoys else p_value(noise, key)
 
 
-class ThreeKeys(TreeRings):
+class TreeRings(_Rings):
+    """Tree-ring watermarks (Wen et al., arXiv 2305.20030), a key for each mark.
+
+    The mark of an image is the nearest of the keys, as in the published code. Whether there is a mark at all is told by
+    correlation, which does not depend on the strength at which the noise was recovered, and so is the likeliest key; not where
+    any key is 0 or a single coefficient, or has the published mask.
+    """
+
+    def __init__(self, keys: Sequence[str], fpr: float = 0.01, decoys: int = 0) -> None:
+        """Load the keys.
+
+        Args:
+            keys: Their files, as ``python -m decinv.watermark rings`` makes them.
+            fpr: Accepted rate of false alarms, in (0, 1).
+            decoys: Number of other keys to compare each with, for p-values that hold whatever noise an inversion recovers of
+                unmarked images; 0 takes that noise for white, of any strength. With N keys at least ``N / fpr`` are needed.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If there is no key, one cannot be read, or an option is out of range.
+        """
+        if isinstance(keys, str):
+            raise ValueError(f"Expected a list of files of keys, but got {keys!r}; put it in brackets.")
+        super().__init__([TreeRingKey.load(path) for path in keys], fpr, decoys)
+
+
+class ThreeKeys(_Rings):
     """The three keys whose classification arXiv 2311.18387 and 2409.18442 report."""
 
     def __init__(
@@ -234,7 +248,7 @@ class ThreeKeys(TreeRings):
         Raises:
             ValueError: If an option is out of range.
         """
-        self._set(three_keys(shape, channel, stretched, mask), fpr, 0)
+        super().__init__(three_keys(shape, channel, stretched, mask), fpr)
 
 
 class GaussianShading(Watermark):
