@@ -135,16 +135,19 @@ class Inversion(LightningModule, ABC):
         return -1 if self.solver.done else None
 
     def begin(self, batch: Batch) -> None:
-        """Start the solver on a chunk."""
+        """Start on a chunk, or go on in its middle."""
         self.batch = batch
-        with self.trainer.precision_plugin.train_step_context():
-            self.solver.start(self.problem(batch.image))
-        resume, self.resume = self.resume, None
-        if resume is not None:
-            resume()
-            if not self.solver.settled:  # the state was another's
-                with self.trainer.precision_plugin.train_step_context():
-                    self.solver.start(self.problem(batch.image))
+        with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
+            self.start(batch)
+            resume, self.resume = self.resume, None
+            if resume is not None:
+                resume()
+                if not self.solver.settled:  # the state was another's
+                    self.start(batch)
+
+    def start(self, batch: Batch) -> None:
+        """Start the solver on a chunk."""
+        self.solver.start(self.problem(batch.image))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""

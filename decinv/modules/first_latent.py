@@ -25,9 +25,11 @@ class FirstLatent(ABC):
 
     Attributes:
         seeks: Whether the problem's status says something: not where its start is taken whatever it is.
+        starts_at_encoder: Whether there is a problem, which starts at E(x).
     """
 
     seeks: bool = True
+    starts_at_encoder: bool = True
 
     def __init__(self, update: OptimizerCallable, stopping: Stopping) -> None:
         """Combine rule and stopping."""
@@ -125,6 +127,8 @@ class GradientLatent(FirstLatent):
 
 class KnownLatent(FirstLatent):
     """The true latents of generated images, so that the error of a sampler's inversion can be seen alone."""
+
+    starts_at_encoder = False
 
     def __init__(self) -> None:
         """Solve nothing."""

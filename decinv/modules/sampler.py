@@ -18,7 +18,7 @@ from decinv.memory import in_halves
 from decinv.methods.base import Method
 from decinv.methods.whole import ExactInversion
 from decinv.modules.base import Inversion
-from decinv.modules.first_latent import DecodedLatent, FirstLatent, KnownLatent
+from decinv.modules.first_latent import DecodedLatent, FirstLatent
 from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.status import Status
@@ -77,7 +77,7 @@ class SamplerInversion(Inversion):
         self.prompt = prompt
         self.negative_prompt = negative_prompt
         self.noise_seed = noise_seed
-        self.starts_at_encoder = not isinstance(self.decoder, KnownLatent)
+        self.starts_at_encoder = self.decoder.starts_at_encoder
         self.course = CourseSolver(self.solver, self.decoder.solver(self.latent))
         self.solver = self.course
         self._process: Process | None = None
@@ -130,18 +130,10 @@ class SamplerInversion(Inversion):
             return (self.prompt,) * len(batch.names)
         return batch.prompts or ("",) * len(batch.names)
 
-    def begin(self, batch: Batch) -> None:
-        """Start on a chunk."""
-        self.batch = batch
+    def start(self, batch: Batch) -> None:
+        """Start the course of a chunk."""
         self._process = self._found = None
-        with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
-            self.course.begin(self._course(batch))
-            resume, self.resume = self.resume, None
-            if resume is not None:
-                resume()
-                if not self.course.settled:  # the state was another's
-                    self._process = self._found = None
-                    self.course.begin(self._course(batch))
+        self.course.begin(self._course(batch))
 
     def _course(self, batch: Batch) -> Course:
         """From images to latents, to noise."""

@@ -262,3 +262,11 @@ def test_a_chunk_may_be_put_further_on_once_before_its_first_step(fit, images) -
     record, _ = fit(module, [images(2), images(3, seed=1)])
     assert calls == [(0, 2)]
     assert record.steps == [3, 5]
+
+
+def test_what_puts_a_chunk_further_on_computes_in_the_trainers_precision(fit, images) -> None:
+    module = DecoderInversion(LinearCodec(), ForwardStep, max_iters=2)
+    seen: list[bool] = []
+    module.resume = lambda: seen.append(torch.is_autocast_enabled("cpu"))
+    fit(module, [images(2)], precision="bf16-mixed")
+    assert seen == [True]
