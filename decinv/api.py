@@ -118,7 +118,7 @@ def invert(
     if model is not None:
         model.refuse_channels(codec.latent_channels)
         model.refuse_cells(*(side // codec.stride for side in pixels.shape[-2:]))
-        how[1].check(how[0].trajectory(model.config, model.tokens(64, 64)))
+        how[1].check(model.trajectory(how[0]))
     factory = load_update(update) if isinstance(update, str | Path) else update
     stopping = Stopping(max_iters, rtol, patience, last_iterate, gradient_steps)
     placement = Placement(codec, factory, stopping)

@@ -53,7 +53,7 @@ class Maker:
         self.pipeline, self.codec, self.guidance, self.prompts, self.size = pipeline, codec, guidance, prompts, size
         side = size // codec.stride
         self.shape = (pipeline.channels, side, side)
-        self.trajectory = sampler.trajectory(pipeline.config, pipeline.tokens(side, side))
+        self.trajectory = pipeline.trajectory(sampler, (side, side))
 
     def process(self, prompts: Sequence[str], known: bool = True) -> Process:
         """Give the process of images that show ``prompts``; unless they are known, with the empty prompt and no guidance."""

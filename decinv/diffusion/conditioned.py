@@ -47,7 +47,7 @@ def conditioned(
     size = height * stride, width * stride
     prompt = pipeline.encode(prompts, size, device)
     negative = pipeline.encode([negative_prompt] * len(prompts), size, device) if guidance > 1 else None
-    trajectory = sampler.trajectory(pipeline.config, pipeline.tokens(height, width))
+    trajectory = pipeline.trajectory(sampler, cells)
     added = None
     if any(step.noise for step in trajectory.steps):
         generator = torch.Generator().manual_seed(noise_seed)

@@ -16,6 +16,7 @@ from decinv.diffusion.captions import WORDS, unknown_words
 from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
+from decinv.diffusion.sampler import Sampler, Trajectory
 from decinv.memory import release
 from decinv.weights import loading, refuse_incomplete, variant_of, without_weights
 
@@ -83,9 +84,19 @@ class Pipeline(ABC):
                 f"pad or crop the images to multiples of {self.patch} times the codec's stride."
             )
 
-    def tokens(self, height: int, width: int) -> int | None:
-        """Give the number of patches of a latent, if the scheduler's times may depend on it."""
-        return None if self.patch == 1 else (height // self.patch) * (width // self.patch)
+    def trajectory(self, sampler: Sampler, cells: tuple[int, int] = (128, 128)) -> Trajectory:
+        """Give the steps of a sampler on the pipeline's scheduler.
+
+        Args:
+            sampler: The sampler.
+            cells: Height and width of a latent, on which times may depend, but neither the number nor the kind of steps.
+
+        Raises:
+            ValueError: If the sampler is of another kind than the scheduler.
+        """
+        height, width = cells
+        tokens = None if self.patch == 1 else (height // self.patch) * (width // self.patch)
+        return sampler.trajectory(self.config, tokens)
 
 
 class DiffusersPipeline(Pipeline):

@@ -23,9 +23,6 @@ from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.status import Status
 
-TOKENS = 4096
-"""Tokens of an image for which a sampler's steps are looked up; their number and kind do not depend on them."""
-
 
 class SamplerInversion(Inversion):
     """Invert the decoder, and then the sampler step by step, up to the noise (Hong et al., CVPR 2024, arXiv 2311.18387).
@@ -85,8 +82,8 @@ class SamplerInversion(Inversion):
 
     @property
     def trajectory(self) -> Trajectory:
-        """The sampler's steps for an image of ``TOKENS``."""
-        return self.sampler.trajectory(self.pipeline.config, TOKENS)
+        """The sampler's steps, for images of any size."""
+        return self.pipeline.trajectory(self.sampler)
 
     @property
     def max_iters(self) -> int:

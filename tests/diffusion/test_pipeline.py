@@ -34,7 +34,7 @@ def ours(path, sampler, scale, noise, added=None, negative=None, **options):
     pipeline = DiffusersPipeline(str(path), **options)
     prompt = pipeline.encode(PROMPTS, SIZE, CPU)
     away = pipeline.encode([negative] * len(PROMPTS), SIZE, CPU) if scale > 1 else None
-    trajectory = sampler.trajectory(pipeline.config, pipeline.tokens(*noise.shape[-2:]))
+    trajectory = pipeline.trajectory(sampler, noise.shape[-2:])
     guidance = Guidance(pipeline.denoiser(CPU), scale)
     return Process(trajectory, guidance, Condition(prompt, away), added).generate(noise)
 
@@ -154,6 +154,15 @@ def test_instaflow_takes_the_velocity_as_it_is(saved_pipeline):
     pipeline = DiffusersPipeline(str(path))
     velocity = pipeline.denoiser(CPU).predict(noise(), torch.full((2,), 1000.0), pipeline.encode(PROMPTS, SIZE, CPU))
     close(ours(path, RectifiedFlow(1), 1.0, noise()), noise() + velocity)
+
+
+def test_the_number_of_steps_does_not_depend_on_the_size_as_their_times_may(saved_pipeline):
+    pipeline, sampler = DiffusersPipeline(str(saved_pipeline("flux")[0])), FlowEuler(3)
+    pipeline.config = {**pipeline.config, "use_dynamic_shifting": True}
+    small, large = ([step.time for step in pipeline.trajectory(sampler, (side, side)).steps] for side in (16, 128))
+    assert [step.time for step in pipeline.trajectory(sampler).steps] == large
+    assert len(large) == len(small) == 3
+    assert small != large
 
 
 def test_text_encoders_are_loaded_once_and_before_the_network(saved_pipeline, monkeypatch):
