@@ -21,7 +21,7 @@ AKAIKE = 2.0
 
 
 @dataclass(frozen=True)
-class Step:
+class Observation:
     """What the last iteration saw: ``A`` active samples of the chunk.
 
     Attributes:
@@ -67,7 +67,7 @@ class Solver:
         self.point = point
         self.rule = rule
         self.stopping = stopping
-        self.last: Step | None = None
+        self.last: Observation | None = None
         self.settled = False
         self._ledger = Ledger(0, stopping)
 
@@ -178,7 +178,7 @@ class Solver:
         merit, length = sizes.numpy().astype(np.float64)
         pixels = max(evaluation.mismatch.shape[1:].numel(), 1)
         mismatch = np.square(length) / pixels
-        self.last = Step(
+        self.last = Observation(
             torch.from_numpy(rows), self.point.detach().clone(), sizes[0], torch.from_numpy(mismatch.astype(np.float32))
         )
         self.settled = False

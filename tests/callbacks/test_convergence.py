@@ -16,7 +16,7 @@ from decinv.callbacks.curves import Curves
 from decinv.metrics import nmse_db, psnr_db
 from decinv.modules import DecoderInversion
 from decinv.result import Result
-from decinv.solver import Step
+from decinv.solver import Observation
 from decinv.updates import ForwardStep
 
 NAN, INF = math.nan, math.inf
@@ -144,7 +144,7 @@ def finished(history, scaling):
     for residual in history:
         rows = (~residual.isnan()).nonzero()[:, 0]
         merit = residual[rows]
-        steps.append(Step(rows, truth[rows] * (1 + merit[:, None, None, None]), merit, merit**2))
+        steps.append(Observation(rows, truth[rows] * (1 + merit[:, None, None, None]), merit, merit**2))
     batch = Batch(torch.zeros(count, 3, 8, 8), tuple(map(str, range(count))), latent)
     return steps, Chunk(batch, Result(latent, history[0], history, iterations, iterations, history[0], ()), batch.image, ())
 
