@@ -6,11 +6,11 @@ from torch import Tensor
 
 from decinv.benchmark.counting import CountingCodec
 from decinv.benchmark.measure import begin, reported
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.benchmark.published import PublishedLoop, PublishedMethod
 from decinv.codecs.base import Codec
 
-AnyMethod = Method | PublishedMethod
+AnyMethod = DecoderMethod | PublishedMethod
 """What can be attempted."""
 
 
@@ -38,7 +38,7 @@ class Attempt(Protocol):
 class SolverAttempt:
     """A method in the package's own solver."""
 
-    def __init__(self, method: Method, codec: Codec, image: Tensor, max_iters: int) -> None:
+    def __init__(self, method: DecoderMethod, codec: Codec, image: Tensor, max_iters: int) -> None:
         """Start the solver; see ``begin_attempt``."""
         self.codec = CountingCodec(codec)
         self.solver = begin(method, self.codec, image, max_iters)

@@ -12,7 +12,7 @@ from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.converged import converge
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import true_latent
-from decinv.benchmark.methods import BY_NAME, DEFAULT, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, DecoderMethod
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.ratios import Ratios, Reference, ratios
 from decinv.benchmark.table import refuse_table
@@ -34,7 +34,7 @@ class Followed:
             ``lr (1 - alpha + 2 alpha^2) / (2 (1 - alpha)^2)`` for the inertial one; ``None`` where there is no theorem.
     """
 
-    method: Method
+    method: DecoderMethod
     part: float = 1.0
     bound: float | None = None
 

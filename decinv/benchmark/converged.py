@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.benchmark.visited import Visited, visit
 from decinv.codecs.base import Codec
 from decinv.problems.decoder import DecoderProblem
@@ -42,5 +42,5 @@ def converge(codec: Codec, image: Tensor, first: Tensor, steps: int) -> Visited:
         steps: Iterations; ``steps + 1`` points are evaluated, the first ones among them.
     """
     rule = partial(Anderson, pixel_weight=0.0, pull=0.0)
-    method = Method("converge", partial(StartedAt, first=first.to(image.device)), rule)
+    method = DecoderMethod("converge", partial(StartedAt, first=first.to(image.device)), rule)
     return visit(method, codec, image, 0, steps)

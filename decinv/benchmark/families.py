@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from decinv.benchmark.methods import Method, paper_adam
+from decinv.benchmark.methods import DecoderMethod, paper_adam
 from decinv.problems.decoder import DecoderProblem
 from decinv.updates.anderson import Anderson
 from decinv.updates.base import UpdateFactory
@@ -32,9 +32,9 @@ class Rule:
     scheduled: bool = False
 
     @property
-    def method(self) -> Method:
+    def method(self) -> DecoderMethod:
         """The rule as a method of decoder inversion."""
-        return Method(f"{self.family} {self.setting}".strip(), DecoderProblem, self.update, self.scheduled)
+        return DecoderMethod(f"{self.family} {self.setting}".strip(), DecoderProblem, self.update, self.scheduled)
 
 
 def _inertial_km(params: Iterable[nn.Parameter], lr: float, momentum: float) -> InertialKM:

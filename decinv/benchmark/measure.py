@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from decinv.batch import Batch
 from decinv.benchmark.counting import CountingCodec
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.codecs.base import Codec
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
@@ -40,7 +40,7 @@ class Quality(NamedTuple):
     backwards: Tensor
 
 
-def begin(method: Method, codec: Codec, image: Tensor, max_iters: int) -> Solver:
+def begin(method: DecoderMethod, codec: Codec, image: Tensor, max_iters: int) -> Solver:
     """Start a method on images as the product does, with a stopping rule that lets it run to the end.
 
     Args:
@@ -101,7 +101,7 @@ class Report(NamedTuple):
     backwards: int
 
 
-def reports(method: Method, codec: Codec, image: Tensor, marks: Sequence[int]) -> Iterator[Report]:
+def reports(method: DecoderMethod, codec: Codec, image: Tensor, marks: Sequence[int]) -> Iterator[Report]:
     """Run a method on images, and stop after each number of iterations.
 
     Args:
@@ -119,7 +119,7 @@ def reports(method: Method, codec: Codec, image: Tensor, marks: Sequence[int]) -
 
 
 @torch.no_grad()
-def measure_quality(method: Method, codec: Codec, batch: Batch, marks: Sequence[int]) -> dict[int, Quality]:
+def measure_quality(method: DecoderMethod, codec: Codec, batch: Batch, marks: Sequence[int]) -> dict[int, Quality]:
     """Run a method on one chunk and look at its latents after each number of iterations.
 
     Args:

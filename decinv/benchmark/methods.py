@@ -19,7 +19,7 @@ from decinv.updates.scheduled import Scheduled, WarmupCosine
 
 
 @dataclass(frozen=True)
-class Method:
+class DecoderMethod:
     """One way to invert a decoder.
 
     Attributes:
@@ -73,22 +73,24 @@ DESCENDED = "Anderson, 20 gradient steps"
 """The same, with gradient steps for the images that it leaves at the encoder's latent."""
 
 METHODS = (
-    Method("encoder", DecoderProblem, None),
-    Method(GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True),
-    Method("gradient Adam 0.01", GradientProblem, partial(Adam, lr=0.01)),
-    Method("gradient Anderson", DescentProblem, Anderson),
-    Method(PAPER, DecoderProblem, paper_adam(0.01), scheduled=True),
-    Method("forward step 0.001", DecoderProblem, partial(ForwardStep, lr=0.001)),
-    Method("forward step 1", DecoderProblem, partial(ForwardStep, lr=1.0)),
-    Method("inertial KM 0.9, 0.001", DecoderProblem, partial(InertialKM, lr=0.001, momentum=0.9)),
-    Method(SQUARES, DecoderProblem, partial(Anderson, pool=3, history=16)),
-    Method(DEFAULT, DecoderProblem, Anderson),
+    DecoderMethod("encoder", DecoderProblem, None),
+    DecoderMethod(
+        GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True
+    ),
+    DecoderMethod("gradient Adam 0.01", GradientProblem, partial(Adam, lr=0.01)),
+    DecoderMethod("gradient Anderson", DescentProblem, Anderson),
+    DecoderMethod(PAPER, DecoderProblem, paper_adam(0.01), scheduled=True),
+    DecoderMethod("forward step 0.001", DecoderProblem, partial(ForwardStep, lr=0.001)),
+    DecoderMethod("forward step 1", DecoderProblem, partial(ForwardStep, lr=1.0)),
+    DecoderMethod("inertial KM 0.9, 0.001", DecoderProblem, partial(InertialKM, lr=0.001, momentum=0.9)),
+    DecoderMethod(SQUARES, DecoderProblem, partial(Anderson, pool=3, history=16)),
+    DecoderMethod(DEFAULT, DecoderProblem, Anderson),
 )
 """The methods that are compared on images that D made, in the order of the tables."""
 
 _OPTIONS = (
-    Method(MAP, DecoderProblem, partial(Anderson, prior=1.0)),
-    Method(DESCENDED, DecoderProblem, Anderson, gradient_steps=20),
+    DecoderMethod(MAP, DecoderProblem, partial(Anderson, prior=1.0)),
+    DecoderMethod(DESCENDED, DecoderProblem, Anderson, gradient_steps=20),
 )
 
 BY_NAME = {method.name: method for method in (*METHODS, *_OPTIONS)}

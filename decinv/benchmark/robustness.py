@@ -13,7 +13,7 @@ from decinv.batch import Batch
 from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import reports, true_latent
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, MAP, PAPER, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, MAP, PAPER, DecoderMethod
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.robustness_report import Row, write_report
 from decinv.benchmark.summary import summarise
@@ -130,7 +130,7 @@ def distort(attack: Attack, chunks: Sequence[Batch]) -> list[Batch]:
 
 
 @torch.no_grad()
-def recover(method: Method, codec: Codec, batch: Batch, clean: Tensor, marks: Sequence[int]) -> dict[int, Recovered]:
+def recover(method: DecoderMethod, codec: Codec, batch: Batch, clean: Tensor, marks: Sequence[int]) -> dict[int, Recovered]:
     """Invert one chunk of distorted images.
 
     Args:

@@ -12,8 +12,7 @@ from torch import Tensor
 from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import advance, begin, now, reported
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, iterations_of
-from decinv.benchmark.methods import Method as DecoderMethod
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, DecoderMethod, iterations_of
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.sampler_measure import Inverted, invert, step_residuals
 from decinv.benchmark.sampler_methods import OURS, Contender, contenders

@@ -7,7 +7,7 @@ import torch
 
 from decinv.benchmark.conditions import Conditions, check_marks
 from decinv.benchmark.environment import write_environment
-from decinv.benchmark.methods import BY_NAME, DEFAULT, PAPER, Method, paper_adam
+from decinv.benchmark.methods import BY_NAME, DEFAULT, PAPER, DecoderMethod, paper_adam
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.stress_cases import Case, cases_of, fixed_cases
 from decinv.benchmark.stress_measure import StressRow, measure_start, measure_stress
@@ -20,7 +20,7 @@ MARKS = (5, 20, 50, 100, 200)
 LONGEST = 100
 """Iterations of the paper's method, which its schedule spans; only the default is run beyond them."""
 
-METHODS = (BY_NAME["forward step 1"], Method(PAPER, DecoderProblem, paper_adam(0.01, LONGEST)), BY_NAME[DEFAULT])
+METHODS = (BY_NAME["forward step 1"], DecoderMethod(PAPER, DecoderProblem, paper_adam(0.01, LONGEST)), BY_NAME[DEFAULT])
 """The default, and what it is compared with."""
 
 

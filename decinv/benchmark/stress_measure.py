@@ -10,7 +10,7 @@ from torch import Tensor
 from decinv.api import invert
 from decinv.batch import Batch
 from decinv.benchmark.measure import Quality, judge, measure_quality, true_latent
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.codecs.base import Codec
 from decinv.metrics.cocoercivity import cocoercivity
 from decinv.problems.base import Evaluation
@@ -94,11 +94,13 @@ class WatchedProblem(DecoderProblem):
 
 def measure_start(codec: Codec, batch: Batch) -> Quality:
     """Measure the codec's own encoder latents z = E(x) of images with true latents."""
-    return measure_quality(Method("encoder", DecoderProblem, None), codec, batch, ())[0]
+    return measure_quality(DecoderMethod("encoder", DecoderProblem, None), codec, batch, ())[0]
 
 
 @torch.no_grad()
-def measure_stress(name: str, codec: Codec, batch: Batch, method: Method, start: Quality, marks: Sequence[int]) -> StressRow:
+def measure_stress(
+    name: str, codec: Codec, batch: Batch, method: DecoderMethod, start: Quality, marks: Sequence[int]
+) -> StressRow:
     """Run a method on a codec, to each number of iterations and until it stops by itself.
 
     Args:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from decinv.benchmark.curves import Curve, Panel, draw_curves
 from decinv.benchmark.figure import COLOURS, MARKERS
-from decinv.benchmark.methods import DEFAULT, PAPER, Method
+from decinv.benchmark.methods import DEFAULT, PAPER, DecoderMethod
 from decinv.benchmark.reaching import Level, needed
 from decinv.benchmark.table import Column, Table
 from decinv.benchmark.trajectory import Trajectory
 
-Found = Mapping[str, Mapping[Method, Sequence[Trajectory]]]
+Found = Mapping[str, Mapping[DecoderMethod, Sequence[Trajectory]]]
 """What was measured, by the codec's name and the method."""
 
 ENCODER = "encoder"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from decinv.batch import Batch
 from decinv.benchmark.measure import begin, now, reported, true_latent
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.codecs.base import Codec
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
@@ -35,7 +35,7 @@ class Trajectory(NamedTuple):
 
 
 @torch.no_grad()
-def follow(method: Method, codec: Codec, batch: Batch, run: Sequence[int]) -> Trajectory:
+def follow(method: DecoderMethod, codec: Codec, batch: Batch, run: Sequence[int]) -> Trajectory:
     """Run a method once on one chunk and look at what it reports after every evaluation.
 
     Args:
@@ -66,7 +66,7 @@ def follow(method: Method, codec: Codec, batch: Batch, run: Sequence[int]) -> Tr
 
 
 def follow_all(
-    method: Method, codec: Codec, chunks: Sequence[Batch], marks: Sequence[int], tick: Callable[[str], None]
+    method: DecoderMethod, codec: Codec, chunks: Sequence[Batch], marks: Sequence[int], tick: Callable[[str], None]
 ) -> list[Trajectory]:
     """Follow a method on all chunks, in all the runs that it takes to report at the marks.
 
@@ -92,6 +92,6 @@ def follow_all(
     return found
 
 
-def follow_ticks(methods: Sequence[Method], chunks: Sequence[Batch], marks: Sequence[int]) -> int:
+def follow_ticks(methods: Sequence[DecoderMethod], chunks: Sequence[Batch], marks: Sequence[int]) -> int:
     """Give how often ``follow_all`` calls ``tick`` for all methods."""
     return sum(len(method.runs(marks)) for method in methods) * len(chunks)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.measure import advance, begin
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.codecs.base import Codec
 from decinv.problems.base import Evaluation, Problem
 
@@ -82,7 +82,7 @@ class VisitedProblem(Problem):
         return self.inner.latent(point)
 
 
-def visit(method: Method, codec: Codec, image: Tensor, window: int, steps: int) -> Visited:
+def visit(method: DecoderMethod, codec: Codec, image: Tensor, window: int, steps: int) -> Visited:
     """Run a method and note its path; it evaluates ``steps + 1`` points.
 
     Args:

@@ -12,8 +12,7 @@ from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import advance, begin, now, reported
 from decinv.benchmark.metering import measure_memory
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, iterations_of
-from decinv.benchmark.methods import Method as DecoderMethod
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, DecoderMethod, iterations_of
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.prompts import default_prompts
 from decinv.benchmark.table import refuse_table

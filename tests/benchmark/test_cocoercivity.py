@@ -11,7 +11,7 @@ from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.cocoercivity import FOLLOWED, measure
 from decinv.benchmark.cocoercivity_report import CONVERGED, LAST, TRUTH, Key, correlation, ranks, summarise
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.benchmark.ratios import Ratios, Reference, ratios
 from decinv.benchmark.scatter import RED, Panel, draw_scatters
 from decinv.benchmark.visited import visit
@@ -34,7 +34,7 @@ def batch(codec):
 
 
 def _forward(step_size):
-    return Method("forward", DecoderProblem, partial(ForwardStep, lr=step_size))
+    return DecoderMethod("forward", DecoderProblem, partial(ForwardStep, lr=step_size))
 
 
 def test_a_sample_that_blows_up_has_ratios_against_the_truth_alone(codec, batch):

@@ -6,7 +6,7 @@ import torch
 from decinv.api import invert
 from decinv.batch import Batch
 from decinv.benchmark.measure import begin, measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, DESCENDED, GRADIENT, MAP, METHODS, SQUARES, Method, iterations_of
+from decinv.benchmark.methods import BY_NAME, DEFAULT, DESCENDED, GRADIENT, MAP, METHODS, SQUARES, DecoderMethod, iterations_of
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, DescentProblem, GradientProblem
 from decinv.updates import ForwardStep
@@ -56,7 +56,7 @@ def test_psnr_is_that_of_the_clamped_image():
 
 @pytest.mark.parametrize("step_size", [0.5, 1.0])
 def test_forward_step_follows_its_closed_form(codec, batch, step_size):
-    method = Method("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step_size))
+    method = DecoderMethod("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step_size))
     found = measure_quality(method, codec, batch, MARKS)
     identity = torch.eye(4, dtype=torch.float64)
     matrix = codec.matrix.double()
@@ -97,7 +97,7 @@ def test_a_mark_is_what_a_user_gets_with_as_many_iterations(codec, batch, method
 
 def test_a_sample_that_ends_early_keeps_its_best_and_costs_nothing_more(codec, batch):
     # The residual grows by up to |1 - 10 * 0.9| = 8 a step, until the solver gives up.
-    method = Method("too far", DecoderProblem, lambda params: ForwardStep(params, lr=10.0))
+    method = DecoderMethod("too far", DecoderProblem, lambda params: ForwardStep(params, lr=10.0))
     found = measure_quality(method, codec, batch, (1, 50))
     torch.testing.assert_close(found[50].nmse_db, found[1].nmse_db)
     assert float(found[50].decodes.mean()) < 10

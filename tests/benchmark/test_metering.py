@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from decinv.benchmark.metering import METERED, measure_memory, measure_pass
-from decinv.benchmark.methods import BY_NAME, DEFAULT, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, DecoderMethod
 from decinv.benchmark.published import PUBLISHED
 from decinv.codecs import AutoencoderCodec, LinearCodec
 from decinv.problems import DecoderProblem
@@ -45,7 +45,7 @@ def test_metering_ends_when_every_history_is_full(images):
             steps.append(1)
             super().update()
 
-    measure_memory(Method("counted", DecoderProblem, Counted), LinearCodec(), images(1), 1000)
+    measure_memory(DecoderMethod("counted", DecoderProblem, Counted), LinearCodec(), images(1), 1000)
     assert len(steps) == METERED
     assert Anderson([torch.nn.Parameter(torch.empty(0))]).history < METERED
 

@@ -4,7 +4,7 @@ import torch
 import decinv.benchmark.race as race_module
 from decinv.batch import Batch
 from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, DecoderMethod
 from decinv.benchmark.race import Entry, race, warm_up
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
@@ -48,7 +48,7 @@ def _logged(steps, name):
             steps.append(name)
             super().update()
 
-    return Entry(Method(name, DecoderProblem, Logged), (2, 4))
+    return Entry(DecoderMethod(name, DecoderProblem, Logged), (2, 4))
 
 
 def test_methods_take_turns(batch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decinv.batch import Batch
-from decinv.benchmark.methods import METHODS, Method
+from decinv.benchmark.methods import METHODS, DecoderMethod
 from decinv.benchmark.reaching import Level, needed
 from decinv.benchmark.trajectory import Trajectory, follow_all
 from decinv.codecs import LinearCodec
@@ -58,7 +58,7 @@ def test_forward_step_needs_what_its_rate_predicts(step, level):
     codec = LinearCodec(eigenvalues=(a,) * 4)
     latent = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(3))
     chunk = Batch(codec.decode(latent), ("a", "b", "c"), latent)
-    forward = Method("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step))
+    forward = DecoderMethod("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step))
     runs = follow_all(forward, codec, [chunk], [80], lambda word: None)
     steps = math.ceil((level / 20 * math.log(10) - math.log(1 - a)) / math.log(1 - step * a))
     found = needed(runs, Level.fixed(level, 3))

@@ -5,7 +5,7 @@ import decinv.benchmark.measure as measure
 import decinv.benchmark.trajectory as trajectory
 from decinv.batch import Batch
 from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, Method
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, DecoderMethod
 from decinv.benchmark.trajectory import follow, follow_all, follow_ticks
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
@@ -31,7 +31,7 @@ def _parts(batch, *bounds):
 
 def test_forward_step_follows_its_closed_form(codec, batch):
     step = 0.7
-    found = follow(Method("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step)), codec, batch, [6])
+    found = follow(DecoderMethod("forward", DecoderProblem, lambda params: ForwardStep(params, lr=step)), codec, batch, [6])
     identity, matrix, truth = torch.eye(4, dtype=torch.float64), codec.matrix.double(), batch.latent.double()
     for k in range(7):
         # After k evaluations the best point evaluated is z_{k - 1}, whose error is (I - rho A)^(k - 1) (A - I) z*.
@@ -65,6 +65,6 @@ def test_only_the_method_itself_is_timed(batch, ticking, monkeypatch):
 
 def test_a_sample_that_ends_early_keeps_its_best(codec, batch):
     # The residual grows by up to |1 - 10 * 0.9| = 8 a step, until the solver gives up.
-    found = follow(Method("too far", DecoderProblem, lambda params: ForwardStep(params, lr=10.0)), codec, batch, [30])
+    found = follow(DecoderMethod("too far", DecoderProblem, lambda params: ForwardStep(params, lr=10.0)), codec, batch, [30])
     torch.testing.assert_close(found.nmse_db, found.nmse_db[:1].expand(31, -1))
     assert found.seconds[-1] == found.seconds[-10]

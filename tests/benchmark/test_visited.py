@@ -6,7 +6,7 @@ import torch
 from decinv.batch import Batch
 from decinv.benchmark.converged import converge
 from decinv.benchmark.counting import CountingCodec
-from decinv.benchmark.methods import Method
+from decinv.benchmark.methods import DecoderMethod
 from decinv.benchmark.visited import visit
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
@@ -25,7 +25,7 @@ def batch(codec):
 
 
 def _forward(step_size):
-    return Method("forward", DecoderProblem, partial(ForwardStep, lr=step_size))
+    return DecoderMethod("forward", DecoderProblem, partial(ForwardStep, lr=step_size))
 
 
 def test_the_path_is_the_closed_form_and_evaluates_each_point_once(codec, batch):
