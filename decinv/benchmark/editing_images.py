@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from decinv.benchmark.methods import BY_NAME, DEFAULT
 from decinv.benchmark.watermark_images import Maker
 from decinv.codecs.base import Codec
 from decinv.diffusion import Condition
+from decinv.diffusion.noise import draw_noise
 from decinv.editing import PromptMask, regenerate, to_pixels
 from decinv.images.eight_bit import round_to_8_bits
 from decinv.methods import Method
@@ -96,8 +96,7 @@ class Edited(NamedTuple):
 def generate(maker: Maker, pairs: Sequence[tuple[str, str]], numbers: Sequence[int], seed: int) -> Original:
     """Generate images, and find where their edits may change them."""
     codec = maker.codec
-    drawn = [np.random.default_rng([seed, number]).standard_normal(maker.shape, np.float32) for number in numbers]
-    noise = torch.from_numpy(np.stack(drawn)).to(codec.device)
+    noise = torch.stack([draw_noise(maker.shape, seed, number) for number in numbers]).to(codec.device)
     prompts, targets = (list(texts) for texts in zip(*(pairs[number % len(pairs)] for number in numbers), strict=True))
     process = maker.process(prompts)
     latent = process.generate(noise)

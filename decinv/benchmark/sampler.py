@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from decinv.data.noise import PROMPTS
 from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver, Pipeline, Process, Sampler
 from decinv.diffusion.bundled import BUNDLED
 from decinv.diffusion.conditioned import conditioned
+from decinv.diffusion.noise import draw_noise
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 
@@ -74,8 +74,7 @@ class Setting:
         """Make images; image i shows prompt i, in turn, and its noise depends on nothing but seed and i."""
         texts = [prompts[number % len(prompts)] for number in numbers]
         shape = (self.pipeline.channels, cells, cells)
-        drawn = [np.random.default_rng([seed, number]).standard_normal(shape, np.float32) for number in numbers]
-        noise = torch.from_numpy(np.stack(drawn)).to(self.codec.device)
+        noise = torch.stack([draw_noise(shape, seed, number) for number in numbers]).to(self.codec.device)
         latent = self.process(texts, cells).generate(noise)
         return Made(texts, noise, latent, decode_rounded(self.codec, self.codec.scaling.invert(latent)))
 

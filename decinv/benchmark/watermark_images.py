@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from decinv.codecs.base import Codec
 from decinv.diffusion import Condition, Guidance, Pipeline, Process, Sampler
+from decinv.diffusion.noise import draw_noise
 from decinv.images.eight_bit import round_to_8_bits
 from decinv.watermark import Watermark
 
@@ -83,7 +83,7 @@ class Maker:
         for start in range(0, len(which), batch_size):
             tick()
             numbers = list(range(start, min(start + batch_size, len(which))))
-            drawn = [self._noise(seed, number % count, which[number] < 0) for number in numbers]
+            drawn = [draw_noise(self.shape, seed, number % count, int(which[number] < 0)) for number in numbers]
             noise, marks = torch.stack(drawn), torch.tensor([which[number] for number in numbers])
             noise[marks >= 0] = mark.mark(noise[marks >= 0], marks[marks >= 0])
             prompts = [self.prompts[number % count % len(self.prompts)] for number in numbers]
@@ -91,7 +91,3 @@ class Maker:
             image = round_to_8_bits(self.codec.decode(self.codec.scaling.invert(latent)).cpu())
             chunks.append(Generated(image, latent.cpu(), noise, marks, prompts, numbers))
         return chunks
-
-    def _noise(self, seed: int, index: int, unmarked: bool) -> Tensor:
-        rng = np.random.default_rng([seed, index, int(unmarked)])
-        return torch.from_numpy(rng.standard_normal(self.shape, np.float32))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from decinv.data.base import ChunkLoader
 from decinv.data.buckets import Sample
 from decinv.data.generated import decode_rounded
 from decinv.data.indexed import IndexedData
+from decinv.diffusion.noise import draw_noise
 from decinv.modules.sampler import SamplerInversion
 from decinv.runs import Input
 
@@ -88,8 +88,7 @@ class GeneratedNoise(IndexedData):
 
     def draw(self, number: int, shape: tuple[int, int, int]) -> Tensor:
         """Draw the noise ``(C, h, w)`` of an image."""
-        drawn = np.random.default_rng([self.seed, number]).standard_normal(shape, dtype=np.float32)
-        return torch.from_numpy(drawn)
+        return draw_noise(shape, self.seed, number)
 
     def prompt(self, number: int) -> str:
         """Give the prompt of an image."""

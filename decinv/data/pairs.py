@@ -1,12 +1,12 @@
 """The DataModule that feeds pairs of noise and what a diffusion model makes of it to the training of a few-step model."""
 
-import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from decinv.data.cached import CachedLatents, Captioned
 from decinv.data.scenes import captioned_scene
 from decinv.diffusion.bundled import pipeline_directory
+from decinv.diffusion.noise import draw_noise
 
 
 class FlowPairs(CachedLatents):
@@ -88,12 +88,7 @@ class FlowPairs(CachedLatents):
             pipeline = pipeline.to(self.trainer.strategy.root_device)
         side = size // pipeline.vae_scale_factor
         captions = [captioned_scene(index, 32, seed)[1] for index in range(first, first + count)]
-        noise = torch.stack(
-            [
-                torch.from_numpy(np.random.default_rng([seed, index, 1]).standard_normal((4, side, side), dtype=np.float32))
-                for index in range(first, first + count)
-            ]
-        )
+        noise = torch.stack([draw_noise((4, side, side), seed, index, 1) for index in range(first, first + count)])
         made = []
         for start in range(0, count, 16):
             result = pipeline(

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from decinv.diffusion.noise import draw_noise
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Prompt
 from decinv.editing.masks import difference_mask, grow
@@ -88,8 +88,7 @@ class PromptMask(EditMask):
         """
         step = process.steps[first_step(len(process.steps), self.strength)]
         shape = (self.draws, *latent.shape[1:])
-        drawn = [np.random.default_rng([self.seed, number]).standard_normal(shape, np.float32) for number in numbers]
-        noise = torch.from_numpy(np.stack(drawn, axis=1)).to(latent.device)
+        noise = torch.stack([draw_noise(shape, self.seed, number) for number in numbers], dim=1).to(latent.device)
         time = latent.new_full((2 * len(latent),), step.time)
         pairs = []
         for draw in noise:
