@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions
-from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate, invert_decoder
+from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate, recover_latent
 from decinv.benchmark.editing_report import Row, summarise, write_report
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.progress import ticking
@@ -123,7 +123,7 @@ def editing(
                 tick(f"guidance {guidance:g}: generate")
                 original = generate(maker, pairs, range(start, min(start + batch_size, count)), seed)
                 oracle: Tensor | None = None
-                latents = {one: invert_decoder(loaded, original, one) for one in {each.decoder for each in inversions}}
+                latents = {one: recover_latent(loaded, original, one) for one in {each.decoder for each in inversions}}
                 for inversion in inversions:
                     tick(f"guidance {guidance:g}: {inversion.name}")
                     edited = edit(maker, original, inversion, latents[inversion.decoder], oracle)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decinv.benchmark.measure import advance, begin, now, reported
+from decinv.benchmark.measure import invert_decoder, now
 from decinv.benchmark.methods import BY_NAME, DEFAULT
 from decinv.benchmark.watermark_images import Maker
 from decinv.codecs.base import Codec
@@ -139,12 +139,8 @@ def edit(maker: Maker, original: Original, inversion: Inversion, latent: Latent,
     return Edited(image.cpu(), *(value.cpu() for value in values))
 
 
-@torch.no_grad()
-def invert_decoder(codec: Codec, original: Original, iterations: int | None) -> Latent:
+def recover_latent(codec: Codec, original: Original, iterations: int | None) -> Latent:
     """Recover the latents of a chunk; see ``Inversion.decoder``."""
     if iterations is None:
         return Latent(original.latent, 0.0)
-    start = now(codec.device)
-    solver = begin(BY_NAME[DEFAULT if iterations else "encoder"], codec, original.image, iterations)
-    advance(solver, iterations)
-    return Latent(codec.scaling.apply(reported(solver)), now(codec.device) - start)
+    return Latent(*invert_decoder(BY_NAME[DEFAULT if iterations else "encoder"], iterations, codec, original.image))

@@ -72,6 +72,23 @@ def reported(solver: Solver) -> Tensor:
     return solver.problem.latent(solver.point.detach()) if solver.iteration == 0 else solver.result().latent
 
 
+@torch.no_grad()
+def invert_decoder(method: DecoderMethod, iterations: int, codec: Codec, image: Tensor) -> tuple[Tensor, float]:
+    """Give the scaled latents of images, and the seconds that all of them took.
+
+    Args:
+        method: The method.
+        iterations: Iterations of the run; 0 for the start alone.
+        codec: The codec whose decoder is inverted.
+        image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
+    """
+    began = now(codec.device)
+    solver = begin(method, codec, image, iterations)
+    advance(solver, iterations)
+    latent = codec.scaling.apply(reported(solver))
+    return latent, now(codec.device) - began
+
+
 def true_latent(batch: Batch) -> Tensor:
     """Give the true raw latents of a chunk.
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
-from decinv.benchmark.measure import advance, begin, now, reported
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, DecoderMethod, iterations_of
+from decinv.benchmark.measure import invert_decoder
+from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, iterations_of
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.sampler_measure import Inverted, invert, step_residuals
 from decinv.benchmark.sampler_methods import OURS, Contender, contenders
@@ -205,16 +205,6 @@ def choose(known: Sequence[Contender], names: Sequence[str] | None, option: str)
         if name not in [one.name for one in known]:
             raise ValueError(f"Expected `{option}` to be of {', '.join(one.name for one in known)}, but got {name!r}.")
     return [one for one in known if one.name in names]
-
-
-@torch.no_grad()
-def invert_decoder(method: DecoderMethod, iterations: int, codec: Codec, image: Tensor) -> tuple[Tensor, float]:
-    """Give the scaled latents of 8-bit images, and the seconds that all of them took."""
-    began = now(codec.device)
-    solver = begin(method, codec, image, iterations)
-    advance(solver, iterations)
-    latent = codec.scaling.apply(reported(solver))
-    return latent, now(codec.device) - began
 
 
 def compare(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.environment import write_environment
-from decinv.benchmark.measure import advance, begin, now, reported
+from decinv.benchmark.measure import invert_decoder, now
 from decinv.benchmark.metering import measure_memory
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, DecoderMethod, iterations_of
 from decinv.benchmark.progress import ticking
@@ -183,11 +183,7 @@ def recover(
         What was recovered, by name of the sampler's method.
     """
     image, truth, noise = (part.to(codec.device) for part in (chunk.image, chunk.latent, chunk.noise))
-    start = now(codec.device)
-    solver = begin(inversion.method, codec, image, inversion.iterations)
-    advance(solver, inversion.iterations)
-    latent = codec.scaling.apply(reported(solver))
-    decoder_seconds = now(codec.device) - start
+    latent, decoder_seconds = invert_decoder(inversion.method, inversion.iterations, codec, image)
     found: dict[str, Recovered] = {}
     for name, method in samplers.items():
         start = now(codec.device)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.editing_images import Inversion, edit, generate, invert_decoder
+from decinv.benchmark.editing_images import Inversion, edit, generate, recover_latent
 from decinv.benchmark.editing_report import summarise
 from decinv.benchmark.watermark_images import Maker
 from decinv.codecs import LinearCodec
@@ -35,7 +35,7 @@ def test_true_latents_inverted_exactly_give_the_edits_of_the_oracle(path):
     original = generate(maker, [("a red circle", "a blue square")], range(2), seed=0)
     original = original._replace(mask=torch.zeros_like(original.mask))
     original.mask[:, :, 1:3, 1:3] = True
-    latent = invert_decoder(maker.codec, original, None)
+    latent = recover_latent(maker.codec, original, None)
     oracle = edit(maker, original, Inversion("oracle", None, None), latent, None)
     found = edit(maker, original, Inversion("exact", None, ExactInversion()), latent, oracle.image)
     assert found.noise_nmse_db.max() < -60
