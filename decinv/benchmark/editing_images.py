@@ -11,10 +11,10 @@ from decinv.benchmark.measure import invert_decoder, now
 from decinv.benchmark.methods import BY_NAME, DEFAULT
 from decinv.benchmark.watermark_images import Maker
 from decinv.codecs.base import Codec
+from decinv.data.generated import decode_rounded
 from decinv.diffusion import Condition
 from decinv.diffusion.noise import draw_noise
 from decinv.editing import PromptMask, regenerate, to_pixels
-from decinv.images.eight_bit import round_to_8_bits
 from decinv.methods import Method
 from decinv.metrics.background import background_nmse, background_psnr_db, background_ssim
 from decinv.metrics.latent import nmse_db
@@ -100,7 +100,7 @@ def generate(maker: Maker, pairs: Sequence[tuple[str, str]], numbers: Sequence[i
     prompts, targets = (list(texts) for texts in zip(*(pairs[number % len(pairs)] for number in numbers), strict=True))
     process = maker.process(prompts)
     latent = process.generate(noise)
-    image = round_to_8_bits(codec.decode(codec.scaling.invert(latent)))
+    image = decode_rounded(codec, codec.scaling.invert(latent)).to(codec.device)
     target = maker.process(targets).condition.prompt
     mask = PromptMask(seed=seed).compare(process, process.condition.prompt, target, latent, list(numbers))
     return Original(image, latent, noise, mask, prompts, targets)
@@ -117,15 +117,14 @@ def edit(maker: Maker, original: Original, inversion: Inversion, latent: Latent,
         latent: The latents from which it is.
         oracle: The edits from the true noise; ``None`` where these are they.
     """
-    codec, process = maker.codec, maker.process(original.prompts)
+    codec, process, method = maker.codec, maker.process(original.prompts), inversion.method
     start = now(codec.device)
-    method = inversion.method
-    noise = original.noise if method is None else method.invert(maker.process(original.prompts), latent.scaled).latent
+    noise = original.noise if method is None else method.invert(process, latent.scaled).latent
     seconds = (now(codec.device) - start + latent.seconds) / len(noise)
     source = tuple(process.walk(noise))
     condition = Condition(maker.process(original.targets).condition.prompt, process.condition.negative)
     edited = regenerate(process, source, process.guidance, [condition] * len(process.steps), original.mask)
-    image = round_to_8_bits(codec.decode(codec.scaling.invert(edited)))
+    image = decode_rounded(codec, codec.scaling.invert(edited)).to(codec.device)
     size = image.shape[-2], image.shape[-1]
     compared = image, original.image, to_pixels(original.mask, size)
     measures: list[Callable[..., Tensor]] = [background_nmse, background_psnr_db, background_ssim]

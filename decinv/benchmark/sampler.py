@@ -76,7 +76,8 @@ class Setting:
         shape = (self.pipeline.channels, cells, cells)
         noise = torch.stack([draw_noise(shape, seed, number) for number in numbers]).to(self.codec.device)
         latent = self.process(texts, cells).generate(noise)
-        return Made(texts, noise, latent, decode_rounded(self.codec, self.codec.scaling.invert(latent)))
+        image = decode_rounded(self.codec, self.codec.scaling.invert(latent))
+        return Made(texts, noise, latent, image.to(self.codec.device))
 
 
 def sampler(

@@ -186,8 +186,9 @@ def recover(
     latent, decoder_seconds = invert_decoder(inversion.method, inversion.iterations, codec, image)
     found: dict[str, Recovered] = {}
     for name, method in samplers.items():
+        process = maker.process(chunk.prompts, known_prompt)
         start = now(codec.device)
-        result = method.invert(maker.process(chunk.prompts, known_prompt), latent)
+        result = method.invert(process, latent)
         seconds = now(codec.device) - start
         errors = (nmse_db(latent, truth).cpu(), nmse_db(result.latent, noise).cpu())
         found[name] = Recovered(mark.find(result.latent), *errors, decoder_seconds, seconds)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from decinv.codecs.base import Codec
-from decinv.diffusion import Condition, Guidance, Pipeline, Process, Sampler
+from decinv.data.generated import decode_rounded
+from decinv.diffusion import Pipeline, Process, Sampler
+from decinv.diffusion.conditioned import conditioned
 from decinv.diffusion.noise import draw_noise
-from decinv.images.eight_bit import round_to_8_bits
 from decinv.watermark import Watermark
 
 
@@ -50,18 +51,15 @@ class Maker:
         """
         if size < 1 or size % codec.stride:
             raise ValueError(f"Expected `size` to be a multiple of {codec.stride}, but got {size}.")
-        self.pipeline, self.codec, self.guidance, self.prompts, self.size = pipeline, codec, guidance, prompts, size
-        side = size // codec.stride
-        self.shape = (pipeline.channels, side, side)
-        self.trajectory = pipeline.trajectory(sampler, (side, side))
+        self.pipeline, self.codec, self.guidance, self.prompts = pipeline, codec, guidance, prompts
+        self.sampler = sampler
+        self.shape = (pipeline.channels, size // codec.stride, size // codec.stride)
 
     def process(self, prompts: Sequence[str], known: bool = True) -> Process:
         """Give the process of images that show ``prompts``; unless they are known, with the empty prompt and no guidance."""
-        place, size = self.codec.device, (self.size, self.size)
-        guidance = Guidance(self.pipeline.denoiser(place), self.guidance if known else 1.0)
-        prompt = self.pipeline.encode(list(prompts) if known else [""] * len(prompts), size, place)
-        away = self.pipeline.encode([None] * len(prompts), size, place) if guidance.guides else None
-        return Process(self.trajectory, guidance, Condition(prompt, away))
+        texts, guidance = (prompts, self.guidance) if known else ([""] * len(prompts), 1.0)
+        place, stride = self.codec.device, self.codec.stride
+        return conditioned(self.pipeline, self.sampler, texts, self.shape[1:], stride, guidance, device=place)
 
     @torch.no_grad()
     def generate(
@@ -88,6 +86,6 @@ class Maker:
             noise[marks >= 0] = mark.mark(noise[marks >= 0], marks[marks >= 0])
             prompts = [self.prompts[number % count % len(self.prompts)] for number in numbers]
             latent = self.process(prompts).generate(noise.to(self.codec.device))
-            image = round_to_8_bits(self.codec.decode(self.codec.scaling.invert(latent)).cpu())
+            image = decode_rounded(self.codec, self.codec.scaling.invert(latent))
             chunks.append(Generated(image, latent.cpu(), noise, marks, prompts, numbers))
         return chunks
