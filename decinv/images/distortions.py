@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from decinv.convolutions import convolutions
-from decinv.images.eight_bit import levels, round_to_8_bits
+from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.images.pixels import to_tensor
 
 Distortion = Callable[[Tensor], Tensor]
@@ -52,7 +52,7 @@ def jpeg(image: Tensor, quality: int) -> Tensor:
 
 def _through_jpeg(image: Tensor, quality: int) -> Tensor:
     file = BytesIO()
-    Image.fromarray(levels(image).byte().permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+    Image.fromarray(to_picture(image)).save(file, "JPEG", quality=quality)
     with Image.open(file) as saved:
         return to_tensor(saved)
 
