@@ -76,7 +76,7 @@ def invert(
         batch_size: Images, or clips, that are inverted together, at least 1; with a codec of images, frames of clips.
         problem: What is solved; ``decinv.problems.GradientProblem`` for the gradient baseline.
         pipeline: A diffusion model, whose sampler is inverted too: ``bundled``, a directory saved by diffusers, a hub id, or a
-            ``decinv.diffusion.Pipeline``. By default only the decoder is inverted, and no later argument counts.
+            ``decinv.diffusion.Pipeline``. By default only the decoder is inverted, and no later argument may be given.
         prompt: The prompt of all images, or one for each.
         negative_prompt: What guidance leads away from; ``None`` for what the pipeline takes if no prompt is given.
         guidance: Guidance scale, at least 0; up to 1 there is none.
@@ -106,6 +106,8 @@ def invert(
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
     if model is not None:
         _check_sampling(model, negative_prompt, guidance, sampler, method, noise_seed)
+    elif (prompt, negative_prompt, guidance, sampler, method, noise_seed) != ("", None, 1.0, None, None, 0):
+        raise ValueError("Expected a `pipeline`, which prompt, guidance, sampler, method and noise seed are of, but got none.")
     pixels, readable = _pixels(images, codec.stride * (1 if model is None else model.patch))
     if pixels.ndim == 5 and pipeline is not None:
         raise ValueError("Expected images where a `pipeline` is inverted too, but got clips; give their frames as images.")

@@ -227,6 +227,16 @@ class Known(Pipeline):
         return GaussianDenoiser(self.config, 0.3).to(device)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [{"prompt": "a"}, {"guidance": 3.0}, {"sampler": DDIM(5)}, {"noise_seed": 1}],
+    ids=lambda option: next(iter(option)),
+)
+def test_options_of_the_sampler_are_refused_without_a_pipeline(option):
+    with pytest.raises(ValueError, match="Expected a `pipeline`, which prompt"):
+        decinv.invert(torch.zeros(1, 3, 4, 4), LinearCodec(), **option)
+
+
 def test_noise_that_does_not_fit_into_memory_together_is_found_in_halves():
     class Small(NaiveInversion):
         most = 1

@@ -1,5 +1,7 @@
 """A codec around another one."""
 
+from contextlib import AbstractContextManager
+
 from torch import Tensor
 
 from decinv.codecs.base import Codec
@@ -23,6 +25,10 @@ class WrappedCodec(Codec):
     def encodes_frames(self) -> bool:
         """Whether the other one encodes clips frame by frame."""
         return self.inner.encodes_frames
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Compute gradients as the other one does."""
+        return self.inner.arithmetic()
 
     def _encode(self, image: Tensor) -> Tensor:
         return self.inner._encode(image)

@@ -52,9 +52,9 @@ class ChunkCallback(Callback):
         _finished.pop(as_inversion(pl_module, self), None)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hand over the chunk, which is put together once for all callbacks."""
+        """Hand over the chunk, which is put together once for all callbacks, unless the trainer ended it before its time."""
         module = as_inversion(pl_module, self)
-        if module.batch is not None:
+        if module.finished and module.batch is not None:
             self.on_chunk_end(trainer, module, _finished_chunk(trainer, module, module.batch))
 
 

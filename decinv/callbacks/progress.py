@@ -91,8 +91,9 @@ class InversionProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the chunk's samples, and print a line where there is no bar."""
-        batch = as_inversion(pl_module, self).batch
-        if batch is None or not self._enabled:
+        module = as_inversion(pl_module, self)
+        batch = module.batch
+        if batch is None or not module.finished or not self._enabled:
             return
         self._chunk += 1
         self._finished += len(batch.names) + len(batch.failures)

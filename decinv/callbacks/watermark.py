@@ -59,7 +59,7 @@ class WatermarkDetection(Callback):
         if not isinstance(data, IndexedData) or not isinstance(pl_module, SamplerInversion) or watermark is None:
             return
         codec = pl_module.codec
-        sizes = {data.image_size(item, codec.multiple) for item in islice(data.inputs, LOOKS)} - {None}
+        sizes = {data.image_size(item, codec) for item in islice(data.inputs, LOOKS)} - {None}
         shapes = {(codec.latent_channels, *(side // codec.stride for side in size)) for size in sizes if size is not None}
         if shapes and tuple(watermark.shape) not in shapes:
             found = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))

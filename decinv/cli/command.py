@@ -114,10 +114,12 @@ class DecinvCLI(LightningCLI):
         Raises:
             FileExistsError: If it holds a run that cannot be continued.
             FileNotFoundError: If there is no checkpoint or no source of images where the options name one.
-            ValueError: If it holds a run of another configuration.
+            ValueError: If it holds a run of another configuration, or epochs or batches of an inversion are limited.
             OSError: If it cannot be written.
         """
         config: Any = self.config[self.subcommand]
+        if isinstance(self.model, Inversion):
+            _refuse_parts(config.trainer)
         _refuse_missing_checkpoint(config.get("ckpt_path"))
         run = self.run_directory
         later = follows(cluster_environment())
@@ -206,6 +208,8 @@ class DecinvCLI(LightningCLI):
         try:
             self.trainer.fit(**options)
             self._tell()
+            if self.outcomes.cut:
+                print(f"The trainer ended early; {self._advice()}.")
         except MisconfigurationException as error:
             raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
         except Interrupted as interruption:
@@ -229,11 +233,26 @@ class DecinvCLI(LightningCLI):
     @property
     def failed(self) -> bool:
         """Whether an image of this process's share has no usable result, or none at all, now or from an earlier start."""
-        if self.outcomes.failed or not isinstance(self.datamodule, IndexedData):
-            return self.outcomes.failed
+        if self.outcomes.failed or self.outcomes.cut or not isinstance(self.datamodule, IndexedData):
+            return self.outcomes.failed or self.outcomes.cut
         if self.datamodule.left:
             return True
         return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
+
+
+def _refuse_parts(trainer: Any) -> None:
+    """Refuse limits in epochs and batches, which are chunks and iterations here and follow from the images.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for option, free in (("max_epochs", -1), ("limit_train_batches", None)):
+        if trainer[option] not in (free, None):
+            raise ValueError(
+                f"Expected no `trainer.{option}`, since an epoch is a chunk of images and a batch an iteration, but got "
+                f"{trainer[option]}; set `data.limit` for fewer images, `model.max_iters` for fewer iterations, or "
+                "`trainer.max_time` to stop early."
+            )
 
 
 def _refuse_missing_checkpoint(path: str | None) -> None:

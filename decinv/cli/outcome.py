@@ -14,15 +14,18 @@ class Outcomes(Callback):
 
     Attributes:
         failed: Whether one ended without a result that is ok.
+        cut: Whether the trainer ended before a chunk did, as ``max_time`` and ``max_steps`` make it.
     """
 
     def __init__(self) -> None:
         """Begin with none."""
         self.failed = False
+        self.cut = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the chunk's."""
         if isinstance(pl_module, Inversion) and pl_module.batch is not None:
+            self.cut = not pl_module.finished
             self.failed |= bool(pl_module.batch.failures) or any(not status.ok for status in pl_module.result.status)
 
 

@@ -8,6 +8,7 @@ from lightning import LightningDataModule, LightningModule
 from rich import box, get_console
 from rich.table import Table
 
+from decinv.codecs.base import Codec
 from decinv.data.indexed import IndexedData
 from decinv.memory import MIB
 from decinv.modules.base import Inversion
@@ -49,7 +50,7 @@ def show_plan(
         raise TypeError(f"Expected data that lists its inputs, an `IndexedData`, but got {type(data).__name__}.")
     if budget_gib is not None and not budget_gib > 0:
         raise ValueError(f"Expected --plan_budget to be above 0 GiB, but got {budget_gib:g}.")
-    looked, sizes = _sizes(data, model.codec.multiple)
+    looked, sizes = _sizes(data, model.codec)
     if not sizes:
         raise ValueError(f"Expected images to plan for, but none of {looked} inputs has a size that can be read.")
     budget = _free() if budget_gib is None else round(budget_gib * GIB)
@@ -70,11 +71,11 @@ Size = tuple[int | None, int, int]
 """Frames of a clip, ``None`` for an image; height, and width."""
 
 
-def _sizes(data: IndexedData, stride: int) -> tuple[int, Counter[Size]]:
+def _sizes(data: IndexedData, codec: Codec) -> tuple[int, Counter[Size]]:
     """Look up the sizes of the inputs, or of some spread over the list; give how many were looked at, too."""
     every = -(-len(data.inputs) // MOST_LOOKS) or 1
     chosen = [item for place, item in enumerate(data.inputs) if place % every == 0]
-    found = ((data.frame_count(item), data.image_size(item, stride)) for item in chosen)
+    found = ((data.frame_count(item), data.image_size(item, codec)) for item in chosen)
     return len(chosen), Counter((frames, *size) for frames, size in found if size is not None)
 
 

@@ -156,11 +156,11 @@ class GeneratedData(IndexedData):
             return list_latents(self.latents)
         return tuple(Input(index, _name(index)) for index in range(self.count))
 
-    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+    def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
         """Give the configured size, or that of the file's latent; it is unknown where the file cannot be read."""
         if not item.path:
             return self.size, self.size
-        return None if (cells := latent_size(item)) is None else (cells[0] * stride, cells[1] * stride)
+        return None if (cells := latent_size(item)) is None else (cells[0] * codec.stride, cells[1] * codec.stride)
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Draw or read a latent, and decode it."""

@@ -123,7 +123,7 @@ class GeneratedClips(ClipData):
                 yield item
                 number += 1
 
-    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+    def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
         """Give the configured size."""
         return self.size, self.size
 

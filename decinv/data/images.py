@@ -65,10 +65,10 @@ class ImageData(IndexedData):
         """
         return list_images(self.root)[: self.limit]
 
-    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+    def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
         """Read the size from the file's header; it is unknown where there is none, or the image is too small to crop."""
         try:
-            return fitted_size(read_size(item.path, self.max_pixels), stride, self.crop)
+            return fitted_size(read_size(item.path, self.max_pixels), codec.multiple, self.crop)
         except UnreadableImageError:
             return None
 

@@ -57,8 +57,8 @@ class IndexedData(ChunkData):
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
         """Load one input."""
 
-    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
-        """Give height and width of the image that ``load`` would give, for a codec's stride, without loading it.
+    def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
+        """Give height and width of the image that ``load`` would give with a codec, without loading it.
 
         Where it is ``None``, as here, it is not known.
         """

@@ -70,7 +70,7 @@ class GeneratedNoise(IndexedData):
         """List the images."""
         return tuple(Input(index, f"sampled-{index:05d}") for index in range(self.count))
 
-    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+    def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
         """Give the configured size."""
         return self.size, self.size
 

@@ -129,11 +129,11 @@ class VideoData(ClipData):
         found = scan(item.path, self._most_frames(), self.folder_fps)
         return found.damage or f"Expected a whole video at {item.path!r}, but it was damaged when the run began."
 
-    def image_size(self, item: Input, stride: int) -> tuple[int, int] | None:
+    def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
         """Give the size of a video's frames; it is unknown where none can be read, or frames are too small to crop."""
         if (found := self.size or frame_size(item.path)) is None:
             return None
-        return fitted_size(found, stride, self.crop)
+        return fitted_size(found, codec.multiple, self.crop)
 
     def load_frame(self, item: Input, moment: Moment, codec: Codec) -> Sample:
         """Read a frame, and resize, pad or crop it."""

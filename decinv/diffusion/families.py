@@ -23,19 +23,21 @@ class Family(ABC):
         network: The class of its network.
         folder: Where in the pipeline's directory that lies.
         sized: Whether the network is told the size of the image.
+        long_text: Tokens of a prompt for its T5 encoder in diffusers; ``None`` where the kind has no such encoder.
     """
 
     network: type[Any] = diffusers.UNet2DConditionModel
     folder: str = "unet"
     sized: bool = False
+    long_text: int | None = None
 
     def fits(self, index: Mapping[str, Any]) -> bool:
         """Whether the parts that a ``model_index.json`` names make a pipeline of this kind."""
         return _part(index, self.folder) == self.network.__name__
 
     @abstractmethod
-    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
-        """Give its way to encode texts, long ones in ``length`` tokens, or in as many as in diffusers."""
+    def text(self, directory: Path, dtype: torch.dtype, length: int) -> TextEncoding:
+        """Give its way to encode texts, for a T5 encoder in ``length`` tokens."""
 
     @abstractmethod
     def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
@@ -94,7 +96,7 @@ class Stable(Family):
                 "consistency models; give the pipeline that it was distilled from."
             )
 
-    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+    def text(self, directory: Path, dtype: torch.dtype, length: int) -> TextEncoding:
         """One CLIP encoder."""
         return StableText(directory, dtype)
 
@@ -119,7 +121,7 @@ class StableXL(Stable):
         """It has a second text encoder."""
         return super().fits(index) and _part(index, "text_encoder_2") is not None
 
-    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+    def text(self, directory: Path, dtype: torch.dtype, length: int) -> TextEncoding:
         """Two CLIP encoders."""
         return StableXLText(directory, dtype)
 
@@ -129,10 +131,11 @@ class Stable3(Family):
 
     network = diffusers.SD3Transformer2DModel
     folder = "transformer"
+    long_text = 256
 
-    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+    def text(self, directory: Path, dtype: torch.dtype, length: int) -> TextEncoding:
         """Two CLIP encoders and one of T5."""
-        return Stable3Text(directory, dtype, length or 256)
+        return Stable3Text(directory, dtype, length)
 
     def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
         """A transformer that cuts patches itself."""
@@ -148,10 +151,11 @@ class Flux(Family):
 
     network = diffusers.FluxTransformer2DModel
     folder = "transformer"
+    long_text = 512
 
-    def text(self, directory: Path, dtype: torch.dtype, length: int | None) -> TextEncoding:
+    def text(self, directory: Path, dtype: torch.dtype, length: int) -> TextEncoding:
         """One CLIP encoder and one of T5."""
-        return FluxText(directory, dtype, length or 512)
+        return FluxText(directory, dtype, length)
 
     def denoiser(self, model: Any, tf32: bool, told_guidance: float) -> Denoiser:
         """A transformer of patches."""

@@ -109,7 +109,7 @@ class DiffusersPipeline(Pipeline):
         self,
         path: str = "bundled",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-        told_guidance: float = 3.5,
+        told_guidance: float | None = None,
         text_length: int | None = None,
         tf32: bool = False,
     ) -> None:
@@ -118,15 +118,16 @@ class DiffusersPipeline(Pipeline):
         Args:
             path: ``bundled``, ``bundled-flow`` for its few-step version, a directory saved by diffusers, or a hub id.
             dtype: Number format of the networks; latents are float32 all the same.
-            told_guidance: Guidance scale that networks with guidance distilled into them, such as Flux-dev, are told.
-            text_length: Tokens of the T5 encoder's prompts; by default as in diffusers, 512 for Flux (256 for Flux-schnell in
-                its authors' examples) and 256 for Stable Diffusion 3.
+            told_guidance: Guidance scale that networks with guidance distilled into them, such as Flux-dev, are told; by
+                default 3.5, as in diffusers. Others are told none.
+            text_length: Tokens of the T5 encoder's prompts, at least 1; by default as in diffusers, 512 for Flux (256 for
+                Flux-schnell in its authors' examples) and 256 for Stable Diffusion 3. Other kinds have no such encoder.
             tf32: Whether CUDA may round the factors of float32 convolutions to TF32, as torch lets it by default. That is
                 faster, and no step can be inverted more exactly than the network is computed.
 
         Raises:
             FileNotFoundError: If there is no pipeline at ``path``.
-            ValueError: If it is of a kind that is not supported.
+            ValueError: If it is of a kind that is not supported, or has no use for an argument.
         """
         self.path = path
         self.dtype: torch.dtype = getattr(torch, dtype)
@@ -134,7 +135,7 @@ class DiffusersPipeline(Pipeline):
         self.config = _read(self.directory / "scheduler" / "scheduler_config.json")
         index = _read(self.directory / "model_index.json")
         self._zeros = bool(index.get("force_zeros_for_empty_prompt"))
-        self._told_guidance = told_guidance
+        self._told_guidance = 3.5 if told_guidance is None else told_guidance
         self._tf32 = tf32
         family = next((family for family in FAMILIES if family.fits(index)), None)
         if family is None:
@@ -145,9 +146,17 @@ class DiffusersPipeline(Pipeline):
         family.refuse(network, index)
         if not without_weights():
             _refuse_lacking(self.directory, (family.folder, *family.parts(index)))
+        if told_guidance is not None and not network.get("guidance_embeds"):
+            raise ValueError(
+                f"Expected no `told_guidance`, since the network of {path!r} is not told any, but got {told_guidance}; set the "
+                "guidance scale of the inversion."
+            )
+        if text_length is not None and (family.long_text is None or text_length < 1):
+            uses = "no" if family.long_text is None else "a positive"
+            raise ValueError(f"Expected {uses} `text_length` for {index.get('_class_name')}, but got {text_length}.")
         self.channels, self.patch = family.channels(network), family.patch(network)
         self._family = family
-        self._text = family.text(self.directory, self.dtype, text_length)
+        self._text = family.text(self.directory, self.dtype, text_length or family.long_text or 0)
         self._prompts: dict[str | None, Prompt] = {}
         self._denoiser: Denoiser | None = None
 

@@ -83,6 +83,11 @@ class Inversion(LightningModule, ABC):
         """State the problem for images ``(B, 3, H, W)`` in [-1, 1]."""
 
     @property
+    def finished(self) -> bool:
+        """Whether there is a chunk, and each of its samples is done; not where the trainer ends a chunk before its time."""
+        return self.batch is not None and self.solver.done
+
+    @property
     def truth(self) -> Tensor | None:
         """The scaled true latents of the chunk, which its points are compared with, where these are known."""
         latent = None if self.batch is None else self.batch.latent

@@ -18,6 +18,8 @@ FREE = (
     "trainer.logger",
     "trainer.default_root_dir",
     "trainer.enable_progress_bar",
+    "trainer.max_steps",
+    "trainer.max_time",
     "trainer.num_nodes",
     "trainer.strategy",
 )

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from decinv.benchmark.counting import CountingCodec
 from decinv.benchmark.methods import DecoderMethod
 from decinv.benchmark.visited import visit
 from decinv.codecs import LinearCodec
-from decinv.problems import DecoderProblem
+from decinv.problems import DecoderProblem, GradientProblem
 from decinv.updates import ForwardStep
 
 
@@ -41,6 +42,14 @@ def test_the_path_is_the_closed_form_and_evaluates_each_point_once(codec, batch)
         torch.testing.assert_close(point.double(), truth + offset, atol=1e-5, rtol=0)
         torch.testing.assert_close(found.double(), residual, atol=1e-5, rtol=0)
     torch.testing.assert_close(path.closest, path.last)
+
+
+def test_a_watched_codec_takes_gradients_in_the_arithmetic_of_the_codec_itself(codec, batch, monkeypatch):
+    entered = []
+    monkeypatch.setattr(codec, "arithmetic", lambda: nullcontext(entered.append(True)))
+    problem = GradientProblem(CountingCodec(codec), batch.image)
+    problem.evaluate(problem.start())
+    assert entered == [True]
 
 
 def test_a_sample_that_blows_up_has_no_last_point(codec, batch):

@@ -122,6 +122,26 @@ def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
     assert {row["iterations"] for row in _rows(tmp_path / "run")} == {"2"}
 
 
+def test_a_chunk_that_the_trainer_ends_early_has_no_rows_and_goes_on(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--model.codec.scaling_factor=1", "--model.rtol=0", "--data.batch_size=2"]
+    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    options += ["--out", str(tmp_path / "run")]
+    assert main([*options, "--trainer.max_steps=3"]) == 3
+    assert "The trainer ended early; 0 of 2 images are done; to go on, run the same command again" in capsys.readouterr().out
+    assert _rows(tmp_path / "run") == []
+    assert main(options) == 0
+    cells = ("name", "status", "iterations", "residual")
+    found, expected = ([[row[cell] for cell in cells] for row in _rows(tmp_path / name)] for name in ("run", "whole"))
+    assert found == expected
+
+
+@pytest.mark.parametrize("option", ["max_epochs=1", "limit_train_batches=1", "limit_train_batches=0.5"])
+def test_limits_in_epochs_and_batches_are_refused(tmp_path, capsys, option):
+    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run"), f"--trainer.{option}"]) == 2
+    assert f"Expected no `trainer.{option.split('=')[0]}`, since an epoch is a chunk" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.shard=9/2", "--data.root=/nowhere", "--ckpt_path=/no/file"])
 def test_a_fresh_start_that_fails_deletes_nothing(tmp_path, wrong):
     options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]

@@ -119,6 +119,16 @@ def test_latents_from_files(tmp_path):
     assert "4 channels" in failures["wrong"]
 
 
+def test_the_size_of_an_image_of_a_latent_is_that_of_its_cells_whatever_the_networks_patch(tmp_path):
+    save_file({"latent": torch.randn(4, 4, 6)}, tmp_path / "a.safetensors")
+    codec = LinearCodec(stride=2)
+    codec.patch = 2
+    data = GeneratedData(latents=str(tmp_path))
+    data.setup("fit")
+    (batch,) = data.chunks(codec)
+    assert data.image_size(data.inputs[0], codec) == batch.image.shape[-2:] == (8, 12)
+
+
 def test_a_wrong_directory_ends_the_run_before_it_begins(tmp_path):
     with pytest.raises(FileNotFoundError, match="safetensors"):
         GeneratedData(latents=str(tmp_path)).setup("fit")

@@ -139,7 +139,7 @@ def test_frames_are_resized_and_cut(film, tmp_path):
     torch.testing.assert_close(batch.image[1], cover(read_clip(tmp_path / "a.mkv")[:, 1], 8, 8))
     (batch,) = VideoData(str(tmp_path), crop=True).chunks(LinearCodec(stride=8))
     assert torch.equal(batch.image, read_clip(tmp_path / "a.mkv").transpose(0, 1)[..., :8, :16])
-    assert VideoData(str(tmp_path)).image_size(VideoData(str(tmp_path)).list_inputs()[0], 8) == (16, 24)
+    assert VideoData(str(tmp_path)).image_size(VideoData(str(tmp_path)).list_inputs()[0], LinearCodec(stride=8)) == (16, 24)
 
 
 def test_broken_videos_cost_nobody_anything(folder, film):
@@ -231,4 +231,4 @@ def test_frames_are_padded_to_whole_patches_of_the_network(folder):
     data = VideoData(str(folder / "sub" / "b.avi"), clip_length=4)
     (batch,) = data.chunks(codec)
     assert batch.image.shape[-2:] == (16, 24)
-    assert data.image_size(data.list_inputs()[0], codec.multiple) == (16, 24)
+    assert data.image_size(data.list_inputs()[0], codec) == (16, 24)

@@ -199,6 +199,17 @@ def test_words_that_the_bundled_model_never_saw_are_told_of(caplog, saved_pipeli
     assert len(caplog.messages) == 1
 
 
+@pytest.mark.parametrize("options", [{"told_guidance": 2.0}, {"text_length": 8}], ids=str)
+def test_options_that_a_kind_has_no_use_for_are_refused(saved_pipeline, options):
+    with pytest.raises(ValueError, match=f"Expected no `{next(iter(options))}`"):
+        DiffusersPipeline(str(saved_pipeline("stable")[0]), **options)
+
+
+def test_a_prompt_has_at_least_one_token(saved_pipeline):
+    with pytest.raises(ValueError, match="Expected a positive `text_length` for FluxPipeline, but got 0"):
+        DiffusersPipeline(str(saved_pipeline("flux")[0]), text_length=0)
+
+
 def test_half_precision_keeps_points_in_float32(saved_pipeline):
     path, _ = saved_pipeline("stable")
     exact, rounded = (ours(path, DDIM(2), 1.0, noise(), dtype=dtype) for dtype in ("float32", "bfloat16"))
