@@ -10,8 +10,10 @@ from torch import Tensor
 from decinv.status import Status
 from decinv.stopping import Stopping
 
-BLOW_UP = 10.0
-"""A residual this many times the first one counts as diverged, unless the pixel error fell."""
+BLOW_UP = 1000.0
+"""A residual this many times the first one counts as diverged, unless the pixel error fell.
+
+One step too long multiplies the residual by what E(D(z)) is scaled by, before a rule can take it back."""
 
 RESIDUAL_WEIGHT = 0.1
 """What a squared residual counts beside a squared pixel error, each relative to its first."""

@@ -445,3 +445,18 @@ def test_arguments_out_of_range_are_refused(arguments) -> None:
 @pytest.mark.parametrize("options", [{}, {"history": 1}, {"history": 4}, {"pool": 2}, {"prior": 1.0}, LATENT, PIXELS])
 def test_it_continues_from_its_state(assert_continues, options) -> None:
     assert_continues(lambda params: Anderson(params, **options))
+
+
+@pytest.mark.parametrize("eigenvalues", [(12.0, 12.0, 12.0), (20.0, 1.0, 0.5), (100.0, 1.0, 1.0)], ids=str)
+def test_a_step_that_is_far_too_long_is_taken_back(eigenvalues) -> None:
+    codec = LinearCodec(eigenvalues, stride=4)
+    truth = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.1
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, Anderson([point]), Stopping())
+    solver.start(DecoderProblem(codec, codec.decode(truth)))
+    while not solver.done:
+        solver.step()
+    result = solver.result()
+    assert (result.history[1] > 10 * result.history[0]).any()
+    assert all(status.ok for status in result.status)
+    assert (result.latent - truth).norm() < 1e-3 * truth.norm()
