@@ -32,8 +32,8 @@ _SENTENCES = {
     "image; the best iterate is reported.",
     Status.MAX_ITERS: "`max_iters` evaluations were spent; the best iterate is reported. Raise `max_iters` for a smaller "
     "residual.",
-    Status.DIVERGED: "Errors grew, with nothing better than the start found or without bound, or stopped being finite; the best "
-    "finite iterate is reported. Lower the step size, or raise the codec's precision.",
+    Status.DIVERGED: "Errors grew, without bound or with nothing better than the start found, or stopped being finite; the "
+    "best finite iterate is reported. Lower the step size, or raise the codec's precision.",
     Status.UNREADABLE: "The input could not be read or is no valid image; there is no latent.",
     Status.FAILED: "The computing failed, as when one image alone does not fit into memory; there is no latent.",
 }
