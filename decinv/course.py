@@ -142,9 +142,13 @@ class CourseSolver(Solver):
 
     def step(self, apply: Callable[[], object] | None = None) -> None:
         """Run one iteration of the present problem, and go on to the next one where it is done."""
-        solver = self.solver
+        solver, before = self.solver, self.solver.problem.state_dict()
         try:
             solver.step(apply)
+        except BaseException:
+            if solver.settled:  # within the evaluation, which will be done again
+                solver.problem.load_state_dict(before)
+            raise
         finally:
             self.settled = solver.settled
         self.last = solver.last

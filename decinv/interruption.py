@@ -35,6 +35,13 @@ class Interrupted(BaseException):
         return 128 + self.signum
 
 
+def ignore_signals(worker: int) -> None:
+    """Let a worker process leave ``SIGNALS``, which shells and schedulers send to all processes, to the one that started it."""
+    del worker
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise ``Interrupted`` in the main thread at the first of ``SIGNALS``.

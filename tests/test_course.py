@@ -1,5 +1,6 @@
 """Problems in a row."""
 
+import pytest
 import torch
 
 from decinv import Status
@@ -90,3 +91,34 @@ def test_clearing_forgets():
     solver.clear()
     assert solver.done
     assert solver.outcome is None
+
+
+class Counted(Shift):
+    """A problem that counts its evaluations, and is broken off within one of them."""
+
+    def __init__(self, target, rate, break_at):
+        super().__init__(target, rate)
+        self.spent, self.break_at = torch.zeros(()), break_at
+
+    def evaluate(self, point):
+        self.spent += 1
+        if self.spent == self.break_at:
+            raise KeyboardInterrupt
+        return super().evaluate(point)
+
+    def state_dict(self):
+        return {"spent": self.spent.clone()}
+
+    def load_state_dict(self, state):
+        self.spent.copy_(state["spent"])
+
+
+def test_an_evaluation_that_was_broken_off_is_not_counted():
+    problem = Counted(torch.ones(1, 1), torch.tensor([0.5]), break_at=3)
+
+    def alone():
+        return (yield problem).latent
+
+    with pytest.raises(KeyboardInterrupt):
+        run(alone())
+    assert problem.spent == 2

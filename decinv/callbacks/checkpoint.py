@@ -129,7 +129,12 @@ class ChunkCheckpoint(Callback):
             "solver": module.solver.state_dict(),
         }
         with replacing(self._path) as path, path.open("wb") as file:
-            torch.save(content, file)
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # what torch makes of a disk that is full
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
             file.flush()
             os.fsync(file.fileno())
         self._remove_finished()

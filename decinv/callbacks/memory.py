@@ -4,7 +4,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from decinv.batch import Batch
-from decinv.callbacks.run import as_inversion, log_scalars
+from decinv.callbacks.run import as_inversion, last_step, log_scalars
 from decinv.callbacks.thinning import is_logged
 from decinv.memory import PeakMemory
 
@@ -28,10 +28,15 @@ class Memory(Callback):
         self.peak_mib: float | None = None
         self._known: dict[torch.Size, float] = {}
         self._meter: PeakMemory | None = None
+        self._offset = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse modules that are no inversions."""
         as_inversion(pl_module, self)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Number chunks after those that earlier starts of the run have logged."""
+        self._offset = last_step(trainer, "peak_mib", -1) + 1 - trainer.current_epoch
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Begin to measure before the first step of a chunk."""
@@ -55,7 +60,7 @@ class Memory(Callback):
         """Log the chunk's figure."""
         self._stop()
         if self.peak_mib is not None and is_logged(trainer.current_epoch):
-            log_scalars(trainer, {"peak_mib": self.peak_mib}, trainer.current_epoch)
+            log_scalars(trainer, {"peak_mib": self.peak_mib}, self._offset + trainer.current_epoch)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop measuring."""

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
@@ -45,6 +47,18 @@ def log_scalars(trainer: Trainer, scalars: dict[str, float], step: int) -> None:
     """Hand scalars to every logger."""
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=step)
+
+
+def last_step(trainer: Trainer, tag: str, default: int) -> int:
+    """Give the last step at which earlier starts of a run logged a scalar to TensorBoard; ``default`` where none did."""
+    steps = [default]
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero and Path(logger.log_dir).is_dir():
+            events = EventAccumulator(logger.log_dir, {SCALARS: 1})  # which keeps the last one
+            events.Reload()
+            if tag in events.Tags()[SCALARS]:
+                steps.append(events.Scalars(tag)[-1].step)
+    return max(steps)
 
 
 def log_image(trainer: Trainer, tag: str, image: Image.Image, step: int) -> None:

@@ -112,7 +112,7 @@ class DecinvCLI(LightningCLI):
         """Begin the run, or continue the one that the run directory holds, or delete that one for which all else is ready.
 
         Raises:
-            FileExistsError: If it holds a run that cannot be continued.
+            FileExistsError: If it holds a training, and there is no checkpoint to go on from.
             FileNotFoundError: If there is no checkpoint or no source of images where the options name one.
             ValueError: If it holds a run of another configuration, or epochs or batches of an inversion are limited.
             OSError: If it cannot be written.
@@ -124,17 +124,18 @@ class DecinvCLI(LightningCLI):
         run = self.run_directory
         later = follows(cluster_environment())
         if config.fresh and not later:
+            _refuse_deleted_checkpoint(config.get("ckpt_path"), run.path)
             if isinstance(self.datamodule, IndexedData):
                 self.datamodule.list_ahead()  # which refuses a wrong source
             run.delete()
         self.continued = run.begun and not later
         if isinstance(self.datamodule, IndexedData):
             self.datamodule.run = run
-        elif run.config.exists() and not later:
+        elif run.config.exists() and not later and config.get("ckpt_path") is None:
             raise FileExistsError(
-                f"Expected --out to name a fresh directory, but {run.path} holds a run that cannot be continued; change it."
+                f"Expected --out to name a fresh directory, but {run.path} holds a run; {self._advice()}, or change --out."
             )
-        if run.begun and run.config.exists():
+        if run.config.exists() and (run.begun or not isinstance(self.datamodule, IndexedData)):
             check(run.config, self.text)
             return
         try:
@@ -221,7 +222,10 @@ class DecinvCLI(LightningCLI):
     def _advice(self) -> str:
         if isinstance(self.model, Inversion):
             return advice(self.run_directory)
-        return f"to go on, give --ckpt_path one of the checkpoints in {self.run_directory.path}"
+        checkpoints = sorted(self.run_directory.path.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not checkpoints:
+            return "there is no checkpoint yet; to start anew, run the same command again with --fresh true"
+        return f"to go on, run the same command again with --out {self.run_directory.path} --ckpt_path {checkpoints[-1]}"
 
     def _tell(self) -> None:
         """Say what the run has come to, where the closing table shows a part of it only."""
@@ -259,6 +263,14 @@ def _refuse_missing_checkpoint(path: str | None) -> None:
     """Refuse a path to nothing; words such as ``last`` are the trainer's."""
     if path is not None and os.sep in path and not Path(path).exists():
         raise FileNotFoundError(f"Expected `ckpt_path` to be a checkpoint, but there is nothing at {path!r}.")
+
+
+def _refuse_deleted_checkpoint(path: str | None, directory: Path) -> None:
+    """Refuse to go on from what ``--fresh true`` deletes, or words for it, such as ``last``."""
+    if path is not None and (os.sep not in path or directory.resolve() in Path(path).resolve().parents):
+        raise ValueError(
+            f"Expected no --fresh true, which deletes {directory}, with the checkpoint {path} in it; leave one out."
+        )
 
 
 def _fresh_directory(parent: Path) -> str:

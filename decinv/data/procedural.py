@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
 from decinv.images.luminance import BT601
+from decinv.interruption import ignore_signals
 
 SUPERSAMPLING = 2
 """Scenes are drawn at this multiple of their size and averaged down, which anti-aliases every edge."""
@@ -244,7 +245,10 @@ class ProceduralImages(LightningDataModule):
         """Continue the endless training sequence where a resumed training left it."""
         done = self.trainer.global_step * self.batch_size if self.trainer else 0
         stream = _Stream(self.size, self.seed, done)
-        return DataLoader(stream, self.batch_size, num_workers=self.num_workers, persistent_workers=self.num_workers > 0)
+        workers = self.num_workers
+        return DataLoader(
+            stream, self.batch_size, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=ignore_signals
+        )
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Give the held-out images, drawn once."""

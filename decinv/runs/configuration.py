@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 FREE = (
+    "ckpt_path",
     "config",
     "data.init_args.shard",
     "data.init_args.workers",

@@ -1,3 +1,4 @@
+import errno
 import itertools
 import shutil
 import warnings
@@ -266,6 +267,18 @@ def test_a_checkpoint_that_cannot_be_written_does_not_hide_why_the_run_ended(run
     (root / "checkpoints").write_text("in the way")
     with pytest.warns(UserWarning, match=r"Expected to write .*\.pt, but: .*File exists"):
         run([batch], ChunkCheckpoint(), stop_at=2, error=ZeroDivisionError())
+
+
+def test_a_full_disk_is_told_of_as_one(run, root, batch, monkeypatch):
+    def save(content, file):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 69632 vs 69520")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        run([batch], ChunkCheckpoint(every_n_seconds=0), error=OSError())
 
 
 def test_an_error_before_the_first_chunk_writes_nothing(run, root, batch, codec, monkeypatch):

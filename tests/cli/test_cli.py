@@ -19,6 +19,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decinv.callbacks.worker import Worker
 from decinv.cli import command, main, run
@@ -133,6 +134,38 @@ def test_a_chunk_that_the_trainer_ends_early_has_no_rows_and_goes_on(tmp_path, c
     cells = ("name", "status", "iterations", "residual")
     found, expected = ([[row[cell] for cell in cells] for row in _rows(tmp_path / name)] for name in ("run", "whole"))
     assert found == expected
+
+
+def test_curves_go_on_where_those_of_an_earlier_start_ended(tmp_path):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    main([*options, "--trainer.max_steps=8"])
+    assert main(options) == 0
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    steps = [event.step for event in events.Scalars("chunks/active_samples")]
+    assert steps == list(range(1, len(steps) + 1))
+    peaks = [event.step for event in events.Scalars("peak_mib")]
+    assert peaks == list(range(len(peaks)))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_training_goes_on_from_its_checkpoint_in_its_directory(tmp_path, capsys):
+    job = str(Path(JOB).parent / "train" / "autoencoder.yaml")
+    sizes = ["--model.block_out_channels=[8,8]", "--model.norm_num_groups=4", "--data.size=16", "--data.batch_size=2"]
+    options = ["fit", "-c", job, "--out", str(tmp_path), *sizes, "--data.validation_count=2", "--data.num_workers=0"]
+    options += ["--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.val_check_interval=2"]
+    options.append('--trainer.callbacks=[{"class_path": "ModelCheckpoint", "init_args": {"save_last": true}}]')
+    assert main([*options, "--trainer.max_steps=2"]) == 0
+    (last,) = tmp_path.rglob("last.ckpt")
+    capsys.readouterr()
+    assert main([*options, "--trainer.max_steps=4"]) == 2
+    error = capsys.readouterr().err
+    assert f"to go on, run the same command again with --out {tmp_path} --ckpt_path" in error
+    assert main([*options, "--trainer.max_steps=4", "--ckpt_path", str(last), "--fresh=true"]) == 2
+    assert "Expected no --fresh true, which deletes" in capsys.readouterr().err
+    assert last.exists()
+    assert main([*options, "--data.seed=7", "--trainer.max_steps=4", "--ckpt_path", str(last)]) == 2
+    assert "these keys differ: data.init_args.seed" in capsys.readouterr().err
+    assert run([*options, "--trainer.max_steps=4", "--ckpt_path", str(last)]).trainer.global_step == 4
 
 
 @pytest.mark.parametrize("option", ["max_epochs=1", "limit_train_batches=1", "limit_train_batches=0.5"])
