@@ -26,6 +26,7 @@ from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
 from decinv.result import Result, followed, join, join_frames
+from decinv.shipped_configs import shipped
 from decinv.solver import Solver
 from decinv.stopping import Stopping
 from decinv.updates.anderson import Anderson
@@ -204,6 +205,7 @@ def load_update(path: str | Path) -> UpdateFactory:
         FileNotFoundError: If there is no such file.
         ValueError: If the fragment names no optimizer, or an option that it does not have.
     """
+    path = shipped(str(path))
     if not Path(path).is_file():
         raise FileNotFoundError(f"Expected a YAML fragment of an update rule, but there is no file {str(path)!r}.")
     parser = ArgumentParser(exit_on_error=False)

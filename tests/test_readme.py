@@ -25,7 +25,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMENT = re.compile(r"(?m)\s+#.*$")
 TEXTS = [
     *re.findall(r"```bash\n(.*?)```", README, re.DOTALL),
-    *(text + "\n" for text in re.findall(r"`(python [^`]+)`", README)),
+    *(text + "\n" for text in re.findall(r"`(python [^`\s]+ [^`]+)`", README)),
 ]
 COMMANDS = [
     line.split("&&")[-1].strip()

@@ -24,6 +24,7 @@ from decinv.benchmark.stress import stress
 from decinv.benchmark.thresholds import thresholds
 from decinv.benchmark.watermark import watermark
 from decinv.errors import own_sentence
+from decinv.shipped_configs import with_shipped
 
 BENCHMARKS: dict[str, Any] = {
     "decoder": decoder,
@@ -56,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 after an error that this package raised about its input.
     """
-    words = list(sys.argv[1:] if args is None else args)
+    words = with_shipped(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == ["report"]:
             report_command(words[1:])

@@ -1,4 +1,4 @@
-"""The command line: ``python main.py fit -c CONFIG``, and ``run`` for the same from Python."""
+"""The command line: ``decinv fit -c CONFIG`` or ``python main.py fit -c CONFIG``, and ``run`` for the same from Python."""
 
 from decinv.cli.command import DecinvCLI
 from decinv.cli.entry import main, run

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from decinv.runs import RunDirectory
 from decinv.runs.atomic import replacing
 from decinv.runs.configuration import check
 from decinv.runs.merge import describe, survey
+from decinv.shipped_configs import with_shipped
 from decinv.strategies.local import RUN_DIRECTORY
 
 
@@ -70,8 +72,9 @@ class DecinvCLI(LightningCLI):
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Look at the configuration files first, since the parser does not say in which of them it stumbled."""
+        """Find files of ``configs/``, and look at them first, since the parser does not say in which of them it stumbled."""
         if args is None or isinstance(args, list):
+            args = with_shipped(sys.argv[1:] if args is None else args)
             check_files(args)
         super().parse_arguments(parser, args)
 

@@ -2,9 +2,11 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -76,9 +78,15 @@ def _sentence(message: str, error: Exception | None, keys: Sequence[str]) -> str
         missing = " and ".join(f"`{name.removeprefix('fit.')}`" for name in reversed(leaf.split(": ")[1].split(", ")))
         return f"Expected a configuration with {missing}; give one, such as `-c configs/decoder_inversion.yaml`."
     if "subcommand" in leaf:
-        return "Expected the subcommand `fit`, as in `python main.py fit -c configs/decoder_inversion.yaml`; see `fit --help`."
+        example = f"{_command()} fit -c configs/decoder_inversion.yaml"
+        return f"Expected the subcommand `fit`, as in `{example}`; see `fit --help`."
     plain = " ".join(leaf.split("\n")[0 if not leaf.startswith("Parser key") else -1].split())
     return f"Expected `{key}` to be usable, but: {plain}." if key else f"Expected usable options, but: {plain.rstrip('.')}."
+
+
+def _command() -> str:
+    """Give the command that the user ran, as the shell knows it."""
+    return "python main.py" if Path(sys.argv[0]).name == "main.py" else "decinv"
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:

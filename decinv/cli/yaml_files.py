@@ -1,6 +1,5 @@
 """Configuration files, looked at before they are parsed, while it is known which file and line is wrong."""
 
-import sys
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,16 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def check_files(arguments: Sequence[str] | None) -> None:
+def check_files(words: Sequence[str]) -> None:
     """Check every file that follows ``-c`` or ``--config``.
 
     Args:
-        arguments: The command line; by default ``sys.argv``.
+        words: The command line.
 
     Raises:
         ValueError: If a file is no YAML, has a key twice or has no keys at all.
         FileNotFoundError: If there is no such file.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
     for word, following in zip(words, [*words[1:], ""], strict=False):
         option, _, value = word.partition("=")
         if option in ("-c", "--config"):

@@ -95,7 +95,7 @@ def test_files(tmp_path, monkeypatch, capsys, content) -> None:
     assert capsys.readouterr().err == f"decinv: error: {FILES[content]}\n"
 
 
-SUBCOMMAND = "Expected the subcommand `fit`, as in `python main.py fit -c configs/decoder_inversion.yaml`; see `fit --help`."
+SUBCOMMAND = "Expected the subcommand `fit`, as in `decinv fit -c configs/decoder_inversion.yaml`; see `fit --help`."
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,12 @@ SUBCOMMAND = "Expected the subcommand `fit`, as in `python main.py fit -c config
 def test_command_lines(capsys, args, sentence) -> None:
     assert main(args) == 2
     assert capsys.readouterr().err == f"decinv: error: {sentence}\n"
+
+
+def test_advice_names_the_command_that_was_run(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["/repository/main.py", "predict"])
+    assert main() == 2
+    assert "as in `python main.py fit -c configs/" in capsys.readouterr().err
 
 
 def test_python_gets_an_exception_and_help_still_exits() -> None:
