@@ -5,4 +5,6 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.result import Result
 from decinv.status import Status
 
+__version__ = "0.1.0"
+
 __all__ = ["Result", "Status", "invert", "load_codec"]

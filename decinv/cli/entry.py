@@ -11,13 +11,14 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType
 from lightning.pytorch.loggers import TensorBoardLogger
 
+import decinv  # and below, so that a YAML may name classes without their module
 import decinv.callbacks
 import decinv.codecs
 import decinv.data
 import decinv.diffusion
 import decinv.methods
 import decinv.modules
-import decinv.updates  # noqa: F401  (imported so that a YAML may name classes without their module)
+import decinv.updates
 from decinv.cli.command import DecinvCLI
 from decinv.cli.options import OptionParser
 from decinv.cli.outcome import exit_status
@@ -68,6 +69,7 @@ def run(args: ArgsType = None) -> DecinvCLI:
             "logger": lazy_instance(TensorBoardLogger, save_dir="", name="", version=""),
         },
         save_config_callback=None,
+        parser_kwargs={"version": decinv.__version__},
         args=args,
     )
 

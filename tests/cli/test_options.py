@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import decinv
 from decinv.cli import main, run
 from decinv.cli.options import OptionError
 
@@ -118,6 +119,13 @@ def test_advice_names_the_command_that_was_run(monkeypatch, capsys) -> None:
     monkeypatch.setattr("sys.argv", ["/repository/main.py", "predict"])
     assert main() == 2
     assert "as in `python main.py fit -c configs/" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.endswith(f" {decinv.__version__}\n")
 
 
 def test_python_gets_an_exception_and_help_still_exits() -> None:
