@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser
 
+from decinv.errors import own_sentence
 from decinv.runs.directory import RunDirectory
 from decinv.runs.merge import describe, merge
 
@@ -12,7 +13,7 @@ def main(args: list[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 if every input has a usable latent, 3 if all are done and some failed, 1 if any is missing, 2 if
-        there is no run.
+        there is no run, or it is broken.
     """
     parser = ArgumentParser(prog="python -m decinv.runs", description=__doc__)
     parser.add_argument("run", help="directory of a run")
@@ -20,7 +21,12 @@ def main(args: list[str] | None = None) -> int:
     try:
         report = merge(run)
     except (OSError, ValueError) as error:
-        print(f"decinv: error: {error}", file=sys.stderr)
+        sentence = own_sentence(error)
+        if sentence is None and isinstance(error, PermissionError):
+            sentence = f"Expected a run that can be read and written, but got: {error}; change its permissions."
+        if sentence is None:
+            raise
+        print(f"decinv.runs: error: {sentence}", file=sys.stderr)
         return 2
     print(describe(report, run))
     return 1 if not report.complete else 3 if report.failed else 0

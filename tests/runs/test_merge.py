@@ -83,6 +83,18 @@ def test_no_run(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_error_of_the_user_is_raised(run, monkeypatch, capsys):
+    def fail(error):
+        raise error
+
+    monkeypatch.setattr("decinv.runs.__main__.merge", lambda _: fail(ValueError("a bug")))
+    with pytest.raises(ValueError, match="a bug"):
+        main([str(run.path)])
+    monkeypatch.setattr("decinv.runs.__main__.merge", lambda _: fail(PermissionError("results.csv")))
+    assert main([str(run.path)]) == 2
+    assert capsys.readouterr().err.startswith("decinv.runs: error: Expected a run that can be read and written, but got: ")
+
+
 def test_deleting_a_run_leaves_what_is_not_its_own(run):
     run.append(Share(), [row(0)])
     merge(run)
