@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,13 @@ def test_there_are_blocks_and_commands():
     assert len(BLOCKS) >= 6
     assert len(COMMANDS) >= 25
     assert all(any(text in block for block in BLOCKS) for text in QUICK)
+
+
+def test_what_is_said_of_the_benchmarks():
+    listed = re.findall(r"^- `(\w+)`: ", README[README.index("\n## Benchmark") :], re.MULTILINE)
+    assert sorted([*listed, "report"]) == sorted(BENCHMARKS)
+    assert [name for name in listed if "codecs" in signature(BENCHMARKS[name]).parameters] == listed[:7]
+    assert [name for name in listed if "environment.json" not in BENCHMARKS[name].__doc__] == listed[-4:]
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # diffusers' pipelines
