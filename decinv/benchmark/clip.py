@@ -59,6 +59,8 @@ def clip(
     """
     options = {**locals(), "out": str(out), "marks": list(marks)}
     refuse_table(out)
+    if clip_length < 2:
+        raise ValueError(f"Expected `clip_length` to be at least 2, but got {clip_length}.")
     conditions = Conditions((codec,), "float32", device, clip_length, size, batch_size, seed, perturbation, threads)
     check_marks(marks)
     check_marks([baseline], "baseline")

@@ -25,6 +25,8 @@ class GuidedNewton(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
+        if iters < 1:
+            raise ValueError(f"Expected `iters` to be at least 1, but got {iters}.")
         super().__init__(ForwardStep, Stopping(iters, 0.0, None, last_iterate=True))
         if not weight >= 0:
             raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")
@@ -52,6 +54,8 @@ class GuidedNewtonReleased(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
+        if iters < 1:
+            raise ValueError(f"Expected `iters` to be at least 1, but got {iters}.")
         super().__init__(ForwardStep, Stopping(iters, 0.0, None))
         if not weight >= 0:
             raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")

@@ -46,6 +46,8 @@ class Algorithm1(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
+        if not tolerance >= 0:
+            raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
         super().__init__(update, Stopping(max_iters, tolerance, None, last_iterate))
         self.gradient = gradient
 
@@ -81,6 +83,8 @@ class Algorithm2(Method):
         Raises:
             ValueError: If an argument is out of range.
         """
+        if not tolerance >= 0:
+            raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
         super().__init__(update or _full_size, Stopping(max_iters, tolerance, None, last_iterate))
 
     def check(self, trajectory: Trajectory) -> None:

@@ -44,6 +44,8 @@ class SPDInv(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
+        if not tolerance >= 0:
+            raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
         super().__init__(update or _released, Stopping(max_iters, tolerance, None, last_iterate))
 
     def check(self, trajectory: Trajectory) -> None:

@@ -51,4 +51,4 @@ def test_frames_and_means(tmp_path, saved):
 def test_wrong_options(tmp_path, capsys):
     for option in ("--count=0", "--clip_length=1", "--baseline=0", "--marks=[3,2]"):
         assert main(["clip", f"--out={tmp_path}", option]) == 2
-        assert "Expected `" in capsys.readouterr().err
+        assert f"Expected `{option[2:].split('=')[0]}`" in capsys.readouterr().err

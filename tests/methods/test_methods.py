@@ -293,6 +293,18 @@ def test_naive_inversion_of_a_flow_is_eulers_method_backwards(make, noise):
     torch.testing.assert_close(NaiveInversion().invert(process, latent).latent, point)
 
 
+@pytest.mark.parametrize("kind", [GuidedNewton, GuidedNewtonReleased])
+def test_newton_steps_are_refused_by_their_own_name(kind):
+    with pytest.raises(ValueError, match="Expected `iters` to be at least 1, but got 0"):
+        kind(iters=0)
+
+
+@pytest.mark.parametrize("kind", [Algorithm1, Algorithm2, DualConditionalInversion, SPDInv])
+def test_tolerances_are_refused_by_their_own_name(kind):
+    with pytest.raises(ValueError, match="Expected `tolerance` to be at least 0, but got -1"):
+        kind(tolerance=-1)
+
+
 def test_a_finer_grid_ends_where_the_sampler_begins(make, noise):
     process = make(DDIM(10), scale=1.0, timestep_spacing="leading")
     latent = process.generate(noise)
