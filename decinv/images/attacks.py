@@ -4,6 +4,7 @@ Each applies a distortion of ``decinv.images.distortions``. What is random depen
 in the run, never on its batch mates.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ class Attack(ABC):
         """
 
 
+def _check_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"Expected `{name}` to be at least 0 and finite, but got {value}.")
+
+
 @dataclass(frozen=True)
 class Jpeg(Attack):
     """Save as JPEG and read again.
@@ -39,6 +46,15 @@ class Jpeg(Attack):
     """
 
     quality: int = 25
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"Expected `quality` in [1, 100], but got {self.quality}.")
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -50,10 +66,19 @@ class Rotation(Attack):
     """Rotate about the centre; corners are lost, and what comes in is black.
 
     Args:
-        degrees: The angle, counter-clockwise.
+        degrees: The angle, counter-clockwise, finite.
     """
 
     degrees: float = 75.0
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if not math.isfinite(self.degrees):
+            raise ValueError(f"Expected `degrees` to be finite, but got {self.degrees}.")
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -66,13 +91,25 @@ class CropAndScale(Attack):
 
     Args:
         area: Part of the area that is kept, in (0, 1].
-        ratio: Part of the width over part of the height that is kept; 1 keeps the image's own ratio.
-        seed: Seed of the rectangle's place.
+        ratio: Part of the width over part of the height that is kept, from ``area`` to ``1 / area``; 1 keeps the image's own.
+        seed: Seed of the rectangle's place, at least 0.
     """
 
     area: float = 0.75
     ratio: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if not 0 < self.area <= 1:
+            raise ValueError(f"Expected `area` in (0, 1], but got {self.area}.")
+        if not self.area <= self.ratio <= 1 / self.area:
+            raise ValueError(f"Expected `ratio` from `area`, {self.area}, to its inverse, but got {self.ratio}.")
+        _check_not_negative(seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -84,10 +121,18 @@ class GaussianBlur(Attack):
     """Blur.
 
     Args:
-        std: Standard deviation of the Gaussian in pixels; the default is for images of 512 px.
+        std: Standard deviation of the Gaussian in pixels, at least 0; the default is for images of 512 px.
     """
 
     std: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        _check_not_negative(std=self.std)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -99,12 +144,20 @@ class GaussianNoise(Attack):
     """Add noise.
 
     Args:
-        std: Standard deviation where white is 1 and black is 0.
-        seed: Seed of the noise.
+        std: Standard deviation where white is 1 and black is 0, at least 0.
+        seed: Seed of the noise, at least 0.
     """
 
     std: float = 0.1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        _check_not_negative(std=self.std, seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -119,13 +172,21 @@ class Jitter(Attack):
         brightness: Strength, at least 0.
         contrast: Strength, at least 0.
         saturation: Strength, at least 0.
-        seed: Seed of the factors.
+        seed: Seed of the factors, at least 0.
     """
 
     brightness: float = 6.0
     contrast: float = 0.0
     saturation: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        _check_not_negative(brightness=self.brightness, contrast=self.contrast, saturation=self.saturation, seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -141,6 +202,15 @@ class Resize(Attack):
     """
 
     factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if not 0 < self.factor < math.inf:
+            raise ValueError(f"Expected `factor` above 0, but got {self.factor}.")
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""

@@ -52,3 +52,23 @@ def test_attacks_are_the_distortions_that_they_name(images):
         InTurn((Jpeg(30), GaussianNoise(0.1))): noise(jpeg(image, 30), 0.1, 0, numbers),
     }
     assert all(torch.equal(attack(image, numbers), expected) for attack, expected in pairs.items())
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: Jpeg(quality=0), "quality"),
+        (lambda: Jpeg(quality=101), "quality"),
+        (lambda: Rotation(float("inf")), "degrees"),
+        (lambda: CropAndScale(area=0), "area"),
+        (lambda: CropAndScale(area=0.5, ratio=3), "ratio"),
+        (lambda: CropAndScale(seed=-1), "seed"),
+        (lambda: GaussianBlur(std=-1), "std"),
+        (lambda: GaussianNoise(std=float("nan")), "std"),
+        (lambda: Jitter(contrast=-0.1), "contrast"),
+        (lambda: Resize(0), "factor"),
+    ],
+)
+def test_wrong_strengths_are_refused_at_once(make, name):
+    with pytest.raises(ValueError, match=f"Expected `{name}`"):
+        make()
