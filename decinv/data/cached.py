@@ -39,11 +39,21 @@ class CachedLatents(LightningDataModule, ABC):
 
         Raises:
             ValueError: If the two seeds are equal, since the validation would then see what is trained on, or if
-                ``large_every`` is negative.
+                ``large_every`` is negative, or another number is below 1.
         """
         super().__init__()
         if seed == validation_seed:
             raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
+        counts = {
+            "count": count,
+            "batch_size": batch_size,
+            "large_count": large_count,
+            "large_batch_size": large_batch_size,
+            "validation_count": validation_count,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
         if large_every < 0:
             raise ValueError(f"Expected `large_every` to be at least 0, but got {large_every}.")
         self.size, self.count, self.batch_size = size, count, batch_size

@@ -54,18 +54,18 @@ class CaptionedLatents(CachedLatents):
             codec: The codec that encodes them: ``bundled``, a directory saved by diffusers, or a hub id.
             size: Height and width of most images in pixels; a multiple of the codec's stride, at least 32.
             count: Number of scenes of that size, at least 1.
-            batch_size: Latents in a batch of that size.
+            batch_size: Latents in a batch of that size, at least 1.
             large_size: Height and width of the other images in pixels; a multiple of the codec's stride, at least 32.
             large_count: Number of scenes of that size, others than those of the first, at least 1.
-            large_batch_size: Latents in a batch of that size.
+            large_batch_size: Latents in a batch of that size, at least 1.
             large_every: One batch in so many is a large one; 0 for none.
             seed: Seed of the scenes and of the batches.
             validation_seed: Seed of the held-out scenes; differs from ``seed``.
-            validation_count: Number of held-out scenes.
+            validation_count: Number of held-out scenes, at least 1.
             cache: A directory that keeps the latents of one codec for other trainings on the same scenes; null to keep none.
 
         Raises:
-            ValueError: If the two seeds are equal, or ``large_every`` is negative.
+            ValueError: If the two seeds are equal, or a number is out of range.
         """
         super().__init__(
             size,

@@ -40,18 +40,18 @@ class FlowPairs(CachedLatents):
             guidance: Scale of classifier-free guidance; 1 is none.
             size: Height and width of most images in pixels, a multiple of 32.
             count: Number of pairs of that size, at least 1.
-            batch_size: Pairs in a batch of that size.
+            batch_size: Pairs in a batch of that size, at least 1.
             large_size: Height and width of the other images in pixels, a multiple of 32.
             large_count: Number of pairs of that size, others than those of the first, at least 1.
-            large_batch_size: Pairs in a batch of that size.
+            large_batch_size: Pairs in a batch of that size, at least 1.
             large_every: One batch in so many is a large one; 0 for none.
             seed: Seed of captions, noise and batches.
             validation_seed: Seed of the held-out captions and noise; differs from ``seed``.
-            validation_count: Number of held-out pairs.
+            validation_count: Number of held-out pairs, at least 1.
             cache: A directory that keeps the pairs of one diffusion model for other trainings; null to keep none.
 
         Raises:
-            ValueError: If the two seeds are equal, or ``large_every`` is negative.
+            ValueError: If the two seeds are equal, or a number is out of range.
         """
         super().__init__(
             size,

@@ -66,7 +66,17 @@ def test_the_cache_saves_encoding(saved, tmp_path, monkeypatch):
         assert captions == texts
 
 
-@pytest.mark.parametrize(("options", "text"), [({"seed": 0}, "both are 0"), ({"large_every": -1}, "got -1")])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"seed": 0}, "both are 0"),
+        ({"large_every": -1}, "got -1"),
+        ({"count": 0}, "Expected `count`"),
+        ({"large_count": -3}, "Expected `large_count`"),
+        ({"large_batch_size": 0}, "Expected `large_batch_size`"),
+        ({"validation_count": 0}, "Expected `validation_count`"),
+    ],
+)
 def test_wrong_numbers(options, text):
     with pytest.raises(ValueError, match=text):
         CaptionedLatents(**options)
