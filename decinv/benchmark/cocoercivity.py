@@ -17,8 +17,8 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.ratios import Ratios, Reference, ratios
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.visited import visit
-from decinv.codecs.autoencoder import Dtype
 from decinv.codecs.base import Codec
+from decinv.dtypes import Dtype
 from decinv.problems.base import norms
 from decinv.problems.decoder import DecoderProblem
 

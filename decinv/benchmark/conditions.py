@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 
 from decinv.batch import Batch
-from decinv.codecs.autoencoder import Dtype, load_codec
+from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import generate
+from decinv.dtypes import Dtype
 
 
 class Subject(NamedTuple):

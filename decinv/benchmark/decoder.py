@@ -12,7 +12,8 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.published import PUBLISHED
 from decinv.benchmark.race import Entry
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import Dtype, load_codec
+from decinv.codecs.autoencoder import load_codec
+from decinv.dtypes import Dtype
 
 
 def decoder(

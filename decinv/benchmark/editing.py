@@ -14,8 +14,9 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark_images import Maker
 from decinv.callbacks.sheet import SheetRow, draw_sheet
-from decinv.codecs.autoencoder import Dtype, load_codec
+from decinv.codecs.autoencoder import load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline
+from decinv.dtypes import Dtype
 from decinv.editing import to_pixels
 from decinv.methods import ExactInversion, NaiveInversion
 

@@ -18,8 +18,8 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.robustness_report import Row, write_report
 from decinv.benchmark.summary import summarise
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import Dtype
 from decinv.codecs.base import Codec
+from decinv.dtypes import Dtype
 from decinv.images.distortions import Distortion, brighten, compose, crop, frame, jpeg, noise, resize
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db

@@ -10,7 +10,7 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.rules_report import write_rules
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.trajectory import follow_all, follow_ticks
-from decinv.codecs.autoencoder import Dtype
+from decinv.dtypes import Dtype
 
 MARKS = (5, 20, 30, 50, 100)
 """Those of the published table, and an early one."""

@@ -18,7 +18,7 @@ from decinv.benchmark.sampler_methods import OURS, Contender, contenders
 from decinv.benchmark.sampler_report import print_report, write_report
 from decinv.benchmark.sampler_rows import TRUE_LATENT, Found, Row, summarise
 from decinv.benchmark.table import refuse_table
-from decinv.codecs.autoencoder import Dtype, load_codec
+from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import decode_rounded
 from decinv.data.noise import PROMPTS
@@ -26,6 +26,7 @@ from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver, Pipeline, Proce
 from decinv.diffusion.bundled import BUNDLED
 from decinv.diffusion.conditioned import conditioned
 from decinv.diffusion.noise import draw_noise
+from decinv.dtypes import Dtype
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 

@@ -10,7 +10,7 @@ from decinv.benchmark.progress import ticking
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.thresholds_report import write_thresholds
 from decinv.benchmark.trajectory import follow, follow_all, follow_ticks
-from decinv.codecs.autoencoder import Dtype
+from decinv.dtypes import Dtype
 
 COMPARED = tuple(method for method in METHODS if method.name != "forward step 0.001")
 """The methods; the paper's forward step comes nowhere near the levels within 100 evaluations."""

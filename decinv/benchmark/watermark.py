@@ -18,9 +18,10 @@ from decinv.benchmark.prompts import default_prompts
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark_images import Generated, Maker
 from decinv.benchmark.watermark_report import Row, summarise, write_report
-from decinv.codecs.autoencoder import Dtype, load_codec
+from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.diffusion import DDIM, DiffusersPipeline
+from decinv.dtypes import Dtype
 from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Rotation
 from decinv.methods import ExactInversion, Method, NaiveInversion
 from decinv.metrics.latent import nmse_db

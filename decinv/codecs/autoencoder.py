@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -18,10 +18,8 @@ from decinv.codecs.graphs import CudaGraphs
 from decinv.codecs.loading import load_autoencoder
 from decinv.codecs.probing import Layout, probe
 from decinv.convolutions import convolutions
+from decinv.dtypes import Dtype, torch_dtype
 from decinv.weights import without_weights
-
-Dtype = Literal["float32", "bfloat16", "float16"]
-"""Number format of a codec's arithmetic."""
 
 
 class AutoencoderCodec(Codec):
@@ -80,9 +78,7 @@ class AutoencoderCodec(Codec):
         self.path = path
         self.clamps = clamp
         self.tf32 = tf32
-        if dtype not in get_args(Dtype):
-            raise ValueError(f"Expected `dtype` to be one of {', '.join(get_args(Dtype))}, but got {dtype!r}.")
-        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.dtype = torch_dtype(dtype)
         self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
         self.freeze()
         self._driver = driver_of(self.model)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -17,6 +17,7 @@ from decinv.diffusion.denoiser import Denoiser
 from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
 from decinv.diffusion.sampler import Sampler, Trajectory
+from decinv.dtypes import Dtype, torch_dtype
 from decinv.memory import release
 from decinv.weights import loading, refuse_incomplete, variant_of, without_weights
 
@@ -108,7 +109,7 @@ class DiffusersPipeline(Pipeline):
     def __init__(
         self,
         path: str = "bundled",
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: Dtype = "float32",
         told_guidance: float | None = None,
         text_length: int | None = None,
         tf32: bool = False,
@@ -127,10 +128,10 @@ class DiffusersPipeline(Pipeline):
 
         Raises:
             FileNotFoundError: If there is no pipeline at ``path``.
-            ValueError: If it is of a kind that is not supported, or has no use for an argument.
+            ValueError: If it is of a kind that is not supported, or has no use for an argument, or ``dtype`` is none.
         """
         self.path = path
-        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.dtype = torch_dtype(dtype)
         self.directory = _find(path)
         self.config = _read(self.directory / "scheduler" / "scheduler_config.json")
         index = _read(self.directory / "model_index.json")

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from decinv.codecs import AutoencoderCodec, load_codec
-from decinv.codecs.autoencoder import Dtype
 from decinv.codecs.table import TABLE, classes, heading, missing, row
 from decinv.codecs.tiny import INSTANCES
+from decinv.dtypes import Dtype
 from decinv.problems import DecoderProblem
 
 NAMES = [

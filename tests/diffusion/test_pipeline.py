@@ -332,3 +332,9 @@ def test_pipelines_that_need_more_are_refused_at_once(saved_pipeline, tmp_path, 
     (path / file).write_text(json.dumps(change))
     with pytest.raises(ValueError, match=message):
         DiffusersPipeline(str(path))
+
+
+@pytest.mark.parametrize("dtype", ["foat32", "float64"])
+def test_number_formats_that_are_none_are_refused(dtype):
+    with pytest.raises(ValueError, match=f"Expected `dtype` to be one of float32, bfloat16, float16, but got '{dtype}'"):
+        DiffusersPipeline(dtype=dtype)
