@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions
+from decinv.benchmark.diffusion_models import codec_of, model_for
 from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate, recover_latent
 from decinv.benchmark.editing_report import Row, summarise, write_report
 from decinv.benchmark.environment import write_environment
@@ -15,7 +16,7 @@ from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark_images import Maker
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.codecs.autoencoder import load_codec
-from decinv.diffusion import DDIM, DiffusersPipeline
+from decinv.diffusion import DDIM
 from decinv.dtypes import Dtype
 from decinv.editing import to_pixels
 from decinv.methods import ExactInversion, NaiveInversion
@@ -104,7 +105,8 @@ def editing(
     if threads is not None:
         torch.set_num_threads(threads)
     place = conditions.place()
-    loaded = load_codec(codec or pipeline, dtype, place)
+    model, pairs = model_for([DDIM(steps)], pipeline, dtype), list(zip(sources, targets, strict=True))
+    loaded = load_codec(codec_of(pipeline, codec), dtype, place)
     inversions = (
         Inversion("oracle", None, None),
         Inversion("exact, true latents", None, ExactInversion(sampler_iters)),
@@ -112,7 +114,6 @@ def editing(
         Inversion("naive, decoder inversion", iterations, NaiveInversion()),
         Inversion("naive", 0, NaiveInversion()),
     )
-    model, pairs = DiffusersPipeline(pipeline, dtype), list(zip(sources, targets, strict=True))
     environment = write_environment(out, options, place)
     rows: list[Row] = []
     shown: list[SheetRow] = []

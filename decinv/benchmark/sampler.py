@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions
+from decinv.benchmark.diffusion_models import codec_of, model_for
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import invert_decoder
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, iterations_of
@@ -22,8 +23,7 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import decode_rounded
 from decinv.data.noise import PROMPTS
-from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver, Pipeline, Process, Sampler
-from decinv.diffusion.bundled import BUNDLED
+from decinv.diffusion import DDIM, DPMSolver, Pipeline, Process, Sampler
 from decinv.diffusion.conditioned import conditioned
 from decinv.diffusion.noise import draw_noise
 from decinv.dtypes import Dtype
@@ -161,8 +161,8 @@ def sampler(
     if threads is not None:
         torch.set_num_threads(threads)
     place = conditions.place()
-    autoencoder = load_codec(codec or ("bundled" if pipeline in BUNDLED else pipeline), dtype, place)
-    model = DiffusersPipeline(pipeline, dtype)
+    model = model_for(samplers.values(), pipeline, dtype)
+    autoencoder = load_codec(codec_of(pipeline, codec), dtype, place)
     if size < 1 or size % autoencoder.stride:
         raise ValueError(f"Expected `size` to be a multiple of {autoencoder.stride}, but got {size}.")
     cells = size // autoencoder.stride

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decinv.benchmark.conditions import Conditions
+from decinv.benchmark.diffusion_models import codec_of, model_for
 from decinv.benchmark.environment import write_environment
 from decinv.benchmark.measure import invert_decoder, now
 from decinv.benchmark.metering import measure_memory
@@ -20,7 +21,7 @@ from decinv.benchmark.watermark_images import Generated, Maker
 from decinv.benchmark.watermark_report import Row, summarise, write_report
 from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
-from decinv.diffusion import DDIM, DiffusersPipeline
+from decinv.diffusion import DDIM
 from decinv.dtypes import Dtype
 from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Rotation
 from decinv.methods import ExactInversion, Method, NaiveInversion
@@ -140,9 +141,10 @@ def watermark(
     if threads is not None:
         torch.set_num_threads(threads)
     place = conditions.place()
-    codec = load_codec(pipeline, dtype, place)
+    model = model_for([DDIM(steps)], pipeline, dtype)
+    codec = load_codec(codec_of(pipeline), dtype, place)
     shown = default_prompts(pipeline, count) if prompts is None else prompts
-    maker = Maker(DiffusersPipeline(pipeline, dtype), codec, DDIM(steps), guidance, shown, size)
+    maker = Maker(model, codec, DDIM(steps), guidance, shown, size)
     mark: Watermark = TreeRings(keys) if keys else ThreeKeys(maker.shape)
     chosen = attacks_of(size) if attacks is None else attacks
     inversions = [Inversion(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]

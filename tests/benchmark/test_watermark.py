@@ -102,3 +102,10 @@ def test_bad_options_are_named(tmp_path, path, capsys, option, message):
     assert main(["watermark", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, option]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_flow_is_refused_at_once(tmp_path, capsys):
+    assert main(["watermark", f"--out={tmp_path / 'out'}", "--pipeline=bundled-flow", *SMALL]) == 2
+    error = capsys.readouterr().err
+    assert "Expected `pipeline` to be a model that DDIM samples, but got 'bundled-flow' with FlowMatchEuler" in error
+    assert not (tmp_path / "out" / "environment.json").exists()
