@@ -16,8 +16,9 @@ from decinv.result import Result
 from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
-from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine
 from decinv.updates.base import UpdateRule
+from decinv.updates.stock import as_rule
 
 NAN, INF = math.nan, math.inf
 

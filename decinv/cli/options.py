@@ -17,8 +17,13 @@ from torch.optim import Optimizer
 import decinv.callbacks
 import decinv.codecs
 import decinv.data
+import decinv.diffusion
+import decinv.editing
+import decinv.images.attacks
+import decinv.methods
 import decinv.modules
 import decinv.updates
+import decinv.watermark
 
 CLASSES: dict[str, tuple[ModuleType, type]] = {
     "model": (decinv.modules, LightningModule),
@@ -26,6 +31,14 @@ CLASSES: dict[str, tuple[ModuleType, type]] = {
     "codec": (decinv.codecs, decinv.codecs.Codec),
     "update": (decinv.updates, Optimizer),
     "callbacks": (decinv.callbacks, Callback),
+    "pipeline": (decinv.diffusion, decinv.diffusion.Pipeline),
+    "sampler": (decinv.diffusion, decinv.diffusion.Sampler),
+    "method": (decinv.methods, decinv.methods.Method),
+    "decoder": (decinv.modules, decinv.modules.FirstLatent),
+    "attack": (decinv.images.attacks, decinv.images.attacks.Attack),
+    "watermark": (decinv.watermark, decinv.watermark.Watermark),
+    "mask": (decinv.editing, decinv.editing.EditMask),
+    "negative": (decinv.editing, decinv.editing.Negative),
 }
 """By a key's last part: the package that has classes for it, and what they are subclasses of."""
 
@@ -109,8 +122,8 @@ def _unknown_class(key: str, name: str) -> str:
     names = []
     if key.rsplit(".", 1)[-1] in CLASSES:
         package, base = CLASSES[key.rsplit(".", 1)[-1]]
-        classes = {entry: getattr(package, entry) for entry in package.__all__ if inspect.isclass(getattr(package, entry))}
-        names = [entry for entry, kind in classes.items() if issubclass(kind, base) and not inspect.isabstract(kind)]
+        classes = inspect.getmembers(package, inspect.isclass)
+        names = [entry for entry, kind in classes if issubclass(kind, base) and not inspect.isabstract(kind)]
     known = f", such as {', '.join(names)}," if names else ""
     return f"Expected `{key}` to be a class{known} or a YAML file, but there is no '{name}'{_close(name, names)}."
 

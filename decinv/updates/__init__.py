@@ -8,7 +8,6 @@ from decinv.updates.inertial import InertialKM
 from decinv.updates.plateau import PlateauForwardStep
 from decinv.updates.residual_anderson import ResidualAnderson
 from decinv.updates.scheduled import Scheduled, WarmupCosine
-from decinv.updates.stock import StockRule, as_rule
 
 __all__ = [
     "Anderson",
@@ -18,9 +17,7 @@ __all__ = [
     "PlateauForwardStep",
     "ResidualAnderson",
     "Scheduled",
-    "StockRule",
     "UpdateFactory",
     "UpdateRule",
     "WarmupCosine",
-    "as_rule",
 ]

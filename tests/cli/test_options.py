@@ -25,7 +25,7 @@ SENTENCES = {
     ),
     "--model.update=Andersen": (
         "Expected `model.update` to be a class, such as Anderson, AveragedForwardStep, ForwardStep, "
-        "InertialKM, PlateauForwardStep, ResidualAnderson, Scheduled, StockRule, or a YAML file, but there is no 'Andersen' "
+        "InertialKM, PlateauForwardStep, ResidualAnderson, Scheduled, or a YAML file, but there is no 'Andersen' "
         "(did you mean `Anderson`?)."
     ),
     "--model.update.lrr=1": (
@@ -59,6 +59,32 @@ def test_options(tmp_path, monkeypatch, capsys, option) -> None:
     assert main([*JOB, option]) == 2
     assert capsys.readouterr().err == f"decinv: error: {SENTENCES[option]}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("model.method", "ExactInversion"),
+        ("model.sampler", "DDIM"),
+        ("model.pipeline", "DiffusersPipeline"),
+        ("model.decoder", "DecodedLatent"),
+        ("data.attack", "Jpeg"),
+        ("data.watermark", "TreeRings"),
+    ],
+)
+def test_classes_are_listed(capsys, key, name) -> None:
+    assert main(["fit", "-c", str(CONFIGS / "watermark_detection.yaml"), f"--{key}={name}s"]) == 2
+    error = capsys.readouterr().err
+    assert f"Expected `{key}` to be a class, such as " in error
+    assert f"but there is no '{name}s' (did you mean `{name}`?)." in error
+
+
+@pytest.mark.parametrize(("key", "name"), [("mask", "PromptMask"), ("negative", "NullText")])
+def test_classes_of_edits_are_listed(tmp_path, capsys, key, name) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"trainer: {{callbacks: [{{class_path: Editing, init_args: {{{key}: {name}s}}}}]}}", encoding="utf-8")
+    assert main(["fit", "-c", str(CONFIGS / "editing.yaml"), "-c", str(file)]) == 2
+    assert f"but there is no '{name}s' (did you mean `{name}`?)." in capsys.readouterr().err
 
 
 def test_a_value_that_a_foreign_class_refuses(tmp_path, capsys) -> None:

@@ -18,7 +18,8 @@ from decinv.problems import DecoderProblem
 from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
-from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine
+from decinv.updates.stock import as_rule
 
 RULES = {
     "forward": lambda params: ForwardStep(params, 0.9),

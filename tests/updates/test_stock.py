@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from decinv.updates import ForwardStep, StockRule, as_rule
+from decinv.updates import ForwardStep
+from decinv.updates.stock import StockRule, as_rule
 
 OPTIMIZERS = {
     "SGD": lambda params: torch.optim.SGD(params, lr=0.1),
