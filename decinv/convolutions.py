@@ -14,8 +14,8 @@ def convolutions(tf32: bool) -> Iterator[None]:
     has. A network's output is then wrong by some 1e-3, and so is every latent that solves an equation of it. Matrix products
     are exact by torch's default; ``torch.set_float32_matmul_precision`` rules them.
 
-    No matter on other devices and in other number formats. Who set the precision of single operations through torch's newer
-    ``fp32_precision``, of which the flag that is set here knows nothing, has chosen, and nothing is changed.
+    It changes nothing on other devices and in other number formats. If the precision was set through torch's newer
+    ``fp32_precision``, it is left as it is.
 
     Args:
         tf32: Whether to round, for speed.

@@ -43,7 +43,7 @@ class WatermarkDetection(Callback):
         if not isinstance(pl_module, SamplerInversion):
             raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
         if self._watermark(trainer) is None:
-            raise ValueError("Expected `watermark`, since the data are marked by none; give the keys to look for.")
+            raise ValueError("Expected `watermark`, since the data carry none; give the keys to look for.")
         observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         before = observers[: observers.index(self)] if self in observers else observers
         if not any(isinstance(other, ResultWriter) and other.latents for other in before):

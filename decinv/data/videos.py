@@ -51,7 +51,7 @@ class VideoData(ClipData):
             batch_size: Frames (or clips, see `unit`) of one size that are inverted together, at least 1.
             clip_length: Frames of a clip, at least 1; null to make one clip of a whole video.
             clips: Largest number of clips of a video, which follow one another from its start on, at least 1; null for all.
-            stride: Every which frame is taken, at least 1.
+            stride: Take every ``stride``-th frame; at least 1.
             fps: Frames a second at which videos are seen, above 0: the frames that a player shows at these times; null to take
                 frames as they are stored, whatever their times.
             unit: What is inverted as one sample: 'frame' for codecs of images, under which each frame stops by itself and

@@ -73,7 +73,7 @@ def cut(
         name: The video's name; clips are called ``NAME-0000``, ``NAME-0001``, ...
         times: When each frame is shown, see ``shown_at``; none gives no clip.
         length: Frames of a clip, at least 1; by default all, which makes one clip, called ``NAME``.
-        stride: Every which frame is taken, at least 1.
+        stride: Take every ``stride``-th frame; at least 1.
         most: Largest number of clips, at least 1; by default as many as there are.
         fps: Frames a second at which the video is seen, see ``shown_at``; by default its own frames, as they are stored.
         whole: Whether to leave out a last clip of fewer than ``length`` frames, unless it is the only one.

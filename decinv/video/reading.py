@@ -88,7 +88,7 @@ def read_clip(path: str | Path, length: int | None = None, start: int = 0, strid
         path: A video file, or a directory of images.
         length: Frames of the clip, at least 1; by default all from ``start`` on.
         start: Frames, after ``stride`` and ``fps``, that are left out at the beginning, at least 0.
-        stride: Every which frame is taken, at least 1.
+        stride: Take every ``stride``-th frame; at least 1.
         fps: Frames a second at which the video is seen; by default its own frames, as they are stored.
 
     Returns:
