@@ -33,7 +33,7 @@ def report(runs: Sequence[Path], out: Path = Path("report.html"), rows: int = 20
     if out.exists():
         raise FileExistsError(f"Expected --out to name a fresh file, but {out} exists; choose another.")
     content = page("decinv report", [describe(directory, rows, pictures) for directory in found]).encode("utf-8")
-    if not create_once(out, content):
+    if not create_once(out, [content]):
         raise FileExistsError(f"Expected --out to name a fresh file, but {out} exists; choose another.")
     print(f"Wrote {out}: {len(found)} {'section' if len(found) == 1 else 'sections'}, {len(content) / 2**20:.1f} MiB.")
 

@@ -1,7 +1,7 @@
 """Files that are there whole or not at all, whatever happens while they are written."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -25,8 +25,8 @@ def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def create_once(path: Path, content: bytes) -> bool:
-    """Write a file unless it exists; of processes that try at the same time, one succeeds.
+def create_once(path: Path, content: Iterable[bytes]) -> bool:
+    """Write a file, part after part, unless it exists; of processes that try at the same time, one succeeds.
 
     Returns:
         Whether this call made the file.
@@ -37,7 +37,7 @@ def create_once(path: Path, content: bytes) -> bool:
     partial = _partial(path, uuid4().hex)
     try:
         with partial.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         try:

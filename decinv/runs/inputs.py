@@ -41,7 +41,7 @@ class InputList(Collection[Input]):
     def create(cls, path: Path, inputs: Callable[[], Iterable[Input]]) -> "InputList":
         """Write the list, unless it is there already, and open it."""
         if not path.exists():
-            create_once(path, "".join(f"{json.dumps(item[1:])}\n" for item in inputs()).encode("ascii"))
+            create_once(path, (f"{json.dumps(item[1:])}\n".encode("ascii") for item in inputs()))
         return cls(path)
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ def write_key(path: Path, kind: str, fingerprint: str, settings: Mapping[str, st
     """
     metadata = {"format": kind, "fingerprint": fingerprint, **settings}
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-    if not create_once(path, content):
+    if not create_once(path, [content]):
         raise FileExistsError(f"Expected a fresh file for the key, but {path} exists; choose another name.")
 
 
