@@ -1,6 +1,5 @@
 """The Python front door: inversion in a notebook, by the same problem, rules and solver as the command line's."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from decinv.batch import check_images
 from decinv.codecs.base import Codec
 from decinv.codecs.frames import FrameRule, as_frames
-from decinv.diffusion.conditioned import conditioned
+from decinv.diffusion.conditioned import check_range, conditioned
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.sampler import DDIM, Sampler
 from decinv.images.padding import pad_to_multiple
@@ -80,7 +79,8 @@ def invert(
             ``decinv.diffusion.Pipeline``. By default only the decoder is inverted, and no later argument may be given.
         prompt: The prompt of all images, or one for each.
         negative_prompt: What guidance leads away from; ``None`` for what the pipeline takes if no prompt is given.
-        guidance: Guidance scale, at least 0; up to 1 there is none.
+        guidance: Guidance scale, at least 0; up to 1 there is none. The default is none, since how an image was made is not
+            known; ``decinv.modules.SamplerInversion``, which samples images too, has 3.
         sampler: The sampler; by default DDIM with 50 steps.
         method: How the sampler's steps are inverted; by default exactly.
         noise_seed: Seed of the noise that ancestral samplers add in each step, the same for each image.
@@ -186,10 +186,7 @@ def _check_sampling(
         raise TypeError(f"Expected one `negative_prompt` for all images, or None, but got {negative_prompt!r}.")
     if not isinstance(guidance, int | float):
         raise TypeError(f"Expected `guidance` to be a number, but got {guidance!r}.")
-    if not 0 <= guidance < math.inf:
-        raise ValueError(f"Expected `guidance` to be at least 0 and finite, but got {guidance}.")
-    if not 0 <= noise_seed < 2**63:
-        raise ValueError(f"Expected `noise_seed` to be at least 0 and below 2^63, but got {noise_seed}.")
+    check_range(guidance, noise_seed)
 
 
 def load_update(path: str | Path) -> UpdateFactory:

@@ -1,5 +1,6 @@
 """The forward process of given prompts."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,18 @@ from decinv.diffusion.pipeline import Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition
 from decinv.diffusion.sampler import Sampler
+
+
+def check_range(guidance: float, noise_seed: int) -> None:
+    """Refuse guidance scales and seeds that make no process, before models are loaded.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+    if not 0 <= guidance < math.inf:
+        raise ValueError(f"Expected `guidance` to be at least 0 and finite, but got {guidance}.")
+    if not 0 <= noise_seed < 2**63:
+        raise ValueError(f"Expected `noise_seed` to be at least 0 and below 2^63, but got {noise_seed}.")
 
 
 def conditioned(

@@ -10,7 +10,7 @@ from torch import Tensor
 from decinv.batch import Batch
 from decinv.codecs.base import Codec
 from decinv.course import Course, CourseSolver
-from decinv.diffusion.conditioned import conditioned
+from decinv.diffusion.conditioned import check_range, conditioned
 from decinv.diffusion.pipeline import Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM, Sampler, Trajectory
@@ -61,8 +61,7 @@ class SamplerInversion(Inversion):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not guidance >= 0:
-            raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
+        check_range(guidance, noise_seed)
         method = method or ExactInversion()
         super().__init__(codec, method.update, method.stopping)
         codec.patch = pipeline.patch

@@ -126,6 +126,12 @@ def test_a_method_that_does_not_fit_the_sampler_is_refused_before_anything_is_so
             fit(sampler, method=method)
 
 
+@pytest.mark.parametrize("options", [{"guidance": float("inf")}, {"guidance": float("nan")}, {"noise_seed": -1}], ids=str)
+def test_options_out_of_range_are_refused_as_in_python(fit, options):
+    with pytest.raises(ValueError, match=f"Expected `{next(iter(options))}` to be at least 0"):
+        fit(DDIM(2), **options)
+
+
 def test_a_codec_of_other_latents_is_refused_before_anything_is_solved(fit, monkeypatch):
     monkeypatch.setattr(SamplerInversion, "training_step", lambda *_: pytest.fail("solved"))
     with pytest.raises(ValueError, match=r"Expected a codec with 4 latent channels, .* but got one with 3"):
