@@ -74,13 +74,13 @@ def make_rows(
     psnr = image_psnr_db(batch, reconstruction)
     nmse: list[float | None] = [None] * len(batch.names)
     if batch.latent is not None:
-        nmse = _known(nmse_db(scaling.apply(result.latent), scaling.apply(batch.latent)))
+        nmse = known(nmse_db(scaling.apply(result.latent), scaling.apply(batch.latent)))
     noise_nmse: list[float | None] = [None] * len(batch.names)
     round_trip = list(noise_nmse)
     if result.noise is not None:
-        round_trip = _known(nmse_db(reconstruction, batch.image))
+        round_trip = known(nmse_db(reconstruction, batch.image))
         if batch.noise is not None:
-            noise_nmse = _known(nmse_db(result.noise, batch.noise))
+            noise_nmse = known(nmse_db(result.noise, batch.noise))
     rows = [
         Row(
             name=batch.names[index],
@@ -97,7 +97,7 @@ def make_rows(
             number=batch.numbers[index] if batch.numbers else None,
             reason=_reason(status, residual),
         )
-        for index, (status, residual) in enumerate(zip(result.status, _known(result.residual), strict=True))
+        for index, (status, residual) in enumerate(zip(result.status, known(result.residual), strict=True))
     ]
     failures = [Row(name, status, number=number, reason=reason) for name, reason, number, status in batch.failures]
     return (*rows, *failures)
@@ -112,11 +112,12 @@ def image_psnr_db(batch: Batch, images: Tensor) -> list[float | None]:
     for index in range(len(batch.names)):
         height, width = batch.size(index)
         crop = (slice(index, index + 1), ..., slice(height), slice(width))
-        values += _known(psnr_db(images[crop], batch.image[crop]))
+        values += known(psnr_db(images[crop], batch.image[crop]))
     return values
 
 
-def _known(values: Tensor) -> list[float | None]:
+def known(values: Tensor) -> list[float | None]:
+    """Give values as numbers, and ``None`` for those that are nan."""
     return [None if value != value else value for value in values.flatten().tolist()]
 
 

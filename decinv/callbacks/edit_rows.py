@@ -17,7 +17,7 @@ class EditRow(NamedTuple):
         prompt: The prompt of the edit.
         edited: Part of the image's pixels inside the mask; 1 without a mask.
         background_nmse: NMSE of the edited image against the image itself over the background, a ratio; without a mask all of
-            the image is background. So it is for the measures below.
+            the image is background, and where the mask covers all of it, nothing is known. So it is for the measures below.
         background_psnr_db: PSNR there, dB.
         background_ssim: Structural similarity there.
         latent_nmse_db: NMSE of the scaled latent of the edit against the recovered one there, dB.

@@ -21,6 +21,7 @@ from decinv.memory import in_halves
 from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips, nmse_db
 from decinv.modules.base import Inversion
 from decinv.modules.sampler import SamplerInversion
+from decinv.rows import known
 from decinv.runs.names import safe_name
 
 
@@ -176,12 +177,12 @@ class Editing(ChunkCallback):
         small = min(image.shape[-2:]) < 11
         measures = (
             [1.0] * count if shown is None else shown.flatten(1).float().mean(1).tolist(),
-            background_nmse(edits, image, shown).tolist(),
-            background_psnr_db(edits, image, shown).tolist(),
-            empty if small else background_ssim(edits, image, shown).tolist(),
-            nmse_db(outside * latent, background).tolist(),
-            lpips(edits, image).tolist() if self.lpips else empty,
-            empty if self.clip is None else self._clip_score(self.clip)(edits, self.prompts).tolist(),
+            known(background_nmse(edits, image, shown)),
+            known(background_psnr_db(edits, image, shown)),
+            empty if small else known(background_ssim(edits, image, shown)),
+            known(nmse_db(outside * latent, background)),
+            known(lpips(edits, image)) if self.lpips else empty,
+            empty if self.clip is None else known(self._clip_score(self.clip)(edits, self.prompts)),
         )
         return [
             EditRow(source.name, number, prompt, *values)

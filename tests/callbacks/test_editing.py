@@ -59,6 +59,7 @@ def test_a_bad_mask_costs_no_other_image_its_edit(fit, make_batch, module, tmp_p
     assert (first["name"], first["background_nmse"]) == ("bad", "")
     assert "mask of 'bad'" in first["reason"]
     assert (third["name"], float(third["edited"]), third["reason"]) == ("good", 1.0, "")
+    assert {third[name] for name in third if "background" in name or "nmse" in name} == {""}  # there is no background
 
 
 def test_pasted_backgrounds_are_the_image_itself(fit, make_batch, module, tmp_path):
