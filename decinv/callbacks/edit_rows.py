@@ -1,6 +1,7 @@
 """One row for each edit of an image: what the table of edits says."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -39,14 +40,42 @@ class EditRow(NamedTuple):
     reason: str = ""
 
 
+REASON = EditRow._fields.index("reason")
+
+
 def write_edit_rows(path: Path, rows: Iterable[EditRow]) -> None:
     """Write a table of edits."""
     write_table(path, EditRow._fields, map(format_row, rows))
 
 
-def merge_edit_rows(paths: Iterable[Path], path: Path) -> None:
+class Tally(NamedTuple):
+    """How many edits there are.
+
+    Attributes:
+        total: All of them.
+        failed: Those that came to nothing.
+    """
+
+    total: int
+    failed: int
+
+
+def merge_edit_rows(paths: Iterable[Path], path: Path) -> Tally:
     """Put tables of edits together in one; processes may do so at the same time, and the last one has all rows."""
-    write_table(path, EditRow._fields, (format_cells(cells) for one in paths for cells in _cells(one)))
+    reasons: Counter[bool] = Counter()
+
+    def lines() -> Iterator[str]:
+        for cells in (cells for one in paths for cells in _cells(one)):
+            reasons[bool(cells[REASON])] += 1
+            yield format_cells(cells)
+
+    write_table(path, EditRow._fields, lines())
+    return Tally(reasons.total(), reasons[True])
+
+
+def edited(path: Path) -> bool:
+    """Whether there is a table of edits, none of which failed."""
+    return path.exists() and not any(cells[REASON] for cells in _cells(path))
 
 
 def _cells(path: Path) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from lightning import LightningModule, Trainer
 from PIL import Image
+from rich import get_console
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
@@ -32,6 +33,9 @@ class Editing(ChunkCallback):
     ``edits/NAME.sheet.png``: source and reconstruction, then each edit with where it was allowed and ten times the difference
     from the source. All edits of the run have their rows in ``edits.csv``. It stands before ``ResultWriter`` in the list of
     callbacks, so that a run that goes on after an interruption misses no edit.
+
+    Attributes:
+        failed: Whether an edit of this process came to nothing.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Editing(ChunkCallback):
         self.paste = paste
         self.lpips = lpips
         self.clip = clip
+        self.failed = False
         self._score: ClipScore | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -108,12 +113,16 @@ class Editing(ChunkCallback):
                 rows = self._edit(trainer, pl_module, chunk, index, source, stem)
             except ValueError as error:
                 rows = [EditRow(name, number, prompt, reason=str(error)) for number, prompt in enumerate(self.prompts)]
+                self.failed = True
             write_edit_rows(_beside(stem, ".csv"), rows)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the rows of all images together, in the order of their names."""
+        """Put the rows of all images together, in the order of their names, and say how many edits failed."""
         directory = run_directory(trainer)
-        merge_edit_rows(sorted((directory / "edits").rglob("*.csv")), directory / "edits.csv")
+        tally = merge_edit_rows(sorted((directory / "edits").rglob("*.csv")), directory / "edits.csv")
+        if tally.failed and trainer.is_global_zero:
+            sentence = f"{tally.failed} of {tally.total} edits failed; {directory / 'edits.csv'} says why."
+            get_console().print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def _source(self, module: SamplerInversion, chunk: Chunk, index: int) -> Source:
         """Follow an image's trajectory from its noise.

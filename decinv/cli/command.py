@@ -239,7 +239,7 @@ class DecinvCLI(LightningCLI):
 
     @property
     def failed(self) -> bool:
-        """Whether an image of this process's share has no usable result, or none at all, now or from an earlier start."""
+        """Whether an image of this process's share has no usable result, or none at all, or an edit failed, now or earlier."""
         if self.outcomes.failed or self.outcomes.cut or not isinstance(self.datamodule, IndexedData):
             return self.outcomes.failed or self.outcomes.cut
         if self.datamodule.left:

@@ -3,6 +3,7 @@
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
+from decinv.callbacks.editing import Editing
 from decinv.modules.base import Inversion
 from decinv.runs import RunDirectory
 from decinv.runs.merge import survey
@@ -13,7 +14,7 @@ class Outcomes(Callback):
     """Watch what becomes of this process's samples, whether or not that is written.
 
     Attributes:
-        failed: Whether one ended without a result that is ok.
+        failed: Whether one ended without a result that is ok, or an edit of one came to nothing.
         cut: Whether the trainer ended before a chunk did, as ``max_time`` and ``max_steps`` make it.
     """
 
@@ -28,17 +29,23 @@ class Outcomes(Callback):
             self.cut = not pl_module.finished
             self.failed |= bool(pl_module.batch.failures) or any(not status.ok for status in pl_module.result.status)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the edits."""
+        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self.failed |= any(isinstance(observer, Editing) and observer.failed for observer in observers)
+
 
 def exit_status(failed: bool, launcher: object) -> int:
     """Give the exit status of a finished run.
 
     Args:
-        failed: Whether an image of this process's share has no usable result.
+        failed: Whether an image of this process's share has no usable result, or an edit of one failed.
         launcher: What started the other processes of this machine, if anything did.
 
     Returns:
-        0 if every image has a result; 3 if some have not, in any of the processes of this machine that it started; 1 if one of
-        those died. Under torchrun 0 instead of 3, since torchrun ends all processes as soon as one has another status than 0.
+        0 if every image has a result; 3 if some have not, or an edit failed, in any of the processes of this machine that it
+        started; 1 if one of those died. Under torchrun 0 instead of 3, since torchrun ends all processes as soon as one has
+        another status than 0.
     """
     statuses = {3 if failed else 0}
     if isinstance(launcher, LocalProcesses):

@@ -1,0 +1,45 @@
+"""Runs with edits that fail: what they say, and how they end."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from decinv.cli import main
+
+JOB = str(Path(__file__).parents[2] / "configs" / "editing.yaml")
+TINY = ["--model.codec=LinearCodec", "--model.codec.stride=2", "--model.decoder=EncodedLatent", "--model.method=NaiveInversion"]
+
+
+@pytest.fixture
+def edit(tmp_path, saved_pipeline):
+    """Invert ``a`` and ``b``, edit them with the masks in ``masks``, of which ``b`` has none yet; give the exit status."""
+    for name, radius in (("a", 0), ("b", 90)):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.linear_gradient("L").rotate(radius).resize((16, 16)).save(path)
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "a.png")
+    pipeline = f"--model.pipeline.path={saved_pipeline('stable')[0]}"
+    data = ["--data=ImageData", f"--data.root={tmp_path / 'photos'}", "--model.prompt=a red circle", "--trainer.devices=1"]
+    masks = f"{{class_path: MaskFiles, init_args: {{path: {tmp_path / 'masks'}}}}}"
+    editing = f"{{class_path: Editing, init_args: {{prompts: [a blue square], mask: {masks}}}}}"
+    callbacks = [f"--trainer.callbacks=[{editing}, {{class_path: ResultWriter}}, {{class_path: Summary}}]"]
+    short = ["--model.sampler.init_args.steps=2", "--trainer.accelerator=cpu"]
+
+    def run(out, *options):
+        return main(["fit", "-c", JOB, *callbacks, pipeline, *TINY, *data, *short, *options, "--out", str(tmp_path / out)])
+
+    return run
+
+
+def rows(run):
+    with (run / "edits.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_edits_that_fail_are_told_of(tmp_path, edit, capsys):
+    assert edit("run") == 3
+    assert "1 of 2 edits failed; " in capsys.readouterr().out
+    assert [bool(row["reason"]) for row in rows(tmp_path / "run")] == [False, True]
