@@ -1,5 +1,7 @@
 """The callback that edits the images of a run: it samples them anew under other prompts, from the noise that was recovered."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.edit_rows import EditRow, merge_edit_rows, write_edit_rows
 from decinv.callbacks.images import ERROR_GAIN, error, heading
+from decinv.callbacks.inverted import Inverted, from_chunk, from_disk, unedited
 from decinv.callbacks.run import log_image, run_directory
 from decinv.callbacks.sheet import SheetRow, draw_sheet
+from decinv.data.indexed import IndexedData
 from decinv.diffusion.denoiser import Guidance
 from decinv.diffusion.prompt import Condition
 from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pixels
@@ -23,6 +27,7 @@ from decinv.metrics import ClipScore, background_nmse, background_psnr_db, backg
 from decinv.modules.base import Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.rows import known
+from decinv.runs import RunDirectory
 from decinv.runs.names import safe_name
 
 
@@ -32,7 +37,8 @@ class Editing(ChunkCallback):
     An image ``NAME`` gives ``edits/NAME.K.png``, the edit towards prompt K, ``edits/NAME.K.mask.png`` if there is a mask, and
     ``edits/NAME.sheet.png``: source and reconstruction, then each edit with where it was allowed and ten times the difference
     from the source. All edits of the run have their rows in ``edits.csv``. It stands before ``ResultWriter`` in the list of
-    callbacks, so that a run that goes on after an interruption misses no edit.
+    callbacks, so that a run that goes on after an interruption misses no edit. Images whose edits failed, or whose
+    ``edits/NAME.csv`` was deleted, are edited from the noise on the disk when the run is started again.
 
     Attributes:
         failed: Whether an edit of this process came to nothing.
@@ -96,53 +102,72 @@ class Editing(ChunkCallback):
             raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Encode the prompts before the network is loaded; they are kept."""
+        """Encode the prompts before the network is loaded, for they are kept; and edit what earlier starts left unedited."""
         if isinstance(pl_module, SamplerInversion):
             side = pl_module.codec.stride
             pl_module.pipeline.encode([*self.prompts, pl_module.negative_prompt], (side, side), pl_module.device)
+            self._edit_left(trainer, pl_module)
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Edit the images of a chunk, one after the other, each towards all prompts at once."""
         if not isinstance(pl_module, SamplerInversion):
             return
         for index, name in enumerate(chunk.batch.names):
-            stem = run_directory(trainer) / "edits" / safe_name(name)
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                source = self._source(pl_module, chunk, index)
-                rows = self._edit(trainer, pl_module, chunk, index, source, stem)
-            except ValueError as error:
-                rows = [EditRow(name, number, prompt, reason=str(error)) for number, prompt in enumerate(self.prompts)]
-                self.failed = True
-            write_edit_rows(_beside(stem, ".csv"), rows)
+            self._edit(trainer, pl_module, name, partial(from_chunk, pl_module, chunk, index))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the rows of all images together, in the order of their names, and say how many edits failed."""
         directory = run_directory(trainer)
         tally = merge_edit_rows(sorted((directory / "edits").rglob("*.csv")), directory / "edits.csv")
         if tally.failed and trainer.is_global_zero:
-            sentence = f"{tally.failed} of {tally.total} edits failed; {directory / 'edits.csv'} says why."
-            get_console().print(sentence, highlight=False, markup=False, soft_wrap=True)
+            why = f"{directory / 'edits.csv'} says why. Run the same command to try them again."
+            get_console().print(
+                f"{tally.failed} of {tally.total} edits failed; {why}", highlight=False, markup=False, soft_wrap=True
+            )
 
-    def _source(self, module: SamplerInversion, chunk: Chunk, index: int) -> Source:
+    def _edit_left(self, trainer: Trainer, module: SamplerInversion) -> None:
+        """Edit images that earlier starts inverted, from their noise on the disk, where edits failed or are gone."""
+        data, run = getattr(trainer, "datamodule", None), RunDirectory(run_directory(trainer))
+        if not isinstance(data, IndexedData) or data.run is None:
+            return
+        left = unedited(data, run, lambda name: _beside(_stem(trainer, name), ".csv"))
+        possible = [(item, row) for item, row in left if row.latents]
+        self.failed = len(possible) < len(left)
+        if possible and trainer.is_global_zero:
+            get_console().print(f"Editing images again whose edits failed or are gone: {len(possible)}.", highlight=False)
+        for item, row in possible:
+            self._edit(trainer, module, row.name, partial(from_disk, module, data, run, item, row))
+
+    def _edit(self, trainer: Trainer, module: SamplerInversion, name: str, find: Callable[[], Inverted]) -> None:
+        """Edit an image, and write down its rows."""
+        stem = _stem(trainer, name)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            inverted = find()
+            rows = self._make_edits(trainer, module, inverted, self._source(module, inverted), stem)
+        except ValueError as error:
+            rows = [EditRow(name, number, prompt, reason=str(error)) for number, prompt in enumerate(self.prompts)]
+            self.failed = True
+        write_edit_rows(_beside(stem, ".csv"), rows)
+
+    def _source(self, module: SamplerInversion, inverted: Inverted) -> Source:
         """Follow an image's trajectory from its noise.
 
         Raises:
             ValueError: If no noise was recovered.
         """
-        noise, batch, row = chunk.result.noise, chunk.batch, chunk.rows[index]
-        if noise is None or not noise[index].isfinite().all():
+        row, noise = inverted.row, inverted.noise
+        if noise is None:
             raise ValueError(f"Expected noise that {row.name!r} is sampled from, but none was found.")
         height, width = noise.shape[-2:]
-        process = module.process([module.prompts(batch)[index]], (height, width))
-        number = index if row.number is None else row.number
-        trajectory = tuple(process.walk(noise[index : index + 1]))
-        return Source(row.name, number, batch.size(index), module.codec.stride, process, trajectory)
+        process = module.process([inverted.prompt], (height, width))
+        size, trajectory = inverted.image.shape[-2:], tuple(process.walk(noise))
+        return Source(row.name, inverted.number, (size[0], size[1]), module.codec.stride, process, trajectory)
 
-    def _edit(
-        self, trainer: Trainer, module: SamplerInversion, chunk: Chunk, index: int, source: Source, stem: Path
+    def _make_edits(
+        self, trainer: Trainer, module: SamplerInversion, inverted: Inverted, source: Source, stem: Path
     ) -> list[EditRow]:
-        """Make all edits of an image, and write them down."""
+        """Make all edits of an image, and write their pictures."""
         process, device = source.process, source.latent.device
         scale = module.guidance if self.guidance is None else self.guidance
         guidance = Guidance(process.guidance.denoiser, scale)
@@ -156,17 +181,17 @@ class Editing(ChunkCallback):
         conditions = [Condition(targets, negative.select(every)) for negative in negatives]
         mask = None if self.mask is None else self.mask.find(source, targets)
         latent = regenerate(process, source.trajectory, guidance, conditions, mask, self.strength)
-        with torch.no_grad():
-            decoded = in_halves(module.codec.decode, module.codec.scaling.invert(latent)).clamp(-1, 1)
         rows, wide = source.size
-        edits = round_to_8_bits(decoded.float().cpu())[..., :rows, :wide]
-        image = chunk.batch.image[index, :, :rows, :wide].float().cpu()
+        edits = round_to_8_bits(_decode(module, latent))[..., :rows, :wide]
+        image = inverted.image
         shown = None if mask is None else to_pixels(mask.cpu(), (height, width))[..., :rows, :wide]
         if self.paste and shown is not None:
             edits = blend(edits, image, shown)
-        reconstruction = chunk.reconstruction[index, :, :rows, :wide].float().cpu()
+        reconstruction = inverted.reconstruction
+        if reconstruction is None:
+            reconstruction = _decode(module, source.latent)[0, :, :rows, :wide]
         panels = {"source": image, "reconstruction": reconstruction, f"|error| x {ERROR_GAIN}": error(image, reconstruction)}
-        picture = draw_sheet([SheetRow(heading(chunk.rows[index]), panels), *self._sheet_rows(image, edits, shown)])
+        picture = draw_sheet([SheetRow(heading(inverted.row), panels), *self._sheet_rows(image, edits, shown)])
         picture.save(_beside(stem, ".sheet.png"))
         log_image(trainer, f"edits/{source.name}", picture, source.number)
         for number, edit in enumerate(edits):
@@ -213,6 +238,17 @@ class Editing(ChunkCallback):
             panels = {"edit": edits[number], part: where, f"|difference| x {ERROR_GAIN}": error(image, edits[number])}
             rows.append(SheetRow(prompt or "(no prompt)", panels))
         return rows
+
+
+@torch.no_grad()
+def _decode(module: SamplerInversion, latent: Tensor) -> Tensor:
+    """Give the images ``(B, 3, H, W)`` of scaled latents, clamped to [-1, 1], on the CPU."""
+    return in_halves(module.codec.decode, module.codec.scaling.invert(latent)).clamp(-1, 1).float().cpu()
+
+
+def _stem(trainer: Trainer, name: str) -> Path:
+    """Give what the files of an image's edits have before their suffixes."""
+    return run_directory(trainer) / "edits" / safe_name(name)
 
 
 def _beside(stem: Path, suffix: str) -> Path:

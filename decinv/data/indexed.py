@@ -119,6 +119,10 @@ class IndexedData(ChunkData):
         """Whether an input was done when the run began."""
         return bool(self._done[number])
 
+    def owns(self, number: int) -> bool:
+        """Whether this process inverts an input."""
+        return number // self._block % self.share.count == self.share.index
+
     def chunks(self, codec: Codec) -> Iterator[Batch]:
         """Load the inputs of each block that is not done, and group them by their size."""
         inputs, size = self.inputs, self._block

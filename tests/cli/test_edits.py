@@ -25,10 +25,11 @@ def edit(tmp_path, saved_pipeline):
     data = ["--data=ImageData", f"--data.root={tmp_path / 'photos'}", "--model.prompt=a red circle", "--trainer.devices=1"]
     masks = f"{{class_path: MaskFiles, init_args: {{path: {tmp_path / 'masks'}}}}}"
     editing = f"{{class_path: Editing, init_args: {{prompts: [a blue square], mask: {masks}}}}}"
-    callbacks = [f"--trainer.callbacks=[{editing}, {{class_path: ResultWriter}}, {{class_path: Summary}}]"]
     short = ["--model.sampler.init_args.steps=2", "--trainer.accelerator=cpu"]
 
-    def run(out, *options):
+    def run(out, *options, latents="true"):
+        writer = f"{{class_path: ResultWriter, init_args: {{latents: {latents}}}}}"
+        callbacks = [f"--trainer.callbacks=[{editing}, {writer}, {{class_path: Summary}}]"]
         return main(["fit", "-c", JOB, *callbacks, pipeline, *TINY, *data, *short, *options, "--out", str(tmp_path / out)])
 
     return run
@@ -43,3 +44,35 @@ def test_edits_that_fail_are_told_of(tmp_path, edit, capsys):
     assert edit("run") == 3
     assert "1 of 2 edits failed; " in capsys.readouterr().out
     assert [bool(row["reason"]) for row in rows(tmp_path / "run")] == [False, True]
+
+
+def test_edits_that_failed_are_made_by_the_same_command_without_inverting_again(tmp_path, edit, capsys):
+    assert edit("run") == 3
+    assert edit("run") == 3  # nothing is mended yet
+    assert "1 of 2 edits failed; " in capsys.readouterr().out
+    results, good = (tmp_path / "run" / name for name in ("results.csv", "edits/a.png.0.png"))
+    before = results.read_bytes(), good.stat().st_mtime_ns
+    Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "b.png")
+    assert edit("run") == 0
+    assert "says why" not in capsys.readouterr().out
+    assert (results.read_bytes(), good.stat().st_mtime_ns) == before
+    assert edit("fresh", "--data.batch_size=1") == 0
+    again, fresh = ((tmp_path / out / "edits" / "b.png.0.png").read_bytes() for out in ("run", "fresh"))
+    assert again == fresh
+    assert [row["reason"] for row in rows(tmp_path / "run")] == ["", ""]
+
+
+def test_edits_that_were_deleted_are_made_again(tmp_path, edit):
+    Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "b.png")
+    assert edit("run") == 0
+    table = (tmp_path / "run" / "edits.csv").read_bytes()
+    (tmp_path / "run" / "edits" / "a.png.csv").unlink()
+    assert edit("run") == 0
+    assert (tmp_path / "run" / "edits.csv").read_bytes() == table
+
+
+def test_edits_that_failed_count_where_their_noise_was_not_written(tmp_path, edit):
+    assert edit("run", latents="false") == 3
+    table = (tmp_path / "run" / "edits.csv").read_bytes()
+    assert edit("run", latents="false") == 3
+    assert (tmp_path / "run" / "edits.csv").read_bytes() == table
