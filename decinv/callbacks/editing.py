@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -29,6 +30,9 @@ from decinv.modules.sampler import SamplerInversion
 from decinv.rows import known
 from decinv.runs import RunDirectory
 from decinv.runs.names import safe_name
+
+LOOKS = 100
+"""Images whose masks are looked for before a run."""
 
 
 class Editing(ChunkCallback):
@@ -102,7 +106,14 @@ class Editing(ChunkCallback):
             raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Encode the prompts before the network is loaded, for they are kept; and edit what earlier starts left unedited."""
+        """Encode the prompts before the network is loaded, for they are kept; and edit what earlier starts left unedited.
+
+        Raises:
+            ValueError: If those at the beginning of the list of images all have no mask.
+        """
+        data = getattr(trainer, "datamodule", None)
+        if self.mask is not None and isinstance(data, IndexedData):
+            self.mask.check([item.name for item in islice(data.inputs, LOOKS)])
         if isinstance(pl_module, SamplerInversion):
             side = pl_module.codec.stride
             pl_module.pipeline.encode([*self.prompts, pl_module.negative_prompt], (side, side), pl_module.device)

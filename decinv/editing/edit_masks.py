@@ -1,6 +1,8 @@
 """Where an edit may change an image: found from the prompts, or given as image files."""
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -13,11 +15,19 @@ from decinv.diffusion.prompt import Prompt
 from decinv.editing.masks import difference_mask, grow
 from decinv.editing.regeneration import check_strength, first_step
 from decinv.editing.source import Source
-from decinv.images.reading import read_image
+from decinv.images.reading import read_image, read_size
 
 
 class EditMask(ABC):
     """How the mask of an edit is found."""
+
+    def check(self, names: Collection[str]) -> None:
+        """Refuse what can give no image a mask, before any is inverted; here nothing.
+
+        Args:
+            names: Names of images of the run.
+        """
+        del names
 
     @abstractmethod
     def find(self, source: Source, targets: Prompt) -> Tensor:
@@ -115,13 +125,38 @@ class MaskFiles(EditMask):
         if not self.path.exists():
             raise FileNotFoundError(f"Expected `path` to be an image file or a directory of masks, but there is no {path}.")
 
+    def check(self, names: Collection[str]) -> None:
+        """Look for the files; warn of images without one.
+
+        Raises:
+            ValueError: If the only file is no image, or no image has a file.
+        """
+        if self.path.is_file():
+            read_size(self.path)
+            return
+        missing = [name for name in names if self._file(name) is None]
+        if not missing:
+            return
+        if len(missing) == len(names):
+            raise ValueError(
+                f"Expected a mask for each image in {self.path}, but got none for {missing[0]!r} and others; add them."
+            )
+        warnings.warn(
+            f"Expected a mask for each image in {self.path}, but {len(missing)} of {len(names)} have none, as {missing[0]!r}; "
+            "their edits will fail.",
+            stacklevel=2,
+        )
+
     def find(self, source: Source, targets: Prompt) -> Tensor:
         """Read the mask of the image.
 
         Raises:
             ValueError: If it has none, or it cannot be read, or it is of another size.
         """
-        pixels = read_image(self._file(source.name))
+        file = self._file(source.name)
+        if file is None:
+            raise ValueError(f"Expected a mask of {source.name!r} in {self.path}, but there is no file of that name.")
+        pixels = read_image(file)
         if tuple(pixels.shape[1:]) != source.size:
             (height, width), found = source.size, " x ".join(map(str, pixels.shape[1:]))
             raise ValueError(f"Expected a mask of {height} x {width} pixels for {source.name!r}, but got {found}.")
@@ -131,10 +166,8 @@ class MaskFiles(EditMask):
         cells = functional.max_pool2d(padded[None, None], source.stride) > 0
         return cells.to(source.latent.device).expand(len(targets.embedding), -1, -1, -1)
 
-    def _file(self, name: str) -> Path:
+    def _file(self, name: str) -> Path | None:
         if self.path.is_file():
             return self.path
-        for file in (self.path / name, self.path / f"{name}.png", (self.path / name).with_suffix(".png")):
-            if file.is_file():
-                return file
-        raise ValueError(f"Expected a mask of {name!r} in {self.path}, but there is no file of that name.")
+        files = (self.path / name, self.path / f"{name}.png", (self.path / name).with_suffix(".png"))
+        return next((file for file in files if file.is_file()), None)

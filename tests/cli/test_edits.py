@@ -8,6 +8,7 @@ from PIL import Image
 
 from decinv.cli import main
 
+pytestmark = pytest.mark.filterwarnings("ignore:Expected a mask for each image")
 JOB = str(Path(__file__).parents[2] / "configs" / "editing.yaml")
 TINY = ["--model.codec=LinearCodec", "--model.codec.stride=2", "--model.decoder=EncodedLatent", "--model.method=NaiveInversion"]
 
@@ -76,3 +77,13 @@ def test_edits_that_failed_count_where_their_noise_was_not_written(tmp_path, edi
     table = (tmp_path / "run" / "edits.csv").read_bytes()
     assert edit("run", latents="false") == 3
     assert (tmp_path / "run" / "edits.csv").read_bytes() == table
+
+
+def test_a_run_without_any_mask_ends_before_images_are_inverted(tmp_path, edit, capsys):
+    (tmp_path / "masks" / "a.png").unlink()
+    assert edit("run") == 2
+    assert "Expected a mask for each image" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results.csv").exists()
+    for name in "ab":
+        Image.new("L", (16, 16), 255).save(tmp_path / "masks" / f"{name}.png")
+    assert edit("run") == 0

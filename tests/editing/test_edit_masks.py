@@ -68,3 +68,18 @@ def test_masks_of_padded_images_have_the_latents_cells(source, prompts, tmp_path
     mask = MaskFiles(str(tmp_path / "mask.png")).find(small, prompts(0.0))
     assert mask.shape == (1, 1, 4, 4)
     assert mask[0, 0].nonzero().tolist() == [[2, 2]]
+
+
+def test_missing_masks_are_told_of_before_an_image_is_inverted(tmp_path):
+    masks = MaskFiles(str(tmp_path))
+    with pytest.raises(ValueError, match="none for 'a' and others"):
+        masks.check(["a", "b"])
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match="1 of 2 have none, as 'b'"):
+        masks.check(["a", "b"])
+    masks.check(["a"])
+    MaskFiles(str(tmp_path / "a.png")).check(["b"])
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(ValueError, match="readable image"):
+        MaskFiles(str(tmp_path / "a.png")).check(["b"])
+    PromptMask().check(["a"])
