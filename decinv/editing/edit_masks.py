@@ -15,7 +15,7 @@ from decinv.diffusion.prompt import Prompt
 from decinv.editing.masks import difference_mask, grow
 from decinv.editing.regeneration import check_strength, first_step
 from decinv.editing.source import Source
-from decinv.images.reading import read_image, read_size
+from decinv.images.reading import SUFFIXES, read_image, read_size
 
 
 class EditMask(ABC):
@@ -116,7 +116,8 @@ class MaskFiles(EditMask):
         """Say where they are.
 
         Args:
-            path: An image file for all images, or a directory with a file of each image's name, with or without ``.png``.
+            path: An image file for all images, or a directory with a file of each image's name: as it is, with ``.png`` behind
+                it, or with ``.png`` in the place of an image format's suffix.
 
         Raises:
             FileNotFoundError: If there is neither.
@@ -137,15 +138,10 @@ class MaskFiles(EditMask):
         missing = [name for name in names if self._file(name) is None]
         if not missing:
             return
+        found = f"{len(missing)} of {len(names)} have none, {missing[0]!r} first"
         if len(missing) == len(names):
-            raise ValueError(
-                f"Expected a mask for each image in {self.path}, but got none for {missing[0]!r} and others; add them."
-            )
-        warnings.warn(
-            f"Expected a mask for each image in {self.path}, but {len(missing)} of {len(names)} have none, as {missing[0]!r}; "
-            "their edits will fail.",
-            stacklevel=2,
-        )
+            raise ValueError(f"Expected a mask for each image in {self.path}, but {found}; add them.")
+        warnings.warn(f"Expected a mask for each image in {self.path}, but {found}; their edits will fail.", stacklevel=2)
 
     def find(self, source: Source, targets: Prompt) -> Tensor:
         """Read the mask of the image.
@@ -169,5 +165,7 @@ class MaskFiles(EditMask):
     def _file(self, name: str) -> Path | None:
         if self.path.is_file():
             return self.path
-        files = (self.path / name, self.path / f"{name}.png", (self.path / name).with_suffix(".png"))
+        files = [self.path / name, self.path / f"{name}.png"]
+        if files[0].suffix.lower() in SUFFIXES:
+            files.append(files[0].with_suffix(".png"))
         return next((file for file in files if file.is_file()), None)

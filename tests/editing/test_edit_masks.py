@@ -72,10 +72,10 @@ def test_masks_of_padded_images_have_the_latents_cells(source, prompts, tmp_path
 
 def test_missing_masks_are_told_of_before_an_image_is_inverted(tmp_path):
     masks = MaskFiles(str(tmp_path))
-    with pytest.raises(ValueError, match="none for 'a' and others"):
+    with pytest.raises(ValueError, match="2 of 2 have none, 'a' first"):
         masks.check(["a", "b"])
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    with pytest.warns(UserWarning, match="1 of 2 have none, as 'b'"):
+    with pytest.warns(UserWarning, match="1 of 2 have none, 'b' first"):
         masks.check(["a", "b"])
     masks.check(["a"])
     MaskFiles(str(tmp_path / "a.png")).check(["b"])
@@ -83,3 +83,14 @@ def test_missing_masks_are_told_of_before_an_image_is_inverted(tmp_path):
     with pytest.raises(ValueError, match="readable image"):
         MaskFiles(str(tmp_path / "a.png")).check(["b"])
     PromptMask().check(["a"])
+
+
+def test_a_mask_of_another_name_is_none(source, prompts, tmp_path):
+    """What follows the last dot of a name is a suffix only where it is that of an image format."""
+    Image.new("L", (13, 15)).save(tmp_path / "cat.png")
+    masks = MaskFiles(str(tmp_path))
+    for name in ("cat", "cat.png", "cat.JPG"):
+        assert masks.find(source._replace(name=name), prompts(0.0)).shape == (1, 1, 4, 4)
+    for name in ("cat.v1", "cat.v2"):
+        with pytest.raises(ValueError, match=f"mask of '{name}'"):
+            masks.find(source._replace(name=name), prompts(0.0))
