@@ -25,6 +25,7 @@ from decinv.editing.regeneration import check_strength
 from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.memory import in_halves
 from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips, nmse_db
+from decinv.metrics.perceptual import check_lpips
 from decinv.modules.base import Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.rows import known
@@ -109,8 +110,14 @@ class Editing(ChunkCallback):
         """Encode the prompts before the network is loaded, for they are kept; and edit what earlier starts left unedited.
 
         Raises:
-            ValueError: If those at the beginning of the list of images all have no mask.
+            ValueError: If those at the beginning of the list of images all have no mask, or a network that measures edits
+                cannot be loaded.
+            ModuleNotFoundError: If LPIPS is asked for without its extra.
         """
+        if self.lpips:
+            check_lpips()
+        if self.clip is not None:
+            self._score = ClipScore(self.clip)
         data = getattr(trainer, "datamodule", None)
         if self.mask is not None and isinstance(data, IndexedData):
             self.mask.check([item.name for item in islice(data.inputs, LOOKS)])
@@ -227,18 +234,12 @@ class Editing(ChunkCallback):
             empty if small else known(background_ssim(edits, image, shown)),
             known(nmse_db(outside * latent, background)),
             known(lpips(edits, image)) if self.lpips else empty,
-            empty if self.clip is None else known(self._clip_score(self.clip)(edits, self.prompts)),
+            empty if self._score is None else known(self._score(edits, self.prompts)),
         )
         return [
             EditRow(source.name, number, prompt, *values)
             for number, (prompt, *values) in enumerate(zip(self.prompts, *measures, strict=True))
         ]
-
-    def _clip_score(self, path: str) -> ClipScore:
-        """Load the model when it is first asked for."""
-        if self._score is None:
-            self._score = ClipScore(path)
-        return self._score
 
     def _sheet_rows(self, image: Tensor, edits: Tensor, shown: Tensor | None) -> list[SheetRow]:
         """Give a row for each edit: the edit, the source darkened where nothing may change, and the difference."""

@@ -91,7 +91,7 @@ def main(args: ArgsType = None) -> int:
     except Interrupted as interruption:
         _say(f"decinv: {interruption}")
         return interruption.exit_status
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         sentence = own_sentence(error) or _about_the_disk(error)
         if sentence is None:
             raise

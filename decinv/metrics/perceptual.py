@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
+
+from decinv.errors import reason
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -35,6 +38,19 @@ def lpips(preds: Tensor, target: Tensor) -> Tensor:
     return torch.stack([learned_perceptual_image_patch_similarity(y[None], x[None], "alex") for y, x in pairs])
 
 
+def check_lpips() -> None:
+    """Load what ``lpips`` needs, so that what is missing shows before there are images.
+
+    Raises:
+        ModuleNotFoundError: Without the extra ``lpips``.
+        ValueError: If the network's weights cannot be loaded.
+    """
+    try:
+        lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"Expected the weights of LPIPS's network, but got: {reason(error)}; leave out `lpips`.") from error
+
+
 class ClipScore:
     """100 x the cosine of CLIP's embeddings of an image and of a text (Hessel et al., arXiv 2104.08718), at least 0."""
 
@@ -44,11 +60,20 @@ class ClipScore:
         Args:
             path: A directory saved by transformers, or a hub id.
             device: Where it computes.
+
+        Raises:
+            ValueError: If there is no such model, or not all of it.
         """
         from transformers import AutoTokenizer, CLIPModel  # which takes seconds
 
-        self.model = CLIPModel.from_pretrained(path).to(device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        try:
+            model, found = CLIPModel.from_pretrained(path, output_loading_info=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"Expected a CLIP model and its tokenizer at {path!r}, but got: {reason(error)}.") from error
+        if missing := found["missing_keys"]:  # which transformers would draw at random
+            raise ValueError(f"Expected a CLIP model at {path!r}, but {len(missing)} of its weights are missing.")
+        self.model = model.to(device).eval()
 
     @torch.no_grad()
     def __call__(self, image: Tensor, text: Sequence[str]) -> Tensor:

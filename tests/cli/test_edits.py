@@ -1,6 +1,7 @@
 """Runs with edits that fail: what they say, and how they end."""
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,10 @@ def edit(tmp_path, saved_pipeline):
     pipeline = f"--model.pipeline.path={saved_pipeline('stable')[0]}"
     data = ["--data=ImageData", f"--data.root={tmp_path / 'photos'}", "--model.prompt=a red circle", "--trainer.devices=1"]
     masks = f"{{class_path: MaskFiles, init_args: {{path: {tmp_path / 'masks'}}}}}"
-    editing = f"{{class_path: Editing, init_args: {{prompts: [a blue square], mask: {masks}}}}}"
     short = ["--model.sampler.init_args.steps=2", "--trainer.accelerator=cpu"]
 
-    def run(out, *options, latents="true"):
+    def run(out, *options, latents="true", measure=""):
+        editing = f"{{class_path: Editing, init_args: {{prompts: [a blue square], mask: {masks}{measure}}}}}"
         writer = f"{{class_path: ResultWriter, init_args: {{latents: {latents}}}}}"
         callbacks = [f"--trainer.callbacks=[{editing}, {writer}, {{class_path: Summary}}]"]
         return main(["fit", "-c", JOB, *callbacks, pipeline, *TINY, *data, *short, *options, "--out", str(tmp_path / out)])
@@ -87,3 +88,13 @@ def test_a_run_without_any_mask_ends_before_images_are_inverted(tmp_path, edit, 
     for name in "ab":
         Image.new("L", (16, 16), 255).save(tmp_path / "masks" / f"{name}.png")
     assert edit("run") == 0
+
+
+@pytest.mark.parametrize(("measure", "message"), [("lpips: true", "torchvision"), ("clip: /nowhere/none", "CLIP model")])
+def test_measures_that_cannot_be_taken_end_a_run_before_images_are_inverted(
+    tmp_path, edit, capsys, monkeypatch, measure, message
+):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert edit("run", measure=f", {measure}") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results.csv").exists()

@@ -1,17 +1,33 @@
 import json
+import shutil
 import sys
+from types import ModuleType
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from decinv.metrics import ClipScore, lpips
+from decinv.metrics.perceptual import check_lpips
 
 
 def test_without_its_extra_lpips_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ModuleNotFoundError, match=r"decinv\[lpips\]"):
         lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ModuleNotFoundError, match=r"decinv\[lpips\]"):
+        check_lpips()
+
+
+def test_weights_of_lpips_that_cannot_be_loaded_are_one_sentence(monkeypatch):
+    def download(*_):
+        raise OSError("no network")
+
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setattr("torchmetrics.functional.image.learned_perceptual_image_patch_similarity", download)
+    with pytest.raises(ValueError, match="weights of LPIPS's network, but got: no network;"):
+        check_lpips()
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +63,17 @@ def test_clip_scores_are_cosines_of_the_models_embeddings(clip_path, images):
     assert score(image[:1], ["a b a b a b a b"]).isfinite().all()
     with pytest.raises(ValueError, match="1 texts and 2 images"):
         score(image, ["a"])
+
+
+def test_clip_models_that_cannot_be_loaded_are_one_sentence(clip_path, tmp_path):
+    with pytest.raises(ValueError, match=r"^Expected a CLIP model and its tokenizer at '.*none', but got: "):
+        ClipScore(str(tmp_path / "none"))
+    broken = shutil.copytree(clip_path, tmp_path / "broken")
+    (broken / "model.safetensors").write_text("no weights")
+    with pytest.raises(ValueError, match=r"^Expected a CLIP model and its tokenizer"):
+        ClipScore(str(broken))
+    weights = load_file(clip_path / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="1 of its weights are missing"):
+        ClipScore(str(broken))
