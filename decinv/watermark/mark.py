@@ -140,7 +140,7 @@ class _Rings(Watermark):
             decoys: Number of other keys to compare each with; see ``TreeRings``.
 
         Raises:
-            ValueError: If there is no key, they are of several shapes, or an option is out of range.
+            ValueError: If there is no key, they are of several shapes, an option is out of range, or a key has no decoys.
         """
         super().__init__(fpr)
         if not keys:
@@ -153,6 +153,10 @@ class _Rings(Watermark):
                 f"{math.ceil(len(keys) / fpr) - 1}, but got {decoys}."
             )
         self.keys, self.decoys = tuple(keys), decoys
+        if decoys and self._centred:
+            for key in keys:
+                if key.directed:
+                    key.check_decoys()
 
     @property
     def marks(self) -> int:
@@ -184,12 +188,17 @@ class _Rings(Watermark):
         return [finding._replace(correlation=value, likeliest=which) for finding, value, which in told]
 
     @property
+    def _centred(self) -> bool:
+        """Whether p-values of all keys are known."""
+        return all(key.mask is Mask.CENTRED for key in self.keys)
+
+    @property
     def _correlated(self) -> bool:
         """Whether noise can correlate with every key, and a p-value is known of it."""
-        return all(key.mask is Mask.CENTRED and key.directed for key in self.keys)
+        return self._centred and all(key.directed for key in self.keys)
 
     def _p_values(self, noise: Tensor) -> list[float | None]:
-        if any(key.mask is not Mask.CENTRED for key in self.keys):
+        if not self._centred:
             return [None] * len(noise)
         return list(p_value_of_any(torch.stack([self._p_value(noise, key) for key in self.keys], dim=1)).tolist())
 
@@ -215,10 +224,11 @@ class TreeRings(_Rings):
             fpr: Accepted rate of false alarms, in (0, 1).
             decoys: Number of other keys to compare each with, for p-values that hold whatever noise an inversion recovers of
                 unmarked images; 0 takes that noise for white, of any strength. With N keys at least ``N / fpr`` are needed.
+                Keys must be drawn at random, those of rings with at least 3 of them.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If there is no key, one cannot be read, or an option is out of range.
+            ValueError: If there is no key, one cannot be read, an option is out of range, or a key has no decoys.
         """
         if isinstance(keys, str):
             raise ValueError(f"Expected a list of files of keys, but got {keys!r}; put it in brackets.")

@@ -134,9 +134,11 @@ def distance_p_value(latent: Tensor, key: TreeRingKey, std: float = 1.0) -> Tens
 def decoy_p_value(latent: Tensor, key: TreeRingKey, count: int = 999, seed: int = 0) -> Tensor:
     """Give the part of keys, drawn like this one, that correlate with the latent at least as much; itself is among them.
 
-    The correlation is that of ``p_value``. For white noise p is uniform with any key. For unmarked latents of whatever
-    distribution, coloured noise say, it is uniform over the draw of the secret key; for one key, the rate of false
-    alarms over many images may differ, for they may share what resembles it.
+    The correlation is that of ``p_value``. For unmarked latents of whatever distribution, coloured noise say, p is uniform over
+    the draw of the secret key; for one key, the rate of false alarms over many images may differ, for they may share what
+    resembles it. For white noise p is uniform with any key of the pattern ``RANDOM``. Keys of ``RINGS`` do not point
+    everywhere alike: with 3 to 6 rings, single keys had up to three times the rate of false alarms of 0.01 that was asked for,
+    and with 10 none had another one than chance explains (2,000 draws for each of six keys).
 
     Args:
         latent: Recovered noise ``(B, C, H, W)``.
@@ -148,7 +150,8 @@ def decoy_p_value(latent: Tensor, key: TreeRingKey, count: int = 999, seed: int 
         Values ``(B,)`` in (0, 1], float64.
 
     Raises:
-        ValueError: If the shape is not that of the key, the key is not random, or ``count`` is below 1.
+        ValueError: If the shape is not that of the key, it has no decoys (see ``TreeRingKey.check_decoys``), or ``count`` is
+            below 1.
     """
     if count < 1:
         raise ValueError(f"Expected `count` to be at least 1, but got {count}.")

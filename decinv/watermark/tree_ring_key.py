@@ -38,6 +38,9 @@ class Pattern(Enum):
 DECOYS = 0xDEC0
 """What sets the seeds of decoys apart from those of keys."""
 
+FEWEST_RINGS = 3
+"""Rings of a key that is compared with decoys."""
+
 
 @dataclass(frozen=True, eq=False)
 class TreeRingKey:
@@ -135,11 +138,29 @@ class TreeRingKey:
         """Draw the coefficients ``(count, n)`` of other keys of the same pattern; none is that which ``make`` draws of a seed.
 
         Raises:
-            ValueError: If the key's pattern is not random: ``ZEROS`` or ``GIVEN``.
+            ValueError: If there are no decoys of this key.
+        """
+        self.check_decoys()
+        return draw(self.pattern, self.shape, self.radius, self.mask, count, np.random.default_rng([seed, DECOYS]))
+
+    def check_decoys(self) -> None:
+        """Refuse keys that others of the same pattern say nothing of.
+
+        Raises:
+            ValueError: If the key's pattern is not random, ``ZEROS`` or ``GIVEN``, or is ``RINGS`` and has fewer rings than 3:
+                keys of so few numbers are too much alike.
         """
         if self.pattern not in (Pattern.RINGS, Pattern.RANDOM):
-            raise ValueError(f"Expected a key that was drawn at random, but this one is of the pattern {self.pattern.name}.")
-        return draw(self.pattern, self.shape, self.radius, self.mask, count, np.random.default_rng([seed, DECOYS]))
+            raise ValueError(
+                f"Expected a key that was drawn at random for decoys, but {self.fingerprint} is of the pattern "
+                f"{self.pattern.name}; give decoys: 0."
+            )
+        count = len(set(rings(radii(*self.shape[1:], self.mask)[self.disc]).tolist()))
+        if self.pattern is Pattern.RINGS and count < FEWEST_RINGS:
+            raise ValueError(
+                f"Expected a key of at least {FEWEST_RINGS} rings for decoys, but {self.fingerprint} has {count}; "
+                "give decoys: 0, or a key of a larger radius."
+            )
 
     def check(self, latent: Tensor) -> None:
         """Refuse latents of another shape.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from decinv.metrics import detect
-from decinv.watermark import GaussianShading, Mask, Pattern, ShadingKey, ThreeKeys, TreeRingKey, TreeRings
+from decinv.watermark import GaussianShading, Mask, Pattern, ShadingKey, ThreeKeys, TreeRingKey, TreeRings, three_keys
 
 SHAPE = (4, 16, 16)
 
@@ -134,6 +134,24 @@ def test_marks_are_none_or_known(rings, shading):
         for wrong in (-2, watermark.marks):
             with pytest.raises(ValueError, match=f"Expected marks from 0 to {watermark.marks - 1}, or -1 for none"):
                 watermark.mark(plain, torch.tensor([0, wrong, 0]))
+
+
+def test_keys_without_decoys_are_refused_before_noise_is_seen(tmp_path):
+    keys = {
+        "given": three_keys(SHAPE)[0],
+        "one ring": TreeRingKey.make(SHAPE, 0, 1, seed=0),
+        "two rings": TreeRingKey.make(SHAPE, 0, 2, seed=0),
+        "three rings": TreeRingKey.make(SHAPE, 0, 3, seed=0),
+        "zeros": TreeRingKey.make(SHAPE, 0, 4, Pattern.ZEROS),
+    }
+    for name, key in keys.items():
+        key.save(tmp_path / name)
+    with pytest.raises(ValueError, match="of the pattern GIVEN; give decoys: 0"):
+        TreeRings([str(tmp_path / "given")], decoys=999)
+    for name, count in (("one ring", 1), ("two rings", 2)):
+        with pytest.raises(ValueError, match=f"at least 3 rings for decoys, but .* has {count}; give decoys: 0"):
+            TreeRings([str(tmp_path / name)], decoys=999)
+    TreeRings([str(tmp_path / "three rings"), str(tmp_path / "zeros")], decoys=999).find(noise(2))
 
 
 def test_decoys_suffice_for_the_rate_of_false_alarms(rings):
