@@ -14,7 +14,13 @@ from decinv.watermark.shading_key import ShadingKey
 
 
 def messages(count: int, bits: int, seed: int) -> Tensor:
-    """Draw messages ``(count, bits)``, bool, such as one for each user."""
+    """Draw messages ``(count, bits)``, bool, such as one for each user.
+
+    Raises:
+        ValueError: If ``seed`` is below 0.
+    """
+    if seed < 0:
+        raise ValueError(f"Expected `seed` to be at least 0, but got {seed}.")
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (count, bits)).astype(np.bool_))
 
 

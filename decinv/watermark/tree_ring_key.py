@@ -114,6 +114,8 @@ class TreeRingKey:
             raise ValueError("Expected `pattern` to be one that can be drawn, but got GIVEN; give `values` instead.")
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"Expected `shape` to be three numbers (C, H, W) of at least 1, but got {tuple(shape)}.")
+        if seed is not None and seed < 0:
+            raise ValueError(f"Expected `seed` to be at least 0, but got {seed}.")
         rng = np.random.default_rng(secrets.randbits(128) if seed is None else seed)
         return cls(shape, channel, radius, draw(pattern, shape, radius, mask, 1, rng)[0], pattern, mask)
 

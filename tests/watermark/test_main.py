@@ -15,7 +15,9 @@ def test_keys_are_made_by_one_command(tmp_path, capsys):
     assert ShadingKey.load(tmp_path / "shading.safetensors").bits == 16
 
 
-@pytest.mark.parametrize(("option", "message"), [("--channel=4", "`channel`"), ("--radius=-1", "`radius`")])
+@pytest.mark.parametrize(
+    ("option", "message"), [("--channel=4", "`channel`"), ("--radius=-1", "`radius`"), ("--seed=-1", "`seed`")]
+)
 def test_bad_options_are_named(tmp_path, capsys, option, message):
     assert main(["rings", f"--out={tmp_path / 'key'}", "--shape=[4,16,16]", option]) == 2
     assert message in capsys.readouterr().err

@@ -113,6 +113,8 @@ def test_bad_options_are_refused(rings, shading):
         ThreeKeys(SHAPE, fpr=1.0)
     with pytest.raises(ValueError, match="`users`"):
         GaussianShading(shading, users=0)
+    with pytest.raises(ValueError, match="`seed`"):
+        GaussianShading(shading, users=2, seed=-1)
     with pytest.raises(ValueError, match="tree-ring key 1 in"):
         TreeRings([shading])
 
