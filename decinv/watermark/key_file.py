@@ -52,6 +52,16 @@ def refuse_changed(path: Path, written: str, read: str) -> None:
         raise ValueError(f"Expected the key {written} in {path}, but its content is that of {read}; it was changed.")
 
 
+def refuse_impossible_shape(shape: tuple[int, ...]) -> None:
+    """Refuse a shape that no latent has.
+
+    Raises:
+        ValueError: If it is not three numbers of at least 1.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"Expected `shape` to be three numbers (C, H, W) of at least 1, but got {tuple(shape)}.")
+
+
 def refuse_other_shape(latent: Tensor, shape: tuple[int, int, int], fingerprint: str) -> None:
     """Refuse latents that a key was not made for.
 

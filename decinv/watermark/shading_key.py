@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from torch import Tensor
 
-from decinv.watermark.key_file import read_key, refuse_changed, refuse_other_shape, write_key
+from decinv.watermark.key_file import read_key, refuse_changed, refuse_impossible_shape, refuse_other_shape, write_key
 
 FORMAT = "decinv shading key 1"
 
@@ -33,7 +33,7 @@ class ShadingKey:
         nonce: 12 bytes.
 
     Raises:
-        ValueError: If ``bits``, or the length of the secret or of the nonce, is out of range.
+        ValueError: If the shape, ``bits``, or the length of the secret or of the nonce, is out of range.
     """
 
     shape: tuple[int, int, int]
@@ -43,6 +43,7 @@ class ShadingKey:
 
     def __post_init__(self) -> None:
         """Check the key."""
+        refuse_impossible_shape(self.shape)
         if not 1 <= self.bits <= self.size:
             raise ValueError(f"Expected `bits` from 1 to {self.size}, the values of a latent, but got {self.bits}.")
         if (len(self.secret), len(self.nonce)) != (32, 12):
@@ -58,7 +59,7 @@ class ShadingKey:
             seed: The secret, at least 0: whoever knows it can make the key; by default 256 bits of the operating system.
 
         Raises:
-            ValueError: If ``bits`` or ``seed`` is out of range.
+            ValueError: If ``shape``, ``bits`` or ``seed`` is out of range.
         """
         if seed is None:
             seed = secrets.randbits(256)

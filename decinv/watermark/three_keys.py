@@ -3,6 +3,7 @@
 import torch
 
 from decinv.watermark.disc import Mask, radii, rings
+from decinv.watermark.key_file import refuse_impossible_shape
 from decinv.watermark.tree_ring_key import TreeRingKey
 
 RINGS = (
@@ -29,8 +30,9 @@ def three_keys(
             300 cases.
 
     Raises:
-        ValueError: If ``channel`` is out of range.
+        ValueError: If ``shape`` or ``channel`` is out of range.
     """
+    refuse_impossible_shape(shape)
     radius = len(RINGS[0])
     distance = radii(*shape[1:], mask)
     ring = rings(distance[distance <= radius])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from decinv.watermark.disc import Mask, radii, rings
-from decinv.watermark.key_file import read_key, refuse_changed, refuse_other_shape, write_key
+from decinv.watermark.key_file import read_key, refuse_changed, refuse_impossible_shape, refuse_other_shape, write_key
 
 FORMAT = "decinv tree-ring key 1"
 
@@ -57,7 +57,7 @@ class TreeRingKey:
         mask: Where the disc lies.
 
     Raises:
-        ValueError: If the channel, the radius or the number of coefficients is out of range, or if the coefficients of a
+        ValueError: If shape, channel, radius or the number of coefficients is out of range, or if the coefficients of a
             centred mask lack Hermitian symmetry.
     """
 
@@ -70,6 +70,7 @@ class TreeRingKey:
 
     def __post_init__(self) -> None:
         """Check the key; warn if real latents cannot carry it."""
+        refuse_impossible_shape(self.shape)
         if not 0 <= self.channel < self.shape[0]:
             raise ValueError(f"Expected `channel` from 0 to {self.shape[0] - 1}, but got {self.channel}.")
         if self.radius < 0:
@@ -112,8 +113,7 @@ class TreeRingKey:
         """
         if pattern is Pattern.GIVEN:
             raise ValueError("Expected `pattern` to be one that can be drawn, but got GIVEN; give `values` instead.")
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(f"Expected `shape` to be three numbers (C, H, W) of at least 1, but got {tuple(shape)}.")
+        refuse_impossible_shape(shape)
         if seed is not None and seed < 0:
             raise ValueError(f"Expected `seed` to be at least 0, but got {seed}.")
         rng = np.random.default_rng(secrets.randbits(128) if seed is None else seed)

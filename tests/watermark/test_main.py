@@ -29,3 +29,11 @@ def test_keys_are_not_overwritten(tmp_path, capsys):
     assert main(words) == 0
     assert main(words) == 2
     assert "Expected a fresh file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", ["[-4,-10,12]", "[0,10,12]", "[4,10,-12]"])
+@pytest.mark.parametrize("kind", ["rings", "shading"])
+def test_impossible_shapes_are_refused(tmp_path, capsys, kind, shape):
+    assert main([kind, f"--out={tmp_path / 'key'}", f"--shape={shape}"]) == 2
+    assert "Expected `shape` to be three numbers (C, H, W) of at least 1, but got" in capsys.readouterr().err
+    assert not (tmp_path / "key").exists()

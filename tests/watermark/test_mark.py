@@ -111,6 +111,8 @@ def test_bad_options_are_refused(rings, shading):
         TreeRings(rings, decoys=-1)
     with pytest.raises(ValueError, match="`fpr`"):
         ThreeKeys(SHAPE, fpr=1.0)
+    with pytest.raises(ValueError, match="`shape`"):
+        ThreeKeys((4, 0, 4))
     with pytest.raises(ValueError, match="`users`"):
         GaussianShading(shading, users=0)
     with pytest.raises(ValueError, match="`seed`"):
