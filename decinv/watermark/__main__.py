@@ -32,6 +32,7 @@ def rings(
 
     Raises:
         FileExistsError: If ``out`` exists.
+        OSError: If it cannot be written.
         ValueError: If an option is out of range.
     """
     key = TreeRingKey.make(shape, channel, radius, pattern, seed)
@@ -50,6 +51,7 @@ def shading(out: Path, shape: tuple[int, int, int], bits: int = 256, seed: int |
 
     Raises:
         FileExistsError: If ``out`` exists.
+        OSError: If it cannot be written.
         ValueError: If an option is out of range.
     """
     key = ShadingKey.make(shape, bits, seed)

@@ -7,6 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from decinv.errors import reason
 from decinv.runs.atomic import create_once
 
 
@@ -15,10 +16,15 @@ def write_key(path: Path, kind: str, fingerprint: str, settings: Mapping[str, st
 
     Raises:
         FileExistsError: If there is a file already.
+        OSError: If none can be written.
     """
     metadata = {"format": kind, "fingerprint": fingerprint, **settings}
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-    if not create_once(path, [content]):
+    try:
+        fresh = create_once(path, [content])
+    except OSError as error:
+        raise OSError(f"Expected to write the key to {path}, but got: {reason(error)}; choose another name.") from error
+    if not fresh:
         raise FileExistsError(f"Expected a fresh file for the key, but {path} exists; choose another name.")
 
 

@@ -109,6 +109,7 @@ class ShadingKey:
 
         Raises:
             FileExistsError: If there is a file already.
+            OSError: If none can be written.
         """
         settings = {"shape": ",".join(map(str, self.shape)), "bits": str(self.bits), "nonce": self.nonce.hex()}
         secret = torch.from_numpy(np.frombuffer(self.secret, np.uint8).copy())

@@ -177,6 +177,7 @@ class TreeRingKey:
 
         Raises:
             FileExistsError: If there is a file already.
+            OSError: If none can be written.
         """
         settings = {
             "shape": ",".join(map(str, self.shape)),

@@ -37,3 +37,11 @@ def test_impossible_shapes_are_refused(tmp_path, capsys, kind, shape):
     assert main([kind, f"--out={tmp_path / 'key'}", f"--shape={shape}"]) == 2
     assert "Expected `shape` to be three numbers (C, H, W) of at least 1, but got" in capsys.readouterr().err
     assert not (tmp_path / "key").exists()
+
+
+@pytest.mark.parametrize("kind", ["rings", "shading"])
+def test_files_that_cannot_be_written_are_one_sentence(tmp_path, capsys, kind):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "key", tmp_path / ("long" * 100)):
+        assert main([kind, f"--out={out}", "--shape=[4,16,16]"]) == 2
+        assert capsys.readouterr().err.startswith(f"decinv.watermark: error: Expected to write the key to {out}, but got: ")
