@@ -1,6 +1,7 @@
 """What keys have in common: a file, safetensors with a fingerprint among its metadata, and latents that they fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -41,11 +42,27 @@ def read_key(path: Path, kind: str) -> tuple[str, dict[str, str], dict[str, Tens
         with safe_open(path, "pt") as file:
             settings = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"Expected the file of a key, but {path} cannot be read: {error}.") from error
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"Expected the file of a key, but {path} cannot be read: {reason(error)}.") from error
     if settings.pop("format", None) != kind:
         raise ValueError(f"Expected a {kind} in {path}, but it holds something else.")
-    return settings.pop("fingerprint"), settings, tensors
+    with refusing_damage(path):
+        return settings.pop("fingerprint"), settings, tensors
+
+
+@contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Say that a file is damaged where what it holds makes no key, within a ``with`` block.
+
+    Raises:
+        ValueError: Instead of what the block raised.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"Expected the file of a key, but {path} is damaged: {reason(error)}.") from error
+    except KeyError as error:
+        raise ValueError(f"Expected the file of a key, but {path} is damaged: {error} is missing or unknown.") from error
 
 
 def refuse_changed(path: Path, written: str, read: str) -> None:

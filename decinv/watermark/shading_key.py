@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from torch import Tensor
 
-from decinv.watermark.key_file import read_key, refuse_changed, refuse_impossible_shape, refuse_other_shape, write_key
+from decinv.watermark.key_file import (
+    read_key,
+    refuse_changed,
+    refuse_impossible_shape,
+    refuse_other_shape,
+    refusing_damage,
+    write_key,
+)
 
 FORMAT = "decinv shading key 1"
 
@@ -124,9 +131,10 @@ class ShadingKey:
             ValueError: If it is no such key, or not the one that was written.
         """
         fingerprint, settings, tensors = read_key(Path(path), FORMAT)
-        channels, height, width = map(int, settings["shape"].split(","))
-        secret = tensors["secret"].numpy().tobytes()
-        key = cls((channels, height, width), int(settings["bits"]), secret, bytes.fromhex(settings["nonce"]))
+        with refusing_damage(Path(path)):
+            channels, height, width = map(int, settings["shape"].split(","))
+            secret = tensors["secret"].numpy().tobytes()
+            key = cls((channels, height, width), int(settings["bits"]), secret, bytes.fromhex(settings["nonce"]))
         refuse_changed(Path(path), fingerprint, key.fingerprint)
         return key
 

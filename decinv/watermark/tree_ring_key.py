@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from decinv.watermark.disc import Mask, radii, rings
-from decinv.watermark.key_file import read_key, refuse_changed, refuse_impossible_shape, refuse_other_shape, write_key
+from decinv.watermark.key_file import (
+    read_key,
+    refuse_changed,
+    refuse_impossible_shape,
+    refuse_other_shape,
+    refusing_damage,
+    write_key,
+)
 
 FORMAT = "decinv tree-ring key 1"
 
@@ -197,10 +204,11 @@ class TreeRingKey:
             ValueError: If it is no such key, or not the one that was written.
         """
         fingerprint, settings, tensors = read_key(Path(path), FORMAT)
-        channels, height, width = map(int, settings["shape"].split(","))
-        values = torch.view_as_complex(tensors["values"])
-        numbers = int(settings["channel"]), int(settings["radius"])
-        key = cls((channels, height, width), *numbers, values, Pattern[settings["pattern"]], Mask[settings["mask"]])
+        with refusing_damage(Path(path)):
+            channels, height, width = map(int, settings["shape"].split(","))
+            values = torch.view_as_complex(tensors["values"])
+            numbers = int(settings["channel"]), int(settings["radius"])
+            key = cls((channels, height, width), *numbers, values, Pattern[settings["pattern"]], Mask[settings["mask"]])
         refuse_changed(Path(path), fingerprint, key.fingerprint)
         return key
 
