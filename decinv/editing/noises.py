@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-6
+"""Length of a sum or difference of directions below which it says nothing of where it points."""
+
 
 def slerp(first: Tensor, second: Tensor, part: float) -> Tensor:
     """Go from one noise to another along the sphere (Shoemake, 1985), the norm changing evenly.
@@ -13,7 +16,8 @@ def slerp(first: Tensor, second: Tensor, part: float) -> Tensor:
         part: Part of the way: 0 for the first, 1 for the second.
 
     Returns:
-        Noises of the same shape; between opposite ones, where no way is the shortest, nan.
+        Noises of the same shape; nan between opposite ones, where no way is the shortest, and where one is 0 everywhere, which
+        has no direction.
 
     Raises:
         ValueError: If the shapes differ.
@@ -26,7 +30,8 @@ def slerp(first: Tensor, second: Tensor, part: float) -> Tensor:
     apart, together = (torch.linalg.vector_norm(one, dim=1, keepdim=True) for one in (a - b, a + b))
     angle = 2 * torch.atan2(apart, together)
     between = (torch.sin((1 - part) * angle) * a + torch.sin(part * angle) * b) / torch.sin(angle)
-    noise: Tensor = norm * torch.where(angle < 1e-6, torch.lerp(a, b, part), between)
+    between = torch.where(together < ROUNDING, torch.nan, between)
+    noise: Tensor = norm * torch.where(angle < ROUNDING, torch.lerp(a, b, part), between)
     return noise.view_as(first).to(first.dtype)
 
 
@@ -39,10 +44,10 @@ def centroid(noises: Tensor, weights: Tensor | None = None) -> Tensor:
 
     Args:
         noises: Noises ``(N, ...)``.
-        weights: Their weights ``(N,)``, at least 0 and not all 0; by default equal.
+        weights: Their weights ``(N,)``, finite, at least 0 and not all 0; by default equal.
 
     Returns:
-        One noise of the shape of each.
+        One noise of the shape of each; nan where they have no centre, since their directions cancel out or one is 0 everywhere.
 
     Raises:
         ValueError: If there is none, or the weights are no such weights.
@@ -51,11 +56,15 @@ def centroid(noises: Tensor, weights: Tensor | None = None) -> Tensor:
         raise ValueError("Expected at least one noise, but got none.")
     if weights is None:
         weights = torch.ones(len(noises))
-    if weights.shape != (len(noises),) or bool((weights < 0).any()) or not bool(weights.any()):
-        raise ValueError(f"Expected a weight of at least 0 for each of {len(noises)} noises, not all 0, but got {weights}.")
+    possible = weights.isfinite() & (weights >= 0)
+    if weights.shape != (len(noises),) or not bool(possible.all()) or not bool(weights.any()):
+        raise ValueError(
+            f"Expected a finite weight of at least 0 for each of {len(noises)} noises, not all 0, but got {weights.tolist()}."
+        )
     flat = noises.flatten(1).double()
     weights = (weights / weights.sum()).to(flat)
     norms = torch.linalg.vector_norm(flat, dim=1)
     mean = weights / norms @ flat
-    centre: Tensor = mean / torch.linalg.vector_norm(mean) * (weights @ norms)
+    length = torch.linalg.vector_norm(mean)
+    centre: Tensor = mean / torch.where(length < ROUNDING, torch.nan, length) * (weights @ norms)
     return centre.view(noises.shape[1:]).to(noises.dtype)

@@ -42,7 +42,25 @@ def test_the_centroid_is_as_near_to_all_and_a_typical_noise():
     torch.testing.assert_close(centroid(noises[:2]), slerp(noises[:1], noises[1:2], 0.5)[0], atol=0.02, rtol=0.02)
 
 
-@pytest.mark.parametrize("weights", [torch.zeros(5), torch.tensor([1.0, 1, 1, 1, -1]), torch.ones(4)])
+def test_where_there_is_no_way_and_no_centre_there_is_nan():
+    one, nothing = noise(1), torch.zeros(1, 4, 16, 16)
+    assert slerp(one, -one, 0.3).isnan().all()
+    assert slerp(one, nothing, 0.3).isnan().all()
+    assert slerp(one, -one + 1e-3 * noise(1, 1), 0.3).isfinite().all()
+    assert centroid(torch.cat([one, nothing])).isnan().all()
+    assert centroid(torch.cat([one, -one])).isnan().all()
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        torch.zeros(5),
+        torch.tensor([1.0, 1, 1, 1, -1]),
+        torch.tensor([1.0, 1, 1, 1, torch.nan]),
+        torch.tensor([1.0, 1, 1, 1, torch.inf]),
+        torch.ones(4),
+    ],
+)
 def test_impossible_weights_are_refused(weights):
     with pytest.raises(ValueError, match="for each of 5 noises"):
         centroid(noise(5), weights)
