@@ -99,6 +99,8 @@ def editing(
             "Expected `iterations` and `sampler_iters` of at least 1, `size` of at least 11 and one of `guidances`, "
             f"but got {iterations}, {sampler_iters}, {size} and {list(guidances)}."
         )
+    if not all(guidance >= 0 for guidance in guidances):
+        raise ValueError(f"Expected `guidances` to be at least 0, but got {list(guidances)}.")
     if not sources or len(sources) != len(targets):
         raise ValueError(f"Expected as many `targets` as `sources`, but got {len(targets)} and {len(sources)}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
@@ -114,12 +116,12 @@ def editing(
         Inversion("naive, decoder inversion", iterations, NaiveInversion()),
         Inversion("naive", 0, NaiveInversion()),
     )
+    makers = [Maker(model, loaded, DDIM(steps), guidance, sources, size) for guidance in guidances]
     environment = write_environment(out, options, place)
     rows: list[Row] = []
     shown: list[SheetRow] = []
     with ticking(len(guidances) * (1 + len(inversions)) * -(-count // batch_size)) as tick:
-        for guidance in guidances:
-            maker = Maker(model, loaded, DDIM(steps), guidance, sources, size)
+        for guidance, maker in zip(guidances, makers, strict=True):
             edits: dict[str, list[Edited]] = {inversion.name: [] for inversion in inversions}
             for start in range(0, count, batch_size):
                 tick(f"guidance {guidance:g}: generate")

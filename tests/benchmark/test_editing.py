@@ -59,7 +59,15 @@ def test_measures_become_rows():
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [("--targets=[a]", "`targets`"), ("--size=8", "`size`"), ("--count=1", "`count`")]
+    ("option", "message"),
+    [
+        ("--targets=[a]", "`targets`"),
+        ("--size=8", "`size`"),
+        ("--size=17", "`size`"),
+        ("--count=1", "`count`"),
+        ("--guidances=[3, -1]", "`guidances`"),
+        ("--steps=0", "`steps`"),
+    ],
 )
 def test_bad_options_are_named(tmp_path, path, capsys, option, message):
     assert main(["editing", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, option]) == 2
