@@ -81,6 +81,10 @@ class Editing(ChunkCallback):
         if guidance is not None and not guidance >= 0:
             raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
         check_strength(strength)
+        if paste and mask is None:
+            raise ValueError(
+                "Expected `mask` with `paste`, which takes the pixels outside it from the image, but got none; set it."
+            )
         self.prompts = prompts
         self.guidance = guidance
         self.mask = mask

@@ -95,6 +95,8 @@ def test_what_cannot_be_edited_is_refused(fit, make_batch, module, codec):
         Editing([])
     with pytest.raises(ValueError, match="`guidance`"):
         Editing(PROMPTS, guidance=-1.0)
+    with pytest.raises(ValueError, match="Expected `mask` with `paste`"):
+        Editing(PROMPTS, paste=True)
 
 
 def test_images_without_noise_have_rows(fit, make_batch, module, tmp_path, monkeypatch):
