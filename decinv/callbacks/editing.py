@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from rich import get_console
 from torch import Tensor
@@ -17,6 +17,7 @@ from decinv.callbacks.images import ERROR_GAIN, error, heading
 from decinv.callbacks.inverted import Inverted, from_chunk, from_disk, unedited
 from decinv.callbacks.run import log_image, run_directory
 from decinv.callbacks.sheet import SheetRow, draw_sheet
+from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
 from decinv.diffusion.denoiser import Guidance
 from decinv.diffusion.prompt import Condition
@@ -97,11 +98,12 @@ class Editing(ChunkCallback):
         self._score: ClipScore | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse modules that recover no noise, and negative prompts without guidance.
+        """Refuse modules that recover no noise, negative prompts without guidance, and a place behind ``ResultWriter``.
 
         Raises:
             TypeError: If ``pl_module`` inverts no sampler.
-            ValueError: If there is a negative prompt, but no guidance, or the sampler keeps pairs of points.
+            ValueError: If there is a negative prompt, but no guidance, the sampler keeps pairs of points, or a ``ResultWriter``
+                stands before this callback.
         """
         if not isinstance(pl_module, SamplerInversion):
             raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
@@ -109,6 +111,12 @@ class Editing(ChunkCallback):
         pl_module.trajectory.refuse_pairs()
         if self.negative is not None and not scale > 1:
             raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
+        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        before = observers[: observers.index(self)] if self in observers else []
+        if any(isinstance(other, ResultWriter) for other in before):
+            raise ValueError(
+                "Expected Editing before ResultWriter, so that an interrupted run misses no edit, but got it behind; move it."
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Encode the prompts before the network is loaded, for they are kept; and edit what earlier starts left unedited.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from decinv.callbacks import Editing
+from decinv.callbacks import Editing, ResultWriter
 from decinv.codecs import LinearCodec
 from decinv.diffusion import DDIM, DiffusersPipeline
 from decinv.editing import MaskFiles, NullText, PromptMask
@@ -91,6 +91,8 @@ def test_what_cannot_be_edited_is_refused(fit, make_batch, module, codec):
         fit([Editing(PROMPTS)], [make_batch(["a"])], module=DecoderInversion(codec, max_iters=1))
     with pytest.raises(ValueError, match="`guidance` above 1"):
         fit([Editing(PROMPTS, negative=NullText())], [make_batch(["a"])], module=module(guidance=1.0))
+    with pytest.raises(ValueError, match="Editing before ResultWriter"):
+        fit([ResultWriter(), Editing(PROMPTS)], [make_batch(["a"])], module=module())
     with pytest.raises(ValueError, match="`prompts`"):
         Editing([])
     with pytest.raises(ValueError, match="`guidance`"):
