@@ -108,3 +108,10 @@ def test_what_was_listed_ahead_is_not_listed_again(tmp_path):
     data.run = RunDirectory(tmp_path / "other")
     data.setup("fit")
     assert len(data.inputs) == 3
+
+
+def test_each_input_is_one_process_own():
+    for index in range(3):
+        data = Numbers(shard=f"{index}/3")
+        list(data.chunks(CODEC))
+        assert [number for number in range(20) if data.owns(number)] == sorted(data.loaded)
