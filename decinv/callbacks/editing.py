@@ -126,6 +126,7 @@ class Editing(ChunkCallback):
                 cannot be loaded.
             ModuleNotFoundError: If LPIPS is asked for without its extra.
         """
+        self.failed = False
         if self.lpips:
             check_lpips()
         if self.clip is not None:
@@ -162,7 +163,7 @@ class Editing(ChunkCallback):
             return
         left = unedited(data, run, lambda name: _beside(_stem(trainer, name), ".csv"))
         possible = [(item, row) for item, row in left if row.latents]
-        self.failed = len(possible) < len(left)
+        self.failed |= len(possible) < len(left)
         if possible and trainer.is_global_zero:
             get_console().print(f"Editing images again whose edits failed or are gone: {len(possible)}.", highlight=False)
         for item, row in possible:

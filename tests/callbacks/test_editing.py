@@ -108,3 +108,11 @@ def test_images_without_noise_have_rows(fit, make_batch, module, tmp_path, monke
     fine, bad = rows(tmp_path)
     assert (fine["name"], fine["reason"]) == ("fine", "")
     assert "noise" in bad["reason"]
+
+
+def test_a_fit_is_not_told_of_an_earlier_ones_failures(fit, make_batch, module, tmp_path):
+    Image.new("L", (16, 16), 255).save(tmp_path / "good.png")
+    editing = Editing(PROMPTS[:1], mask=MaskFiles(str(tmp_path)))
+    for name, failed in (("bad", True), ("good", False)):
+        fit([editing], [make_batch([name])], module=module())
+        assert editing.failed is failed
