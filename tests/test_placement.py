@@ -25,7 +25,8 @@ from decinv.problems import DecoderProblem
 from decinv.solver import Solver
 from decinv.solver_memory import solver_need
 from decinv.stopping import Stopping
-from decinv.updates import Anderson, ForwardStep, StockRule
+from decinv.updates import Anderson, ForwardStep
+from decinv.updates.stock import StockRule
 
 DEVICE = torch.device("xpu", 0)
 """An accelerator that this machine need not have."""

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from decinv.problems.base import Evaluation
-from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, as_rule
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled
+from decinv.updates.stock import as_rule
 
 
 def test_one_parameter_only() -> None:

@@ -7,7 +7,8 @@ from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.solver import Solver
 from decinv.stopping import Stopping
-from decinv.updates import ForwardStep, as_rule
+from decinv.updates import ForwardStep
+from decinv.updates.stock import as_rule
 
 
 @pytest.mark.parametrize("lr", [0.3, 1.0, 1.7])

@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import (
 )
 
 from decinv.problems.base import Evaluation
-from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine, as_rule
+from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine
+from decinv.updates.stock import as_rule
 
 LR = 0.01
 
