@@ -39,7 +39,7 @@ class Conditions:
         count: Number of images, at least 2.
         size: Height and width of an image in pixels, a multiple of the codecs' strides.
         batch_size: Images that are inverted together, at least 1.
-        seed: Seed of the images and of the perturbation of their latents.
+        seed: Seed of the images and of the perturbation of their latents, at least 0.
         perturbation: Size of that perturbation relative to the latents' standard deviation, at least 0.
         threads: Threads that torch computes with on the CPU, at least 1; ``None`` for torch's choice.
     """
@@ -65,6 +65,8 @@ class Conditions:
                 "Expected `count` to be at least 2, `batch_size` and `threads` at least 1, "
                 f"but got {self.count}, {self.batch_size} and {self.threads}."
             )
+        if self.seed < 0:
+            raise ValueError(f"Expected `seed` to be at least 0, but got {self.seed}.")
         if not self.codecs or len(set(self.names)) < len(self.codecs):
             raise ValueError(f"Expected `codecs` to be one or more, each of another name, but got {list(self.codecs)}.")
 

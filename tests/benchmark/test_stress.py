@@ -2,6 +2,7 @@ import csv
 import inspect
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -160,3 +161,9 @@ def test_codecs_that_differ_in_their_encoders_see_the_same_images():
         run_case("a", case, Conditions(["a"], "float32", "cpu", 2, 8, 2, 0, 0.1, None), (1,))
         targets.append(Logged.seen[0])
     assert torch.equal(*targets)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"count": 1}, {"threads": 0}], ids=lambda wrong: next(iter(wrong)))
+def test_conditions_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"Expected .*`{next(iter(wrong))}`"):
+        replace(Conditions(["a"], "float32", "cpu", 2, 8, 2, 0, 0.1, None), **wrong)

@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from torch import nn
 
+import decinv
+from decinv.benchmark.impaired import as_codec
 from decinv.codecs import LinearCodec
+from decinv.images.eight_bit import round_to_8_bits
+from decinv.metrics.latent import nmse_db
 from decinv.problems import DecoderProblem
 from decinv.problems.base import Evaluation
 from decinv.result import Result
@@ -11,7 +16,7 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import SOLVED, STEEP, STRANGE
+from decinv.updates.anderson import FALLEN, SOLVED, STEEP, STRANGE
 from decinv.updates.books import GROWTH, RISE
 
 LATENT = {"pixel_weight": 0.0}
@@ -158,14 +163,33 @@ def test_proof_is_asked_for_where_the_encoder_is_steep() -> None:
         merit = torch.tensor([0.98, 1.02]) * STEEP * 0.1
         first = Evaluation(torch.full((2, 3), scale), merit, torch.full((2, 3, 1, 1), 0.1))
         residual, pixel = Anderson([nn.Parameter(torch.zeros(1))], trust=0.3).proof(first).tolist()
-        assert residual == [torch.inf, torch.inf]
+        assert residual == [FALLEN, FALLEN]
         assert pixel == [torch.inf, pytest.approx(0.3)]
 
 
 def test_both_proofs_are_asked_for_where_the_encoder_does_not_undo_the_decoder() -> None:
     first = Evaluation(torch.ones(2, 3), torch.tensor([0.98, 1.02]) * STRANGE, torch.ones(2, 3, 1, 1))
     residual, pixel = Anderson([nn.Parameter(torch.zeros(1))]).proof(first).tolist()
-    assert residual == pixel == [torch.inf, pytest.approx(SOLVED)]
+    assert residual == [FALLEN, pytest.approx(SOLVED)]
+    assert pixel == [torch.inf, pytest.approx(SOLVED)]
+
+
+def test_the_residual_must_fall_unless_there_is_a_prior_too() -> None:
+    first = Evaluation(torch.ones(1, 3), torch.tensor([0.1]), torch.ones(1, 3, 1, 1))
+    assert Anderson([nn.Parameter(torch.zeros(1))]).proof(first).tolist() == [[FALLEN], [torch.inf]]
+    assert Anderson([nn.Parameter(torch.zeros(1))], prior=1.0).proof(first).tolist() == [[torch.inf], [torch.inf]]
+
+
+@pytest.mark.parametrize("blocks", [3, 5])
+def test_untrained_codecs_whose_pixels_are_fitted_by_worse_latents_keep_the_encoders(blocks) -> None:
+    widths = (16,) * blocks
+    sizes = {"encoder_block_out_channels": widths, "decoder_block_out_channels": widths, "latent_channels": 3}
+    codec = as_codec(lambda: AutoencoderTiny(**sizes, num_encoder_blocks=(1,) * blocks, num_decoder_blocks=(1,) * blocks))
+    flat = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    truth = codec.encode(nn.functional.interpolate(flat, size=(64, 64)))
+    image = round_to_8_bits(codec.decode(truth))
+    found = decinv.invert(image, codec).latent
+    assert (nmse_db(found, truth) < nmse_db(codec.encode(image), truth) + 0.5).all()
 
 
 def squares_of(mismatch: torch.Tensor, side: int) -> torch.Tensor:
