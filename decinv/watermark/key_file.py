@@ -1,8 +1,8 @@
 """What keys have in common: a file, safetensors with a fingerprint among its metadata, and latents that they fit."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -10,6 +10,20 @@ from torch import Tensor
 
 from decinv.errors import reason
 from decinv.runs.atomic import create_once
+
+Shape = tuple[int, int, int]
+"""Shape (C, H, W) of the latents that carry a key."""
+
+
+class Fingerprinted(Protocol):
+    """What is recognised by its content."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A few digits of its content's hash."""
+
+
+Key = TypeVar("Key", bound=Fingerprinted)
 
 
 def write_key(path: Path, kind: str, fingerprint: str, settings: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
@@ -29,12 +43,17 @@ def write_key(path: Path, kind: str, fingerprint: str, settings: Mapping[str, st
         raise FileExistsError(f"Expected a fresh file for the key, but {path} exists; choose another name.")
 
 
-def read_key(path: Path, kind: str) -> tuple[str, dict[str, str], dict[str, Tensor]]:
-    """Read a key: its fingerprint, its settings and its tensors.
+def load_key(path: Path, kind: str, make: Callable[[Shape, dict[str, str], dict[str, Tensor]], Key]) -> Key:
+    """Read a key.
+
+    Args:
+        path: Its file.
+        kind: What the file says that it is.
+        make: Makes the key of the shape of its latents, its settings and its tensors.
 
     Raises:
         FileNotFoundError: If there is no file.
-        ValueError: If it is no key of this kind.
+        ValueError: If it is no key of this kind, or not the one that was written.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected the file of a key, but there is no {path}.")
@@ -46,33 +65,17 @@ def read_key(path: Path, kind: str) -> tuple[str, dict[str, str], dict[str, Tens
         raise ValueError(f"Expected the file of a key, but {path} cannot be read: {reason(error)}.") from error
     if settings.pop("format", None) != kind:
         raise ValueError(f"Expected a {kind} in {path}, but it holds something else.")
-    with refusing_damage(path):
-        return settings.pop("fingerprint"), settings, tensors
-
-
-@contextmanager
-def refusing_damage(path: Path) -> Iterator[None]:
-    """Say that a file is damaged where what it holds makes no key, within a ``with`` block.
-
-    Raises:
-        ValueError: Instead of what the block raised.
-    """
     try:
-        yield
+        written = settings.pop("fingerprint")
+        channels, height, width = map(int, settings["shape"].split(","))
+        key = make((channels, height, width), settings, tensors)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise ValueError(f"Expected the file of a key, but {path} is damaged: {reason(error)}.") from error
     except KeyError as error:
         raise ValueError(f"Expected the file of a key, but {path} is damaged: {error} is missing or unknown.") from error
-
-
-def refuse_changed(path: Path, written: str, read: str) -> None:
-    """Refuse a key whose content has another fingerprint than it had when it was written.
-
-    Raises:
-        ValueError: If the fingerprints differ.
-    """
-    if written != read:
-        raise ValueError(f"Expected the key {written} in {path}, but its content is that of {read}; it was changed.")
+    if key.fingerprint != written:
+        raise ValueError(f"Expected the key {written} in {path}, but its content is that of {key.fingerprint}; it was changed.")
+    return key
 
 
 def refuse_impossible_shape(shape: tuple[int, ...]) -> None:

@@ -13,14 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from torch import Tensor
 
-from decinv.watermark.key_file import (
-    read_key,
-    refuse_changed,
-    refuse_impossible_shape,
-    refuse_other_shape,
-    refusing_damage,
-    write_key,
-)
+from decinv.watermark.key_file import Shape, load_key, refuse_impossible_shape, refuse_other_shape, write_key
 
 FORMAT = "decinv shading key 1"
 
@@ -130,13 +123,12 @@ class ShadingKey:
             FileNotFoundError: If there is no file.
             ValueError: If it is no such key, or not the one that was written.
         """
-        fingerprint, settings, tensors = read_key(Path(path), FORMAT)
-        with refusing_damage(Path(path)):
-            channels, height, width = map(int, settings["shape"].split(","))
+
+        def make(shape: Shape, settings: dict[str, str], tensors: dict[str, Tensor]) -> "ShadingKey":
             secret = tensors["secret"].numpy().tobytes()
-            key = cls((channels, height, width), int(settings["bits"]), secret, bytes.fromhex(settings["nonce"]))
-        refuse_changed(Path(path), fingerprint, key.fingerprint)
-        return key
+            return cls(shape, int(settings["bits"]), secret, bytes.fromhex(settings["nonce"]))
+
+        return load_key(Path(path), FORMAT, make)
 
 
 def keystream(secret: bytes, nonce: bytes, count: int) -> bytes:

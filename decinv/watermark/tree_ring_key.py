@@ -13,14 +13,7 @@ import torch
 from torch import Tensor
 
 from decinv.watermark.disc import Mask, radii, rings
-from decinv.watermark.key_file import (
-    read_key,
-    refuse_changed,
-    refuse_impossible_shape,
-    refuse_other_shape,
-    refusing_damage,
-    write_key,
-)
+from decinv.watermark.key_file import Shape, load_key, refuse_impossible_shape, refuse_other_shape, write_key
 
 FORMAT = "decinv tree-ring key 1"
 
@@ -203,14 +196,13 @@ class TreeRingKey:
             FileNotFoundError: If there is no file.
             ValueError: If it is no such key, or not the one that was written.
         """
-        fingerprint, settings, tensors = read_key(Path(path), FORMAT)
-        with refusing_damage(Path(path)):
-            channels, height, width = map(int, settings["shape"].split(","))
+
+        def make(shape: Shape, settings: dict[str, str], tensors: dict[str, Tensor]) -> "TreeRingKey":
             values = torch.view_as_complex(tensors["values"])
             numbers = int(settings["channel"]), int(settings["radius"])
-            key = cls((channels, height, width), *numbers, values, Pattern[settings["pattern"]], Mask[settings["mask"]])
-        refuse_changed(Path(path), fingerprint, key.fingerprint)
-        return key
+            return cls(shape, *numbers, values, Pattern[settings["pattern"]], Mask[settings["mask"]])
+
+        return load_key(Path(path), FORMAT, make)
 
     def _mirrored(self) -> Tensor:
         """Give K(-k) for each k of the disc."""
