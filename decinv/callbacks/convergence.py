@@ -12,7 +12,7 @@ from torch import Tensor
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.curve_tally import Curve, CurveTally
 from decinv.callbacks.curves import Curves
-from decinv.callbacks.run import as_inversion, draws, last_step, log_image, log_scalars, run_directory
+from decinv.callbacks.run import as_inversion, draws, last_steps, log_image, log_scalars, run_directory
 from decinv.callbacks.thinning import is_logged
 from decinv.metrics.pixel import PEAK
 from decinv.modules.base import Inversion
@@ -61,7 +61,7 @@ class Convergence(ChunkCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count, after what earlier starts of the run have logged."""
         self._begin()
-        self._offset = last_step(trainer, "chunks/active_samples", 0)
+        self._offset = last_steps(trainer).get("chunks/active_samples", 0)
 
     def _begin(self) -> None:
         self._truth: Tensor | None = None

@@ -4,7 +4,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from decinv.batch import Batch
-from decinv.callbacks.run import as_inversion, last_step, log_scalars
+from decinv.callbacks.run import as_inversion, last_steps, log_scalars
 from decinv.callbacks.thinning import is_logged
 from decinv.memory import PeakMemory
 
@@ -36,7 +36,7 @@ class Memory(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Number chunks after those that earlier starts of the run have logged."""
-        self._offset = last_step(trainer, "peak_mib", -1) + 1 - trainer.current_epoch
+        self._offset = last_steps(trainer).get("peak_mib", -1) + 1 - trainer.current_epoch
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Begin to measure before the first step of a chunk."""

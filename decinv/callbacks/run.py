@@ -1,6 +1,7 @@
 """What callbacks ask of a run: its inversion, its directory, its loggers."""
 
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
@@ -49,16 +50,25 @@ def log_scalars(trainer: Trainer, scalars: dict[str, float], step: int) -> None:
         logger.log_metrics(scalars, step=step)
 
 
-def last_step(trainer: Trainer, tag: str, default: int) -> int:
-    """Give the last step at which earlier starts of a run logged a scalar to TensorBoard; ``default`` where none did."""
-    steps = [default]
+def last_steps(trainer: Trainer) -> dict[str, int]:
+    """Give the last step at which earlier starts of a run logged each scalar to TensorBoard."""
+    steps: dict[str, int] = {}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero and Path(logger.log_dir).is_dir():
-            events = EventAccumulator(logger.log_dir, {SCALARS: 1})  # which keeps the last one
-            events.Reload()
-            if tag in events.Tags()[SCALARS]:
-                steps.append(events.Scalars(tag)[-1].step)
-    return max(steps)
+            for tag, step in _read_steps(logger, trainer.current_epoch).items():
+                steps[tag] = max(steps.get(tag, step), step)
+    return steps
+
+
+def _read_steps(logger: TensorBoardLogger, epoch: int) -> dict[str, int]:
+    """Read what was logged before an epoch, once for all callbacks, since it takes seconds after a long run."""
+    if _logged.get(logger, (None, {}))[0] != epoch:
+        events = EventAccumulator(logger.log_dir, {SCALARS: 1}).Reload()  # which keeps the last one
+        _logged[logger] = (epoch, {tag: events.Scalars(tag)[-1].step for tag in events.Tags()[SCALARS]})
+    return _logged[logger][1]
+
+
+_logged: WeakKeyDictionary[TensorBoardLogger, tuple[int, dict[str, int]]] = WeakKeyDictionary()
 
 
 def log_image(trainer: Trainer, tag: str, image: Image.Image, step: int) -> None:
