@@ -240,8 +240,10 @@ class DecinvCLI(LightningCLI):
     @property
     def failed(self) -> bool:
         """Whether an image of this process's share has no usable result, or none at all, or an edit failed, now or earlier."""
-        if self.outcomes.failed or self.outcomes.cut or not isinstance(self.datamodule, IndexedData):
-            return self.outcomes.failed or self.outcomes.cut
+        if self.outcomes.failed or self.outcomes.cut:
+            return True
+        if not isinstance(self.datamodule, IndexedData):
+            return False
         if self.datamodule.left:
             return True
         return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))

@@ -85,16 +85,7 @@ class SignStepProblem(GuidedNewtonProblem):
     def __init__(
         self, process: Process, step: Step, target: Tensor, start: Tensor, latent: Tensor, weight: float = 0.1
     ) -> None:
-        """State the problem; see ``StepProblem``.
-
-        Args:
-            process: The forward process.
-            step: One of its steps, of first order.
-            target: x_t, the points ``(B, C, h, w)`` to which the step shall lead.
-            start: Where to start, of the same shape.
-            latent: z_0, of the same shape.
-            weight: Weight of the improbability of an image in its score, at least 0.
-        """
+        """State the problem as ``GuidedNewtonProblem`` does, for the latent z_0 and the weight of an image's improbability."""
         super().__init__(process, step, target, start, weight)
         self.reference = latent
 
