@@ -38,22 +38,32 @@ def columns(marks: Sequence[int]) -> tuple[Column, ...]:
         Column("method", "method", "name and settings"),
         Column("start_db", "E dB", "mean NMSE of the codec's own encoder latents", ".1f"),
         *(Column(f"nmse_db_{k}", str(k), f"mean NMSE after {k} iterations, dB", ".1f", "lowest") for k in marks),
-        *(Column(f"worst_db_{k}", f"w{k}", f"largest NMSE of an image after {k} iterations, dB", ".1f") for k in marks),
+        *(
+            Column(f"worst_db_{k}", f"w{k}", f"largest NMSE of an image after {k} iterations, dB", ".1f", detail=True)
+            for k in marks
+        ),
         Column("worst_change", "harm", "largest change of an image's NMSE from the encoder's after any of these, dB", "+.1f"),
-        Column("drift", "drift", "largest rise of the mean or largest NMSE from one of these to a later one, dB", ".1f"),
+        Column(
+            "drift",
+            "drift",
+            "largest rise of the mean or largest NMSE from one of these to a later one, dB",
+            ".1f",
+            detail=True,
+        ),
         Column("outcomes", "stops as", "how many images end with which status under the default stopping rule"),
-        Column("iterations", "after", "mean number of iterations then", ".0f"),
+        Column("iterations", "after", "mean number of iterations then", ".0f", detail=True),
         Column("stopped_db", "end dB", f"mean NMSE of {STOPPED}", ".1f", "lowest"),
         Column("stopped_change", "end harm", f"that change of {STOPPED}, dB", "+.1f"),
-        Column("residual_start", "T(z0)", "mean relative residual at the start", ".0e"),
+        Column("residual_start", "T(z0)", "mean relative residual at the start", ".0e", detail=True),
         Column("residual_end", "T(z)", f"mean relative residual of {STOPPED}", ".0e"),
         Column(
             "cocoercivity",
             "beta",
             "smallest cocoercivity of T towards the true latent on the way, until the residual fell to a tenth",
             ".2g",
+            detail=True,
         ),
-        Column("psnr_start", "PSNR0", "mean PSNR of D(z) at the start, against the 8-bit image, dB", ".1f"),
+        Column("psnr_start", "PSNR0", "mean PSNR of D(z) at the start, against the 8-bit image, dB", ".1f", detail=True),
         Column("psnr_end", "PSNR", f"that of {STOPPED}", ".1f", "highest"),
     )
 
