@@ -126,7 +126,7 @@ class _Sample:
         self.point = nn.Parameter(self.target.clone())
         self.optimizer = Adam([self.point], lr=method.lr, eps=EPS[self.dtype])
         steps = min(steps, method.longest or steps)
-        self.schedule = WarmupCosine(self.optimizer, steps, hold_from=method.hold_from)
+        self.schedule = WarmupCosine(self.optimizer, steps, hold_from=method.hold_from, from_zero=method.gradient)
         self.generator = torch.Generator(image.device).manual_seed(seed)
 
     def step(self) -> None:

@@ -17,7 +17,8 @@ class WarmupCosine(LRScheduler):
     """Linear warm-up, then cosine decay, then hold: the schedule of arXiv 2409.18442's released code.
 
     With N steps, W = N * ``warmup`` and base rate lr, step i has the rate ``lr (i + 1) / W`` for ``i < W``, then
-    ``lr (1 + cos(pi (i - W) / (N - W))) / 2``, which from ``i >= hold_from N`` on keeps its last value.
+    ``lr (1 + cos(pi (i - W) / (N - W))) / 2``, which from ``i >= hold_from N`` on keeps its last value. That code's gradient
+    baseline begins with ``lr i / W`` instead, whose first step stays where it is.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class WarmupCosine(LRScheduler):
         warmup: float = 0.1,
         hold_from: float = 1.0,
         longest: int | None = None,
+        from_zero: bool = False,
     ) -> None:
         """Set the shape.
 
@@ -36,6 +38,7 @@ class WarmupCosine(LRScheduler):
             warmup: Part of the steps that warm up, in [0, 1).
             hold_from: Part of the steps after which the rate is held, in (0, 1]; the paper's gradient-free method has 0.8.
             longest: Upper bound of N, for ``steps`` taken from the chunk, at least 1; the paper's is 100.
+            from_zero: Whether the warm-up begins with a rate of 0.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -47,7 +50,7 @@ class WarmupCosine(LRScheduler):
             )
         if longest is not None and longest < 1:
             raise ValueError(f"Expected `longest` to be at least 1 or null, but got {longest}.")
-        self.steps, self.warmup, self.hold_from, self.longest = steps, warmup, hold_from, longest
+        self.steps, self.warmup, self.hold_from, self.longest, self.from_zero = steps, warmup, hold_from, longest, from_zero
         super().__init__(optimizer)
 
     def spread(self, max_iters: int) -> None:
@@ -62,7 +65,7 @@ class WarmupCosine(LRScheduler):
         steps = self.steps or 1
         rise = int(steps * self.warmup)
         if step < rise:
-            return (step + 1) / rise
+            return (step + (not self.from_zero)) / rise
         last = max(rise, math.ceil(self.hold_from * steps) - 1)
         return (1 + math.cos(math.pi * (min(step, last) - rise) / max(steps - rise, 1))) / 2
 

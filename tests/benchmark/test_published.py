@@ -80,9 +80,7 @@ def test_gradient_loop_is_adam_on_the_pixel_error_to_the_last_iterate(codec, ima
         return torch.autograd.grad((decode(z) - image.double()).square().sum(), z)[0]
 
     warm = steps // 10
-    rates = [
-        0.1 * ((i + 1) / warm if i < warm else (1 + math.cos(math.pi * (i - warm) / (steps - warm))) / 2) for i in range(steps)
-    ]
+    rates = [0.1 * (i / warm if i < warm else (1 + math.cos(math.pi * (i - warm) / (steps - warm))) / 2) for i in range(steps)]
     expected = adam(start, slope, rates)
     found = codec.scaling.apply(run(GRADIENT, codec, image, steps).latent())
     torch.testing.assert_close(found, expected.float(), atol=2e-3, rtol=0)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
     StepLR,
 )
+from transformers import get_cosine_schedule_with_warmup
 
 from decinv.problems.base import Evaluation
 from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled, WarmupCosine
@@ -80,6 +81,21 @@ def test_the_baseline_s_rates_end_near_zero() -> None:
     rates = rates_of(rule, 100)
     assert rates[:10] == pytest.approx([0.01 * (i + 1) for i in range(10)])
     assert rates[10:] == pytest.approx([0.05 * (1 + math.cos(math.pi * i / 90)) for i in range(90)])
+
+
+@pytest.mark.parametrize("steps", [10, 30, 70, 100])
+def test_the_published_baseline_s_rates_begin_at_zero(steps) -> None:
+    rule = Scheduled(
+        [nn.Parameter(torch.zeros(1, 2))], lambda p: torch.optim.Adam(p, lr=0.1), lambda o: WarmupCosine(o, from_zero=True)
+    )
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.1)
+    published = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
+    expected = []
+    for _ in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        published.step()
+    assert rates_of(rule, steps) == pytest.approx(expected, abs=1e-15)
 
 
 def test_given_steps_win_over_the_chunk_s() -> None:
