@@ -2,13 +2,22 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C; what schedulers and ``kill`` send; what SLURM sends ahead of a time limit where it is asked to."""
+
+
+AGAIN = 0.05
+"""Seconds until a signal is given again whose exception was lost."""
 
 
 class Interrupted(BaseException):
@@ -49,11 +58,14 @@ def interruptible() -> Iterator[None]:
     Whoever asks a second time from the keyboard is obeyed at once: the process ends without cleaning up. Other signals that
     follow the first one are ignored, since schedulers and launchers send several. Outside of the main thread, where Python
     lets no handler be installed, this does nothing.
+
+    Python drops what is raised while an object is finalised, as tensors are all the time; the signal is given again then.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ending = False
+    again: threading.Timer | None = None
 
     def handle(signum: int, frame: FrameType | None) -> None:
         nonlocal ending
@@ -63,9 +75,26 @@ def interruptible() -> Iterator[None]:
         if signum == signal.SIGINT:
             os._exit(128 + signum)
 
+    def repeat(signum: int) -> None:
+        nonlocal ending
+        ending = False
+        os.kill(os.getpid(), signum)
+
+    def look_at_dropped(dropped: "UnraisableHookArgs") -> None:
+        nonlocal again
+        if not isinstance(dropped.exc_value, Interrupted):
+            before_drops(dropped)
+            return
+        again = threading.Timer(AGAIN, repeat, (dropped.exc_value.signum,))
+        again.start()
+
     before = {signum: signal.signal(signum, handle) for signum in SIGNALS}
+    before_drops, sys.unraisablehook = sys.unraisablehook, look_at_dropped
     try:
         yield
     finally:
+        if again is not None:
+            again.cancel()
+        sys.unraisablehook = before_drops
         for signum, handler in before.items():
             signal.signal(signum, handler)
