@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
@@ -15,6 +17,9 @@ from decinv.images.reading import MAX_PIXELS
 from decinv.video.base import FrameReader, UnreadableVideoError
 from decinv.video.length import missing_bytes
 from decinv.video.pixels import swaps_sides, to_tensor
+
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders for streams with alpha, which those that FFmpeg takes by itself leave out."""
 
 
 class FileReader(FrameReader):
@@ -101,6 +106,9 @@ class Decoding(AbstractContextManager["Decoding"]):
         except (av.FFmpegError, OSError, ValueError) as error:
             raise UnreadableVideoError(_sentence(path, error)) from error
         self._stream = self._container.streams.video[0]
+        self._decoder = self._stream.codec_context
+        if self._stream.metadata.get("alpha_mode") == "1" and self._decoder.name in WITH_ALPHA:
+            self._decoder = cast(VideoCodecContext, VideoCodecContext.create(WITH_ALPHA[self._decoder.name], "r"))
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         """Give the frames in the order in which they are shown, each with its time."""
@@ -125,7 +133,7 @@ class Decoding(AbstractContextManager["Decoding"]):
             for packet in self._container.demux(self._stream):
                 packets += packet.size > 0
                 try:
-                    frames = packet.decode()
+                    frames = self._decoder.decode(packet)
                 except av.FFmpegError as error:
                     self._note(f"packet {packets} cannot be decoded ({_detail(error)})")
                     continue

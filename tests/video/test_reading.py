@@ -140,6 +140,18 @@ def test_alpha_is_laid_over_white(film, tmp_path):
     torch.testing.assert_close(read_clip(tmp_path / "a.mkv")[:, 0], expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_alpha_of_webm_is_laid_over_white(film, tmp_path, codec):
+    """Black, and opaque to a degree that grows from frame to frame."""
+    alpha = np.array([0, 85, 170, 255])
+    pixels = np.zeros((4, 16, 16, 4), dtype=np.uint8)
+    pixels[..., 3] = alpha[:, None, None]
+    film(tmp_path / "a.webm", pixels, codec=codec, pixels="yuva420p", layout="rgba", options={"auto-alt-ref": "0"})
+    clip = read_clip(tmp_path / "a.webm")
+    assert clip.shape == (3, 4, 16, 16)
+    assert (clip.mean((0, 2, 3)) - torch.from_numpy(1 - alpha / 127.5)).abs().max() < 0.02
+
+
 ONE = 1 << 16
 MATRICES = {
     "a quarter to the right": ((0, ONE, -ONE, 0), lambda x: np.rot90(x, -1)),
