@@ -1,14 +1,14 @@
 """Autoencoders of diffusers as codecs, of images and of clips, the bundled one among them."""
 
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from decinv.codecs.base import Codec
 from decinv.codecs.blocks import compile_blocks
@@ -19,6 +19,7 @@ from decinv.codecs.loading import load_autoencoder
 from decinv.codecs.probing import Layout, probe
 from decinv.convolutions import convolutions
 from decinv.dtypes import Dtype, torch_dtype
+from decinv.errors import reason
 from decinv.weights import without_weights
 
 
@@ -96,7 +97,7 @@ class AutoencoderCodec(Codec):
                 stacklevel=2,
             )
         if channels_last:
-            self.model.to(memory_format=torch.channels_last)
+            _lay_out_channels_last(self.model)
         if compile and not without_weights():
             compile_blocks(self.model)
         if cuda_graphs and not without_weights():
@@ -129,12 +130,24 @@ class AutoencoderCodec(Codec):
         return convolutions(self.tf32)
 
     def _encode(self, image: Tensor) -> Tensor:
-        with self.arithmetic():
+        with self._computing():
             return self._driver.encode(image.to(self.dtype))
 
     def _decode(self, latent: Tensor) -> Tensor:
-        with self.arithmetic():
+        with self._computing():
             return self._driver.decode(latent.to(self.dtype))
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Compute as exactly as asked for, and say it where torch cannot compute in the codec's number format on its device."""
+        try:
+            with self.arithmetic():
+                yield
+        except NotImplementedError as error:
+            raise ValueError(
+                f"Expected a `dtype` of the codec in which {type(self.model).__name__} can compute on {self.device.type}, but "
+                f"got {str(self.dtype).removeprefix('torch.')}: {reason(error)}; set another one."
+            ) from error
 
     @torch.no_grad()
     def _refuse_randomness(self, layout: Layout) -> None:
@@ -147,6 +160,13 @@ class AutoencoderCodec(Codec):
             raise ValueError(
                 f"Expected a deterministic decoder, but {type(self.model).__name__} decodes one latent to different images."
             )
+
+
+def _lay_out_channels_last(model: nn.Module) -> None:
+    """Lay out the weights of convolutions over images and over clips channels-last."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in model.parameters():
+        weight.data = weight.data.contiguous(memory_format=formats.get(weight.ndim, torch.contiguous_format))
 
 
 def load_codec(

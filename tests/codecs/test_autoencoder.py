@@ -121,6 +121,22 @@ def test_channels_last_changes_nothing_but_the_layout(saved: Saved, images) -> N
     torch.testing.assert_close(codec.encode(images(2, 32, 32)), plain.encode(images(2, 32, 32)), rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_channels_last_lays_out_convolutions_over_clips_too(saved: Saved, images) -> None:
+    codec, plain = AutoencoderCodec(str(saved("wan")), channels_last=True), load_codec(saved("wan"))
+    clip = images(5, 16, 16).transpose(0, 1)[None]
+    torch.testing.assert_close(codec.decode(codec.encode(clip)), plain.decode(plain.encode(clip)))
+    assert codec.model.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@torch.no_grad()
+def test_a_number_format_that_torch_cannot_compute_in_is_refused_in_one_sentence(saved: Saved, images) -> None:
+    codec = load_codec(saved("cosmos"), dtype="bfloat16")  # which a GPU can
+    sentence = r"AutoencoderKLCosmos can compute on cpu, but got bfloat16: .*avg_pool3d.*; set another one\."
+    with pytest.raises(ValueError, match=sentence):
+        codec.encode(images(9, 32, 32).transpose(0, 1)[None])
+
+
 @pytest.mark.filterwarnings("ignore:The autoencoder at .* is known to overflow:UserWarning")  # tested below
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.08)])
 @pytest.mark.parametrize("name", ["kl", "tiny", "dc"])
