@@ -116,7 +116,8 @@ class DecinvCLI(LightningCLI):
 
         Raises:
             FileExistsError: If it holds a training, and there is no checkpoint to go on from.
-            FileNotFoundError: If there is no checkpoint or no source of images where the options name one.
+            FileNotFoundError: If there is no checkpoint or no source of images where the options name one, or the run's
+                configuration was deleted.
             ValueError: If it holds a run of another configuration, or epochs or batches of an inversion are limited.
             OSError: If it cannot be written.
         """
@@ -138,7 +139,7 @@ class DecinvCLI(LightningCLI):
             raise FileExistsError(
                 f"Expected --out to name a fresh directory, but {run.path} holds a run; {self._advice()}, or change --out."
             )
-        if run.config.exists() and (run.begun or not isinstance(self.datamodule, IndexedData)):
+        if run.begun or (run.config.exists() and not isinstance(self.datamodule, IndexedData)):
             check(run.config, self.text)
             return
         try:

@@ -74,11 +74,20 @@ class IndexedData(ChunkData):
         self._listed = self.list_inputs()
 
     def setup(self, stage: str) -> None:
-        """List the inputs, so that a wrong source ends a run before it begins, and look up which are done."""
+        """List the inputs, so that a wrong source ends a run before it begins, and look up which are done.
+
+        Raises:
+            FileNotFoundError: If the list of a run that has rows is gone: another one might have other numbers.
+        """
         if self.run is None:
             self._inputs = self.list_inputs()
             self._done = bytearray(len(self._inputs))
         else:
+            if self.run.tables and not self.run.input_file.exists():
+                raise FileNotFoundError(
+                    f"Expected the list of inputs of the run in {self.run.path}, which would be continued, but "
+                    f"{self.run.input_file.name} is missing; choose another --out, or --fresh true to delete that run."
+                )
             self._inputs = self.run.inputs(lambda: self._listed or self.list_inputs())
             self._done = self.run.done(len(self._inputs))
             self._listed = None

@@ -1,5 +1,6 @@
 """Whether a run that is started again is the same run."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,23 @@ FREE = (
 
 
 def check(path: Path, config: str) -> None:
-    """Make sure that a run's configuration says the same as the file of the run that is there; without a file, do nothing.
+    """Make sure that a run's configuration says the same as the file of the run that is there.
 
     Args:
         path: The file.
         config: The configuration as YAML.
 
     Raises:
+        FileNotFoundError: If there is no file.
         ValueError: If the file holds another configuration; the differing keys are named.
     """
-    if not path.exists():
-        return
     try:
         old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected the configuration of the run in {path.parent}, which would be continued, but {path.name} is missing; "
+            "choose another --out, or --fresh true to delete that run."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Expected a run's configuration in {path}, but it is broken; choose another --out.") from error
     if not isinstance(old, dict):
@@ -56,13 +61,20 @@ def check(path: Path, config: str) -> None:
 def differences(old: Any, new: Any) -> list[str]:
     """Name the keys, but for the free ones, whose values differ, with both values.
 
-    Where a class differs, its options are not compared.
+    Where a class differs, its options are not compared. Two ways to write one path are the same.
     """
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    keys = [key for key in sorted(before.keys() | after.keys()) if not _free(key) and _said(before, key) != _said(after, key)]
+    keys = [key for key in sorted(before.keys() | after.keys()) if not _free(key) and not _same(before, after, key)]
     classes = [key.removesuffix("class_path") for key in keys if key.endswith("class_path")]
     keys = [key for key in keys if not any(key.startswith(f"{prefix}init_args") for prefix in classes)]
     return [f"{key} was {_said(before, key)} and is {_said(after, key)}" for key in keys]
+
+
+def _same(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
+    if _said(before, key) == _said(after, key):
+        return True
+    old, new = before.get(key), after.get(key)
+    return isinstance(old, str) and isinstance(new, str) and os.path.abspath(old) == os.path.abspath(new)
 
 
 def _said(leaves: dict[str, Any], key: str) -> str:

@@ -367,15 +367,23 @@ def test_a_run_whose_list_of_inputs_is_lost_makes_up_none(tmp_path, monkeypatch,
     assert not (out / "inputs.jsonl").exists()
 
 
-def test_a_lost_configuration_is_written_again_and_an_empty_one_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["config.yaml", "inputs.jsonl"])
+def test_a_run_that_lost_what_it_is_a_run_of_is_not_continued(tmp_path, capsys, name):
     options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
     assert main(options) == 0
-    file = tmp_path / "run" / "config.yaml"
-    text = file.read_text()
+    file = tmp_path / "run" / name
     file.unlink()
+    capsys.readouterr()
+    assert main(options) == 2
+    assert f"which would be continued, but {name} is missing; choose another --out" in capsys.readouterr().err
+    assert not file.exists()
+    assert main([*options, "--fresh", "true"]) == 0
+
+
+def test_an_empty_configuration_is_refused(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
     assert main(options) == 0
-    assert file.read_text() == text
-    file.write_text("")
+    (tmp_path / "run" / "config.yaml").write_text("")
     capsys.readouterr()
     assert main(options) == 2
     assert "but it holds none" in capsys.readouterr().err

@@ -15,7 +15,8 @@ CONFIG = {
 
 def test_a_start_compares_with_the_file(tmp_path):
     path = tmp_path / "config.yaml"
-    check(path, yaml.safe_dump(CONFIG))  # nothing there yet
+    with pytest.raises(FileNotFoundError, match=r"but config.yaml is missing; choose another --out"):
+        check(path, yaml.safe_dump(CONFIG))
     path.write_text(yaml.safe_dump(CONFIG))
     check(path, yaml.safe_dump(CONFIG | {"out": "b", "data": {"init_args": {"shard": "3/4", "root": "x"}}}))
     with pytest.raises(ValueError, match=r"differ: model.init_args.max_iters was 50 and is 5; choose another --out"):
@@ -41,6 +42,13 @@ def test_every_other_key_counts():
         "model.class_path was not there and is 'X'",
         "trainer.callbacks.1.class_path was not there and is 'Summary'",
     ]
+
+
+def test_a_path_may_be_written_in_another_way(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for root in ("photos/", "./photos", str(tmp_path / "photos")):
+        assert differences({"root": "photos"}, {"root": root}) == []
+    assert differences({"root": "photos"}, {"root": "/photos"}) == ["root was 'photos' and is '/photos'"]
 
 
 def test_options_of_another_class_are_not_listed():
