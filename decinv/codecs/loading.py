@@ -22,7 +22,12 @@ FOLDERS = (".", "vae", "vqvae", "movq")
 """Where below a path an autoencoder is looked for: at the path itself, and where pipelines keep theirs."""
 
 CONFIG = "config.json"
-WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model.safetensors.index.json")
+WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model-*.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+)
+VARIANTS = ("diffusion_pytorch_model.*.safetensors", "diffusion_pytorch_model.safetensors.index.*.json")
 PICKLES = ("diffusion_pytorch_model*.bin", "diffusion_pytorch_model.bin.index.json")
 
 
@@ -63,16 +68,21 @@ def _find(directory: Path, folders: tuple[str, ...]) -> str:
 
 
 def _download(path: str, folders: tuple[str, ...], allow_pickle: bool) -> Path:
-    """Give the autoencoder's directory in the local cache of the hub, filled from the hub where it lacks files."""
-    weights = (CONFIG, *WEIGHTS, *(PICKLES if allow_pickle else ()))
+    """Give the autoencoder's directory in the local cache of the hub, filled from the hub where it lacks files.
+
+    Variants of the weights, such as fp16, and pickles are fetched only where there are no others.
+    """
     try:
         configs = [str(PurePosixPath(folder, CONFIG)) for folder in folders]
         root = Path(snapshot_download(path, allow_patterns=configs))
         folder = _find(root, folders)
         if without_weights():
             return root / folder
-        wanted = [str(PurePosixPath(folder, name)) for name in weights]
-        return Path(snapshot_download(path, allow_patterns=wanted)) / folder
+        for names in (WEIGHTS, VARIANTS, PICKLES if allow_pickle else ()):
+            root = Path(snapshot_download(path, allow_patterns=[str(PurePosixPath(folder, name)) for name in (CONFIG, *names)]))
+            if any(any((root / folder).glob(name)) for name in names):
+                break
+        return root / folder
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"Expected an autoencoder at the hub id {path!r}, of which there is no directory here, but got: {reason(error)}."

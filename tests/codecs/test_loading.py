@@ -9,6 +9,7 @@ import diffusers
 import huggingface_hub.constants
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from decinv.codecs import AutoencoderCodec, load_codec
@@ -165,6 +166,32 @@ def test_a_hub_id_in_the_cache_is_read_offline(saved: Callable[[str], Path], off
     assert torch.equal(load_codec("owner/name").encode(image), load_codec(saved("kl")).encode(image))
     with pytest.raises(FileNotFoundError, match=r"has none of unet/config\.json"):
         AutoencoderCodec("owner/name", subfolder="unet")
+
+
+@pytest.mark.parametrize("kind", ["plain", "fp16", "fp16 in parts", "pickle"])
+def test_of_a_hub_s_variants_one_is_fetched(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The hub is a directory, of which a download copies what the patterns ask for."""
+    hub, cache = tmp_path / "hub", tmp_path / "cache"
+    model = diffusers.AutoencoderKL.from_pretrained(saved("kl"))
+    options = {"max_shard_size": "20KB"} if kind == "fp16 in parts" else {"safe_serialization": kind != "pickle"}
+    model.save_pretrained(hub, variant="fp16" if kind.startswith("fp16") else None, **options)
+    if kind == "plain":
+        model.save_pretrained(hub, variant="fp16")
+        model.save_pretrained(hub, safe_serialization=False)
+    cache.mkdir()
+
+    def download(path: str, allow_patterns: list[str]) -> str:
+        names = [file.name for file in hub.iterdir()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+            shutil.copy(hub / name, cache)
+        return str(cache)
+
+    monkeypatch.setattr("decinv.codecs.loading.snapshot_download", download)
+    assert AutoencoderCodec("owner/name", allow_pickle=True).stride == 8
+    fetched = {file.name for file in cache.iterdir()}
+    assert fetched == ({"config.json", WEIGHTS} if kind == "plain" else {file.name for file in hub.iterdir()})
 
 
 def test_a_directory_wins_over_a_hub_id(directory: Path, offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
