@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from decinv.arguments import SentenceParser
 from decinv.benchmark.clip import clip
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
@@ -62,7 +63,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if words[:1] == ["report"]:
             report_command(words[1:])
         else:
-            auto_cli(BENCHMARKS, args=words, as_positional=False, prog="python -m decinv.benchmark")
+            auto_cli(
+                BENCHMARKS, args=words, as_positional=False, prog="python -m decinv.benchmark", parser_class=SentenceParser
+            )
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None and isinstance(error, FileExistsError | NotADirectoryError | PermissionError):

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
+from decinv.arguments import SentenceParser
 from decinv.benchmark.report_directory import describe, known
 from decinv.benchmark.report_html import page
 from decinv.runs.atomic import create_once
@@ -52,7 +51,7 @@ def directories(run: Path) -> list[Path]:
 
 def report_command(args: Sequence[str]) -> None:
     """Make a report from the arguments of the command line, which names the directories without an option."""
-    parser = ArgumentParser(prog="python -m decinv.benchmark report", description=(report.__doc__ or "").split("\n")[0])
+    parser = SentenceParser(prog="python -m decinv.benchmark report", description=(report.__doc__ or "").split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="Directories of benchmarks and runs.")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page; refused where it exists.")
     parser.add_argument("--rows", type=int, default=200, help="Largest number of rows of a table; the rest is counted.")

@@ -1,6 +1,7 @@
 import csv
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -169,10 +170,23 @@ def test_help_explains_every_option(capsys):
 
 
 def test_unknown_benchmarks_are_refused(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["toaster"])
-    assert end.value.code == 2
+    assert main(["toaster"]) == 2
     assert "decoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["decoder"], "arguments are required: decoder.out"),
+        (["decoder", "--out=x", "--count=y"], 'Parser key "count": Expected a .*int.* Got value: y'),
+        (["decoder", "--out=x", "--toaster=1"], "unrecognized arguments: --toaster=1"),
+        (["report"], "arguments are required: runs"),
+    ],
+)
+def test_options_that_cannot_be_parsed_get_one_sentence(capsys, options, sentence):
+    assert main(options) == 2
+    error = capsys.readouterr().err
+    assert re.match(rf"decinv.benchmark: error: Expected usable options, but: .*{sentence}; see `.* --help`.\n$", error)
 
 
 def test_an_out_that_is_a_file_gets_one_sentence(tmp_path, capsys):
