@@ -79,7 +79,10 @@ def read_cells(path: Path) -> Iterator[list[str]]:
         reader = csv.reader(_whole_lines(file))
         header = next(reader, list(Row._fields))
         if tuple(header) != Row._fields:
-            raise ValueError(f"Expected a table of results in {path}, but its columns are {', '.join(header)[:200]}.")
+            raise ValueError(
+                f"Expected a table of results in {path}, but its columns are {', '.join(header)[:200]!a}; move it away, and "
+                "what it held is made again."
+            )
         torn: list[str] | None = None
         for cells in reader:
             if torn is not None:

@@ -45,7 +45,7 @@ def test_a_table_cut_anywhere_keeps_the_rows_before(tmp_path):
 def test_other_tables_and_damage_in_the_middle_are_refused(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="its columns are a, b"):
+    with pytest.raises(ValueError, match="its columns are 'a, b'; move it away"):
         list(read_rows(path))
     write_table(path, Row._fields, [format_row(ROWS[0]), "stray\n", format_row(ROWS[2])])
     with pytest.raises(ValueError, match=r"\['stray'\]; remove that row"):
