@@ -158,7 +158,7 @@ class ResultWriter(ChunkCallback):
         except OSError as error:
             raise OSError(
                 f"Expected to write results into {self._run.path}, but got: {error}. What is written is kept; run the same "
-                "command again to go on."
+                f"command again with --out {self._run.path} to go on."
             ) from error
 
     def _write_files(self, finished: "_Finished") -> None:

@@ -89,6 +89,7 @@ class DecinvCLI(LightningCLI):
         chosen = os.environ.get(RUN_DIRECTORY)  # by the first of several local processes
         config.out = chosen or config.out or config.trainer.default_root_dir
         environment = cluster_environment()
+        _refuse_twice(config.trainer.callbacks)
         if config.out is None:
             if environment.world_size() > 1 or config.trainer.num_nodes > 1 or follows(environment):
                 raise ValueError(
@@ -262,6 +263,21 @@ def _refuse_parts(trainer: Any) -> None:
                 f"Expected no `trainer.{option}`, since an epoch is a chunk of images and a batch an iteration, but got "
                 f"{trainer[option]}; set `data.limit` for fewer images, `model.max_iters` for fewer iterations, or "
                 "`trainer.max_time` to stop early."
+            )
+
+
+def _refuse_twice(callbacks: Any) -> None:
+    """Refuse two of this package's callbacks of one class, which would write the same files.
+
+    Raises:
+        ValueError: If there are.
+    """
+    paths = [entry.class_path for entry in callbacks] if isinstance(callbacks, list) else []
+    for path in paths:
+        if path.startswith("decinv.") and paths.count(path) > 1:
+            raise ValueError(
+                f"Expected each callback once, but got {path.rpartition('.')[2]} {paths.count(path)} times; change the options "
+                "of the first one in a copy of the configuration."
             )
 
 

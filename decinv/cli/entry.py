@@ -4,7 +4,10 @@ import errno
 import logging
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jsonargparse.typing import lazy_instance
 from lightning import LightningDataModule, LightningModule
@@ -85,7 +88,7 @@ def main(args: ArgsType = None) -> int:
         number after SIGINT (Ctrl-C), SIGTERM and SIGUSR1.
     """
     try:
-        with interruptible():
+        with interruptible(), _one_thread_tells():
             cli = run(args)
             return exit_status(cli.failed, cli.trainer.strategy.launcher)
     except Interrupted as interruption:
@@ -101,9 +104,28 @@ def main(args: ArgsType = None) -> int:
 
 def _about_the_disk(error: BaseException) -> str | None:
     """Say what is wrong where whoever wrote a file met a disk that is full or read-only."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return None
-    return f"Expected to write files, but got: {error}. What is written is kept; run the same command again to go on."
+    return (
+        f"Expected to write files, but got: {error}. What is written is kept; run the same command again, with --out and the "
+        "run directory, to go on."
+    )
+
+
+@contextmanager
+def _one_thread_tells() -> Iterator[None]:
+    """Let the main thread alone tell of a disk that is full, which a logger's thread meets first and hands over."""
+    before = threading.excepthook
+
+    def tell(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is None or _about_the_disk(ended.exc_value) is None:
+            before(ended)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _say(sentence: str) -> None:

@@ -5,8 +5,10 @@ import errno
 import itertools
 import os
 import pydoc
+import re
 import shutil
 import signal
+import threading
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
@@ -290,13 +292,39 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, mo
         patch.setattr(target, name, full)
         assert main([*options, "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
-    assert error.count("No space left on device. What is written is kept; run the same command again to go on.") == 1
+    assert (
+        len(re.findall(r"No space left on device\. What is written is kept; run the same command again,? with --out", error))
+        == 1
+    )
     assert main([*options, "--out", str(tmp_path / "run")]) == 0
 
     def rows(directory):
         return [{k: v for k, v in row.items() if k not in ("seconds", "peak_mib")} for row in _rows(directory)]
 
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
+def test_a_full_disk_that_a_loggers_thread_meets_is_told_of_once(capsys, monkeypatch):
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def run(args: object) -> None:
+        writer = threading.Thread(target=full)
+        writer.start()
+        writer.join()
+        full()
+
+    monkeypatch.setattr("decinv.cli.entry.run", run)
+    assert main([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("decinv: error: Expected to write files, but got: [Errno 28] No space left on device.")
+    assert error.count("\n") == 1
+
+
+def test_a_callback_that_is_there_twice_is_refused(tmp_path, capsys):
+    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run"), "--trainer.callbacks+=ResultWriter"]) == 2
+    assert "Expected each callback once, but got ResultWriter 2 times" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_latents_that_were_lost_are_made_again(tmp_path):
