@@ -75,7 +75,8 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             warnings.simplefilter("ignore")  # as in ``read_image``
             with Image.open(path) as image:
                 _check_pixels(image, max_pixels)
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+                # Pillow turns the size of a TIFF itself, before it is loaded.
+                turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
                 return (image.width, image.height) if turned else (image.height, image.width)
     except Exception as error:  # as in ``read_image``
         raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
