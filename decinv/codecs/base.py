@@ -50,8 +50,9 @@ class Codec(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the codec computes."""
-        return next(chain(self.parameters(), self.buffers())).device
+        """Where the codec computes: where its weights and buffers are, or on the CPU if it has none."""
+        tensor = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
 
     def metadata(self) -> dict[str, str]:
         """Say, in a file of latents, what they are latents of."""
@@ -78,7 +79,8 @@ class Codec(nn.Module, ABC):
             gives a clip t = T latent frames, one of clips gives ``frames.latents(T)``.
 
         Raises:
-            ValueError: If the shape is another one, a side is no multiple of the stride, or no clip may have T frames.
+            ValueError: If the shape is another one, a side is no multiple of the stride, no clip may have T frames, or
+                ``_encode`` gives another shape.
         """
         if image.ndim not in self._dimensions or image.shape[1] != 3:
             raise ValueError(f"Expected {self._shapes(3, 'T, H, W', 'images')}, but got {tuple(image.shape)}.")
@@ -90,10 +92,10 @@ class Codec(nn.Module, ABC):
                 f"Expected image sides that are multiples of {self.stride}, but got {height} x {width}, which the codec "
                 f"would silently crop; pad or crop to {fits}, say."
             )
+        shape = (len(image), self.latent_channels, *times, height // self.stride, width // self.stride)
         if not len(image):
-            sides = (height // self.stride, width // self.stride)
-            return image.new_zeros(0, self.latent_channels, *times, *sides, dtype=torch.float32)
-        return _run(self._encode, image, self.encodes_frames).float()
+            return image.new_zeros(shape, dtype=torch.float32)
+        return self._checked(_run(self._encode, image, self.encodes_frames), shape, "_encode").float()
 
     def decode(self, latent: Tensor) -> Tensor:
         """Give the image D(z), not clamped.
@@ -105,16 +107,16 @@ class Codec(nn.Module, ABC):
             Images ``(B, 3, h * stride, w * stride)`` or clips ``(B, 3, T, h * stride, w * stride)``, float32.
 
         Raises:
-            ValueError: If the shape is another one, or no clip has t latent frames.
+            ValueError: If the shape is another one, no clip has t latent frames, or ``_decode`` gives another shape.
         """
         if latent.ndim not in self._dimensions or latent.shape[1] != self.latent_channels:
             shapes = self._shapes(self.latent_channels, "t, h, w", "latents")
             raise ValueError(f"Expected {shapes}, but got {tuple(latent.shape)}.")
         times = [(self.frames or FrameRule()).frames(latent.shape[2])] if latent.ndim == 5 else []
+        shape = (len(latent), 3, *times, *(side * self.stride for side in latent.shape[-2:]))
         if not len(latent):
-            height, width = (side * self.stride for side in latent.shape[-2:])
-            return latent.new_zeros(0, 3, *times, height, width, dtype=torch.float32)
-        return _run(self._decode, latent, self.frames is None).float()
+            return latent.new_zeros(shape, dtype=torch.float32)
+        return self._checked(_run(self._decode, latent, self.frames is None), shape, "_decode").float()
 
     def picture(self, latent: Tensor) -> Tensor:
         """Give the image that a latent stands for: D(z), clamped to [-1, 1] where the codec ``clamps``.
@@ -130,6 +132,15 @@ class Codec(nn.Module, ABC):
         """
         decoded = self.decode(latent)
         return decoded.clamp(-1, 1) if self.clamps else decoded
+
+    def _checked(self, output: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        """Give what one of a subclass's maps came to, if it has the shape that its attributes promise."""
+        if output.shape != shape:
+            raise ValueError(
+                f"Expected `{name}` of {type(self).__name__} to give shape {shape}, but got {tuple(output.shape)}; correct it, or "
+                f"the codec's `stride` {self.stride} or `latent_channels` {self.latent_channels}."
+            )
+        return output
 
     @property
     def encodes_frames(self) -> bool:

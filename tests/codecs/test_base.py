@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import decinv
 from decinv.codecs import Codec, LinearCodec, Scaling
 
 
@@ -83,3 +84,36 @@ def test_no_images_give_no_latents_without_computing() -> None:
 def test_device_is_that_of_the_buffers_where_there_are_no_weights() -> None:
     assert LinearCodec().device == torch.device("cpu")
     assert LinearCodec().to("meta").device == torch.device("meta")
+
+
+class Shuffled(Codec):
+    """Has neither weights nor buffers, and gives what shape it is told to."""
+
+    stride, latent_channels = 2, 12
+
+    def __init__(self, planes: int = 12, lines: int | None = None) -> None:
+        super().__init__()
+        self.planes, self.lines = planes, lines
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return nn.functional.pixel_unshuffle(image, 2)[:, : self.planes]
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(latent, 2)[:, :, : self.lines]
+
+
+def test_a_codec_without_weights_and_buffers_is_inverted_on_the_cpu(images) -> None:
+    assert Shuffled().device == torch.device("cpu")
+    assert decinv.invert(images(2), Shuffled()).status == (decinv.Status.CONVERGED,) * 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        (Shuffled(planes=8), r"`_encode` of Shuffled to give shape \(2, 12, 8, 8\), but got \(2, 8, 8, 8\)"),
+        (Shuffled(lines=1), r"`_decode` of Shuffled to give shape \(2, 3, 16, 16\), but got \(2, 3, 1, 16\)"),
+    ],
+)
+def test_maps_that_break_the_promise_of_the_attributes_are_named(images, codec: Codec, said: str) -> None:
+    with pytest.raises(ValueError, match=f"{said}; correct it, or the codec's `stride` 2 or `latent_channels` 12"):
+        decinv.invert(images(2), codec)
