@@ -87,6 +87,6 @@ def check_images(image: Tensor) -> None:
         raise ValueError(f"Expected images with shape (B, 3, H, W), or clips (B, 3, T, H, W), but got {tuple(image.shape)}.")
     if image.numel() == 0:
         return
-    low, high = (float(v) for v in torch.aminmax(torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)))
+    low, high = (float(v) for v in torch.aminmax(torch.nan_to_num(image.detach(), nan=0.0, posinf=0.0, neginf=0.0)))
     if low < -1.001 or high > 1.001:
         raise ValueError(f"Expected pixels in [-1, 1], but got [{low:.3g}, {high:.3g}]; scale 8-bit pixels with x / 127.5 - 1.")

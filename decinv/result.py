@@ -73,7 +73,7 @@ def join(parts: list[Result], readable: list[bool]) -> Result:
         readable: Whether each sample was read.
     """
     histories, problems = _aligned(parts)
-    rows = torch.tensor(readable).nonzero()[:, 0]
+    rows = torch.tensor(readable, device="cpu").nonzero()[:, 0]
     count = len(readable)
 
     def spread(values: list[Tensor], fill: float) -> Tensor:

@@ -375,3 +375,14 @@ def test_the_callers_modes_change_nothing(codec, gradient_steps):
         decinv.invert(image.clone(), codec, problem=GradientProblem, max_iters=2)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(decinv.invert(image, codec, **options).latent, expected)
+
+
+def test_the_default_device_and_gradients_of_images_change_nothing(codec, tmp_path):
+    image = images(codec, 2)[0]
+    expected = decinv.invert(image, codec).latent
+    Image.new("I;16", (16, 16), 1000).save(tmp_path / "a.png", transparency=7)
+    file = decinv.invert([tmp_path / "a.png"], codec).latent
+    with torch.device("meta"):  # stands in for CUDA: what is made there by oversight has no content
+        assert torch.equal(decinv.invert(image, codec).latent, expected)
+        assert torch.equal(decinv.invert([tmp_path / "a.png"], codec).latent, file)
+    assert torch.equal(decinv.invert(image.clone().requires_grad_(), codec).latent, expected)

@@ -137,8 +137,8 @@ class Codec(nn.Module, ABC):
         """Give what one of a subclass's maps came to, if it has the shape that its attributes promise."""
         if output.shape != shape:
             raise ValueError(
-                f"Expected `{name}` of {type(self).__name__} to give shape {shape}, but got {tuple(output.shape)}; correct it, or "
-                f"the codec's `stride` {self.stride} or `latent_channels` {self.latent_channels}."
+                f"Expected `{name}` of {type(self).__name__} to give shape {shape}, but got {tuple(output.shape)}; correct it, "
+                f"or the codec's `stride` {self.stride} or `latent_channels` {self.latent_channels}."
             )
         return output
 

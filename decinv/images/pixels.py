@@ -56,7 +56,7 @@ def _opacity(values: Tensor, key: int | tuple[int, ...] | None) -> Tensor | None
     """Give the opacity ``(1, H, W)`` of 16-bit pixels ``(C, H, W)`` of which one colour, the ``key``, is transparent."""
     if key is None:
         return None
-    return (values != torch.tensor(key).reshape(-1, 1, 1)).any(0, keepdim=True).float()
+    return (values != values.new_tensor(key).reshape(-1, 1, 1)).any(0, keepdim=True).float()
 
 
 def _over_white(colour: Tensor, alpha: Tensor | None = None) -> Tensor:
