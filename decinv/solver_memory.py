@@ -71,7 +71,7 @@ def _try_out(
     image: tuple[int, int, int],
     leaving: int,
 ) -> tuple[int, int]:
-    """Meter solver and rule until they need no more; then let samples leave, or end the chunk if ``leaving`` is 0."""
+    """Meter solver and rule until they need no more; then let samples leave, or evaluate the last iterate if one will be."""
     endless = replace(stopping, rtol=0.0, patience=None, gradient_steps=0, restarts=0)
     with unset_fake_temporarily(), torch.device("cpu"), torch.random.fork_rng([]), PeakMemory("cpu") as meter:
         parameter = nn.Parameter(torch.empty(0))
@@ -83,7 +83,7 @@ def _try_out(
             solver.step()
             peak, since = meter.bytes, since + 1 if meter.bytes == peak else 0
         problem.leaving = leaving
-        if not leaving:
+        if not leaving and stopping.last_iterate:
             solver.stopping = replace(endless, max_iters=solver.iteration + 1)
         solver.step()
     return problem.kept, meter.bytes

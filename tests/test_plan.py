@@ -52,6 +52,10 @@ class Untrusting(Anderson):
         return torch.zeros(2, len(first.merit))
 
 
+def adam(codec):
+    return DecoderInversion(codec, partial(torch.optim.Adam, lr=0.01), max_iters=4)
+
+
 def gradient(codec):
     return GradientInversion(codec, max_iters=2)
 
@@ -101,6 +105,12 @@ def test_the_bundled_codec_needs_what_was_planned(images, make, rows, size):
     assert planned.peak == pytest.approx(metered(make(bundled()), images(rows, size, size)), rel=0.02)
     assert planned.weights == sum(weight.nbytes for weight in bundled().parameters())
     assert planned.total == planned.weights + rows * 3 * size * size * 4 + planned.peak
+
+
+@pytest.mark.parametrize("make", [adam, paper_adam, default])
+def test_images_that_are_large_beside_the_codec_need_what_was_planned(images, make):
+    planned = plan(make(LinearCodec()), 48, 96, 3)
+    assert planned.peak == pytest.approx(metered(make(LinearCodec()), images(3, 48, 96)), rel=0.02)
 
 
 @pytest.mark.parametrize(("make", "rows", "size"), [(default, 4, 64), (paper_adam, 1, 128), (gradient, 1, 64)])
