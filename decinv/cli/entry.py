@@ -55,6 +55,8 @@ def run(args: ArgsType = None) -> DecinvCLI:
         The command line after its run, with its trainer and model.
     """
     _quieten()
+    if "" not in sys.path:  # the working directory, for classes of own modules in a YAML; installed ones come first
+        sys.path.append("")
     return DecinvCLI(
         LightningModule,
         LightningDataModule,

@@ -8,6 +8,7 @@ import pydoc
 import re
 import shutil
 import signal
+import sys
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +52,14 @@ def test_a_run_leaves_everything_in_its_directory(tmp_path, monkeypatch):
     assert set(expected) <= set(rows[0])
     assert {row["status"] for row in rows} == {"CONVERGED"}
     assert all(float(row["residual"]) <= 1e-5 for row in rows)
+
+
+def test_a_class_of_a_module_in_the_working_directory_is_found(tmp_path, monkeypatch):
+    """The path of an installed command begins with its own directory, not with that where it is called."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    (tmp_path / "own_codec.py").write_text("from decinv.codecs import LinearCodec\nclass OwnCodec(LinearCodec): pass\n")
+    assert main(["fit", "-c", JOB, *QUICK, "--model.codec=own_codec.OwnCodec", "--model.codec.stride=8", "--out=run"]) == 0
 
 
 @pytest.mark.parametrize(("options", "expected"), [([], NullProfiler), (["--trainer.profiler=simple"], SimpleProfiler)])
