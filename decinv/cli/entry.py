@@ -55,8 +55,9 @@ def run(args: ArgsType = None) -> DecinvCLI:
         The command line after its run, with its trainer and model.
     """
     _quieten()
-    if "" not in sys.path:  # the working directory, for classes of own modules in a YAML; installed ones come first
-        sys.path.append("")
+    here = os.getcwd()  # not "", since the parser goes to the directory of each file that it reads
+    if here not in sys.path:  # for classes of own modules in a YAML; installed ones come first
+        sys.path.append(here)
     return DecinvCLI(
         LightningModule,
         LightningDataModule,

@@ -59,7 +59,9 @@ def test_a_class_of_a_module_in_the_working_directory_is_found(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
     (tmp_path / "own_codec.py").write_text("from decinv.codecs import LinearCodec\nclass OwnCodec(LinearCodec): pass\n")
-    assert main(["fit", "-c", JOB, *QUICK, "--model.codec=own_codec.OwnCodec", "--model.codec.stride=8", "--out=run"]) == 0
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "own.yaml").write_text("model: {init_args: {codec: {class_path: own_codec.OwnCodec}}}\n")
+    assert main(["fit", "-c", JOB, *QUICK, "-c=configs/own.yaml", "--model.codec.stride=8", "--out=run"]) == 0
 
 
 @pytest.mark.parametrize(("options", "expected"), [([], NullProfiler), (["--trainer.profiler=simple"], SimpleProfiler)])
