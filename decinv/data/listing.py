@@ -46,8 +46,8 @@ def list_images(root: str) -> tuple[Input, ...]:
 
     ``root`` is one of these, in this order:
 
-    * a directory: its images by ``SUFFIXES``, at any depth, in the order of their names, hidden files and directories left
-      out; named by their path below it,
+    * a directory: its images by ``SUFFIXES``, at any depth, in the order of their names, hidden files and directories, and
+      links to directories, left out; named by their path below it,
     * a manifest: a ``.txt`` file with one path a line (blank lines and lines that begin with # do not count), or a ``.csv``
       file with a column ``path`` and, if wanted, ``name``. Paths are relative to the manifest's directory, and name the
       images if nothing else does; those outside of it by the whole path without its root. The order is the manifest's. A
@@ -91,7 +91,9 @@ def list_videos(root: str) -> tuple[Input, ...]:
 
 def _list(root: str, kind: _Kind) -> tuple[Input, ...]:
     path = Path(os.path.abspath(Path(root).expanduser()))
-    if path.is_dir():
+    if not root:  # as an unset variable of a shell gives it, not the working directory
+        entries = []
+    elif path.is_dir():
         entries = _directory(path, kind)
     elif path.is_file():
         readers = {".txt": _text, ".csv": _table}
@@ -161,13 +163,14 @@ def _text(manifest: Path) -> list[Entry]:
 
 
 def _table(manifest: Path) -> list[Entry]:
-    rows = csv.DictReader(io.StringIO(_read(manifest), newline=""))
+    rows = csv.DictReader(io.StringIO(_read(manifest), newline=""), skipinitialspace=True)
     try:
         if "path" not in (rows.fieldnames or ()):
             found = list(rows.fieldnames or ())
             raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {found}.")
         folder = os.path.abspath(manifest.parent)
-        return [_located(row["path"].strip(), (row.get("name") or "").strip(), folder) for row in rows if row["path"]]
+        pairs = [((row["path"] or "").strip(), (row.get("name") or "").strip()) for row in rows]
+        return [_located(path, name, folder) for path, name in pairs if path]
     except csv.Error as error:
         raise ValueError(f"Expected a table of CSV in {str(manifest)!r}, but got: {error}.") from error
 

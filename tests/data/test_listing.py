@@ -70,6 +70,12 @@ def test_glob(tree):
         list_images(str(tree / "*.nothing"))
 
 
+def test_no_root_is_not_the_working_directory(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    with pytest.raises(FileNotFoundError, match="at '', but found none"):
+        list_images("")
+
+
 def test_names_with_wildcards_that_exist(tmp_path):
     (tmp_path / "photos[1]").mkdir()
     (tmp_path / "photos[1]" / "a.png").touch()
@@ -93,6 +99,15 @@ def test_text_manifest(tree):
     entries = list_images(str(manifest))
     assert [entry.name for entry in entries] == ["c.webp", "deep/d.TIFF", outside, "missing.png", "e.jpeg"]
     assert [entry.path for entry in entries][2:4] == [str(tree / "b.png"), str(tree / "sub" / "missing.png")]
+
+
+def test_a_table_with_blanks_beside_its_commas(tree):
+    table = tree / "blanks.csv"
+    table.write_text("path, name\nb.png, first\n ,nothing\n,\n  sub/c.webp , \n")
+    assert [(entry.name, entry.path) for entry in list_images(str(table))] == [
+        ("first", str(tree / "b.png")),
+        ("sub/c.webp", str(tree / "sub" / "c.webp")),
+    ]
 
 
 def test_a_manifest_names_files_whatever_their_characters(tree):
