@@ -82,7 +82,8 @@ class Table:
         """Give the table as aligned Markdown, with a legend of its columns."""
         titles = [column.title for column in self.columns]
         cells = [[f"**{text}**" if bold else text for text, bold in row] for group in self.groups for row in self._cells(group)]
-        widths = [max(len(text) for text in texts) for texts in zip(titles, *cells, strict=True)]
+        # Two at least, for the rule below a title: Markdown knows no table with a rule of a colon alone.
+        widths = [max(2, *(len(text) for text in texts)) for texts in zip(titles, *cells, strict=True)]
         left = [isinstance(self.rows[0][column.key], str) for column in self.columns]
 
         def line(texts: Sequence[str]) -> str:

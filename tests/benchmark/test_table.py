@@ -49,6 +49,13 @@ def test_markdown_is_aligned_and_marks_the_best_of_each_group():
     assert "- **PSNR**: how right." in text
 
 
+def test_the_rule_of_a_narrow_column_has_a_dash():
+    columns = (Column("k", "K", "how many"), Column("name", "n", "which"))
+    lines, cells = _cells(Table(columns, [{"k": 5, "name": "a"}]).markdown())
+    assert cells == [["K", "n"], ["-:", "--"], ["5", "a"]]
+    assert len({len(line) for line in lines}) == 1
+
+
 def test_terminal_shows_the_same_cells(capsys):
     table = Table(COLUMNS, ROWS)
     table.print()
