@@ -257,7 +257,8 @@ def _refuse_parts(trainer: Any) -> None:
     Raises:
         ValueError: If there is one.
     """
-    for option, free in (("max_epochs", -1), ("limit_train_batches", None)):
+    limits = {"max_epochs": -1, "limit_train_batches": None, "overfit_batches": 0, "fast_dev_run": False}
+    for option, free in limits.items():
         if trainer[option] not in (free, None):
             raise ValueError(
                 f"Expected no `trainer.{option}`, since an epoch is a chunk of images and a batch an iteration, but got "

@@ -181,7 +181,9 @@ def test_a_training_goes_on_from_its_checkpoint_in_its_directory(tmp_path, capsy
     assert run([*options, "--trainer.max_steps=4", "--ckpt_path", str(last)]).trainer.global_step == 4
 
 
-@pytest.mark.parametrize("option", ["max_epochs=1", "limit_train_batches=1", "limit_train_batches=0.5"])
+@pytest.mark.parametrize(
+    "option", ["max_epochs=1", "limit_train_batches=1", "limit_train_batches=0.5", "overfit_batches=1", "fast_dev_run=true"]
+)
 def test_limits_in_epochs_and_batches_are_refused(tmp_path, capsys, option):
     assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run"), f"--trainer.{option}"]) == 2
     assert f"Expected no `trainer.{option.split('=')[0]}`, since an epoch is a chunk" in capsys.readouterr().err
