@@ -84,7 +84,10 @@ def describe(report: Report, run: RunDirectory) -> str:
     if report.repeated:
         lines.append(f"  more than one row, of which the last counts: {len(report.repeated)} ({ranges(report.repeated)})")
     if report.missing:
-        lines.append(f"  missing: {len(report.missing)} ({ranges(report.missing)}); run the same command again to make them")
+        lines.append(
+            f"  missing: {len(report.missing)} ({ranges(report.missing)}); the same command makes them, where no other process "
+            "still does"
+        )
     return "\n".join(lines)
 
 
