@@ -64,7 +64,6 @@ class GeneratedNoise(IndexedData):
         self.size = size
         self.seed = seed
         self.prompts = tuple(prompts or PROMPTS)
-        self._module: SamplerInversion | None = None
 
     def list_inputs(self) -> Sequence[Input]:
         """List the images."""
@@ -75,15 +74,12 @@ class GeneratedNoise(IndexedData):
         return self.size, self.size
 
     def train_dataloader(self) -> ChunkLoader:
-        """Take what samples are made by from the model, and start the sequence of chunks.
+        """Start the sequence of chunks.
 
         Raises:
             TypeError: If the model inverts no sampler.
         """
-        module = None if self.trainer is None else self.trainer.lightning_module
-        if not isinstance(module, SamplerInversion):
-            raise TypeError(f"Expected a `SamplerInversion`, whose sampler makes the images, but got {type(module).__name__}.")
-        self._module = module
+        self._inversion()
         return super().train_dataloader()
 
     def draw(self, number: int, shape: tuple[int, int, int]) -> Tensor:
@@ -96,9 +92,12 @@ class GeneratedNoise(IndexedData):
 
     @torch.no_grad()
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
-        """Draw noise, sample, and decode."""
-        if self._module is None:
-            raise RuntimeError("Expected `train_dataloader` before a sample is made, but it was not called.")
+        """Draw noise, sample, and decode.
+
+        Raises:
+            TypeError: If the model inverts no sampler.
+            ValueError: If ``size`` is no multiple of what codec and network take.
+        """
         if self.size % codec.multiple:
             raise ValueError(
                 f"Expected `size` to be a multiple of {codec.multiple}, which codec and network take, but got {self.size}."
@@ -106,9 +105,16 @@ class GeneratedNoise(IndexedData):
         cells = self.size // codec.stride
         noise = self.draw(item.number, (codec.latent_channels, cells, cells))
         prompt = self.prompt(item.number)
-        process = self._module.process([prompt], (cells, cells))
+        process = self._inversion().process([prompt], (cells, cells))
         pair = process.generate_pair(noise[None].to(codec.device))
         latent, companion = (None if one is None else codec.scaling.invert(one).cpu() for one in pair)
         assert latent is not None
         sample = Sample(item.name, decode_rounded(codec, latent)[0], (self.size, self.size), latent[0])
         return sample._replace(noise=noise, prompt=prompt, companion=None if companion is None else companion[0])
+
+    def _inversion(self) -> SamplerInversion:
+        """Give the model, from which comes what samples are made by."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if not isinstance(module, SamplerInversion):
+            raise TypeError(f"Expected a `SamplerInversion`, whose sampler makes the images, but got {type(module).__name__}.")
+        return module

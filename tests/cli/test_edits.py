@@ -73,6 +73,18 @@ def test_edits_that_were_deleted_are_made_again(tmp_path, edit):
     assert (tmp_path / "run" / "edits.csv").read_bytes() == table
 
 
+def test_edits_of_generated_images_are_made_again(tmp_path, edit):
+    """They are sampled anew before the first chunk is."""
+    data = ["--data=GeneratedNoise", "--data.size=16", "--data.count=2"]
+    Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "sampled-00000.png")
+    assert edit("run", *data) == 3
+    Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "sampled-00001.png")
+    assert edit("run", *data) == 0
+    assert edit("fresh", *data, "--data.batch_size=1") == 0
+    again, fresh = ((tmp_path / out / "edits" / "sampled-00001.0.png") for out in ("run", "fresh"))
+    assert again.read_bytes() == fresh.read_bytes()
+
+
 def test_edits_that_failed_count_where_their_noise_was_not_written(tmp_path, edit):
     assert edit("run", latents="false") == 3
     table = (tmp_path / "run" / "edits.csv").read_bytes()
