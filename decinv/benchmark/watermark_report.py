@@ -115,8 +115,9 @@ def summarise(
     known = [p for p in p_values if p is not None]
     found = detect(scores[marked], scores[~marked])
     noise = interval(noise_nmse_db[marked])
+    told = named >= 0  # noise that is not finite has no nearest key
     confusion = (
-        multiclass_confusion_matrix(named, which[marked], num_classes=marks)
+        multiclass_confusion_matrix(named[told], which[marked][told], num_classes=marks)
         if marks > 1
         else torch.tensor([[int(marked.sum())]])
     )

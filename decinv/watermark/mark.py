@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decinv.watermark.disc import Mask
-from decinv.watermark.gaussian_shading import match_p_value, messages, read_message, shade, trace
+from decinv.watermark.gaussian_shading import match_p_value, messages, read_message, shade, threshold, trace
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.three_keys import three_keys
 from decinv.watermark.tree_ring import (
@@ -42,6 +42,8 @@ class Finding(NamedTuple):
         correlation: Correlation with the Fourier coefficients of the likeliest key, in [-1, 1]; ``None`` for other watermarks,
             and where a key has none.
         likeliest: Number of the key that it is the likeliest to be whatever the strength of the noise; ``None`` with it.
+        score: How likely a mark is, for ROC curves; higher is likelier. The correlation, where all keys have as many
+            coefficients; else minus the p-value, or minus the distance where none is known; of messages the equal bits.
     """
 
     mark: int
@@ -52,13 +54,7 @@ class Finding(NamedTuple):
     bits: int | None = None
     correlation: float | None = None
     likeliest: int | None = None
-
-    @property
-    def score(self) -> float:
-        """How likely a mark is, for ROC curves: the correlation, else minus the distance, else the bits; higher is likelier."""
-        if self.correlation is not None:
-            return self.correlation
-        return -self.distance if self.distance is not None else float(self.bits or 0)
+    score: float = -math.inf
 
 
 class Watermark(ABC):
@@ -179,13 +175,20 @@ class _Rings(Watermark):
         """Find the nearest key and the likeliest one, and how likely any fits as well by chance."""
         distance, mark = distances(noise, self.keys).min(1)
         found = zip(mark.tolist(), self._p_values(noise), distance.tolist(), strict=True)
-        nearest = [Finding(which, self.keys[which].fingerprint, p, self.verdict(p), distance=d) for which, p, d in found]
+        nearest = [
+            Finding(which, self.keys[which].fingerprint, p, self.verdict(p), distance=d, score=-d if p is None else -p)
+            for which, p, d in found
+        ]
         if not self._correlated:
             return nearest
         best = likeliest(noise, self.keys)
         r = correlations(noise, self.keys).gather(1, best[:, None])[:, 0]
+        alike = len({key.values.numel() for key in self.keys}) == 1
         told = zip(nearest, r.tolist(), best.tolist(), strict=True)
-        return [finding._replace(correlation=value, likeliest=which) for finding, value, which in told]
+        return [
+            finding._replace(correlation=value, likeliest=which, score=value if alike else finding.score)
+            for finding, value, which in told
+        ]
 
     @property
     def _centred(self) -> bool:
@@ -271,7 +274,8 @@ class GaussianShading(Watermark):
             key: Its file, as ``python -m decinv.watermark shading`` makes it.
             users: Number of users, each with a message of its own, at least 1.
             seed: Seed of the messages; they need not be secret.
-            fpr: Accepted rate of false alarms, in (0, 1), whatever the number of users.
+            fpr: Accepted rate of false alarms, in (0, 1), whatever the number of users; at least about ``users / 2^bits``,
+                the rate at which noise without a mark reads as the whole message of one.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -282,6 +286,12 @@ class GaussianShading(Watermark):
             raise ValueError(f"Expected `users` to be at least 1, but got {users}.")
         self.key = ShadingKey.load(key)
         self.messages = messages(users, self.key.bits, seed)
+        if threshold(self.key.bits, fpr, users) is None:
+            chance = float(match_p_value(torch.tensor([self.key.bits]), self.key.bits, users))
+            raise ValueError(
+                f"Expected `fpr` of at least about {chance:.2g}, at which all {self.key.bits} bits of one of {users} users are equal by "
+                f"chance, but got {fpr:g}; give a key of more bits, or a higher rate."
+            )
 
     @property
     def marks(self) -> int:
@@ -302,4 +312,5 @@ class GaussianShading(Watermark):
         user, bits = trace(read_message(noise, self.key).cpu(), self.messages)
         p_values = match_p_value(bits, self.key.bits, self.marks)
         found = zip(user.tolist(), p_values.tolist(), bits.tolist(), strict=True)
-        return [Finding(which, self.key.fingerprint, p, self.verdict(p), bits=count) for which, p, count in found]
+        key = self.key.fingerprint
+        return [Finding(which, key, p, self.verdict(p), bits=count, score=count) for which, p, count in found]

@@ -87,8 +87,21 @@ def test_keys_without_a_direction_are_told_by_distance(tmp_path):
     which = torch.tensor([0, 1, 2])
     findings = watermark.find(watermark.mark(noise(3), which))
     assert [finding.mark for finding in findings] == which.tolist()
-    assert all(finding.correlation is finding.likeliest is None and finding.score == -finding.distance for finding in findings)
+    assert all(finding.correlation is finding.likeliest is None and finding.score == -finding.p_value for finding in findings)
     assert (findings[0].found, findings[2].found) == (True, True)
+
+
+def test_keys_of_several_sizes_are_scored_by_how_rare_their_correlation_is(tmp_path):
+    """Noise correlates with the few coefficients of a small key by chance as much as a marked one does with a large key's."""
+    for radius in (1, 2, 4, 6):
+        TreeRingKey.make(SHAPE, 0, radius, Pattern.RANDOM, seed=radius).save(tmp_path / f"{radius}")
+    watermark = TreeRings([str(tmp_path / f"{radius}") for radius in (1, 2, 4, 6)])
+    marked = watermark.find(watermark.mark(noise(400), torch.full((400,), 3)) + noise(400, 1))
+    unmarked = watermark.find(noise(400, 2))
+    scores = [torch.tensor([finding.score for finding in some], dtype=torch.float64) for some in (marked, unmarked)]
+    assert detect(*scores).tpr[0].value > 0.99
+    r = [torch.tensor([finding.correlation for finding in some], dtype=torch.float64) for some in (marked, unmarked)]
+    assert detect(*r).tpr[0].value < 0.1
 
 
 def test_false_alarms_of_many_keys_are_as_rare_as_asked(rings):
@@ -117,6 +130,8 @@ def test_bad_options_are_refused(rings, shading):
         GaussianShading(shading, users=0)
     with pytest.raises(ValueError, match="`seed`"):
         GaussianShading(shading, users=2, seed=-1)
+    with pytest.raises(ValueError, match="`fpr` of at least about 5.4e-20, at which all 64 bits of one of 1"):
+        GaussianShading(shading, fpr=1e-20)
     with pytest.raises(ValueError, match="tree-ring key 1 in"):
         TreeRings([shading])
 
@@ -127,6 +142,7 @@ def test_noise_that_is_not_finite_carries_no_mark_and_costs_the_others_nothing(r
         marked[1, 2, 3, 4] = torch.nan
         first, second, third = watermark.find(marked)
         assert (second.mark, second.p_value, second.found) == (-1, None, None)
+        assert second.score < min(first.score, third.score)
         assert [first, third] == watermark.find(marked[[0, 2]])
 
 
