@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -32,9 +31,6 @@ from decinv.modules.sampler import SamplerInversion
 from decinv.rows import known
 from decinv.runs import RunDirectory
 from decinv.runs.names import safe_name
-
-LOOKS = 100
-"""Images whose masks are looked for before a run."""
 
 
 class Editing(ChunkCallback):
@@ -122,8 +118,7 @@ class Editing(ChunkCallback):
         """Encode the prompts before the network is loaded, for they are kept; and edit what earlier starts left unedited.
 
         Raises:
-            ValueError: If those at the beginning of the list of images all have no mask, or a network that measures edits
-                cannot be loaded.
+            ValueError: If no image has a mask, or a network that measures edits cannot be loaded.
             ModuleNotFoundError: If LPIPS is asked for without its extra.
         """
         self.failed = False
@@ -133,7 +128,7 @@ class Editing(ChunkCallback):
             self._score = ClipScore(self.clip)
         data = getattr(trainer, "datamodule", None)
         if self.mask is not None and isinstance(data, IndexedData):
-            self.mask.check([item.name for item in islice(data.inputs, LOOKS)])
+            self.mask.check(item.name for item in data.inputs)
         if isinstance(pl_module, SamplerInversion):
             side = pl_module.codec.stride
             pl_module.pipeline.encode([*self.prompts, pl_module.negative_prompt], (side, side), pl_module.device)

@@ -1,10 +1,9 @@
 """The callback that looks for watermarks in the noise that a run recovered."""
 
-from itertools import islice
-
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from decinv.callbacks.marks import detect_in_run
 from decinv.callbacks.run import run_directory
 from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
@@ -12,14 +11,10 @@ from decinv.data.marked import MarkedNoise
 from decinv.modules.sampler import SamplerInversion
 from decinv.runs import RunDirectory
 from decinv.watermark import Watermark
-from decinv.watermark.detection import detect_in_run
-
-LOOKS = 100
-"""Images whose sizes are looked up before a run."""
 
 
 class WatermarkDetection(Callback):
-    """Once all images of a run are inverted, look for marks; see ``decinv.watermark.detection.detect_in_run`` for the files.
+    """Once all images of a run are inverted, look for marks; see ``decinv.callbacks.marks.detect_in_run`` for the files.
 
     It reads the run directory, so it stands after ``ResultWriter`` in the list of callbacks. Of several processes, the one that
     merges the tables does it.
@@ -52,16 +47,22 @@ class WatermarkDetection(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse images of which no noise can carry the marks, before they are inverted.
 
+        The sizes of images are looked up until one fits.
+
         Raises:
-            ValueError: If those at the beginning of the list all have another size.
+            ValueError: If none does.
         """
         data, watermark = getattr(trainer, "datamodule", None), self._watermark(trainer)
         if not isinstance(data, IndexedData) or not isinstance(pl_module, SamplerInversion) or watermark is None:
             return
-        codec = pl_module.codec
-        sizes = {data.image_size(item, codec) for item in islice(data.inputs, LOOKS)} - {None}
-        shapes = {(codec.latent_channels, *(side // codec.stride for side in size)) for size in sizes if size is not None}
-        if shapes and tuple(watermark.shape) not in shapes:
+        codec, shapes = pl_module.codec, set()
+        for item in data.inputs:
+            if (size := data.image_size(item, codec)) is None:
+                continue
+            shapes.add((codec.latent_channels, *(side // codec.stride for side in size)))
+            if watermark.shape in shapes:
+                return
+        if shapes:
             found = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
             raise ValueError(
                 f"Expected noise of {' x '.join(map(str, watermark.shape))}, which carries the marks, but images have {found}; "

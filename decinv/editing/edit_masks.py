@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -21,11 +21,11 @@ from decinv.images.reading import SUFFIXES, read_image, read_size
 class EditMask(ABC):
     """How the mask of an edit is found."""
 
-    def check(self, names: Collection[str]) -> None:
+    def check(self, names: Iterable[str]) -> None:
         """Refuse what can give no image a mask, before any is inverted; here nothing.
 
         Args:
-            names: Names of images of the run.
+            names: Names of the images of the run.
         """
         del names
 
@@ -126,7 +126,7 @@ class MaskFiles(EditMask):
         if not self.path.exists():
             raise FileNotFoundError(f"Expected `path` to be an image file or a directory of masks, but there is no {path}.")
 
-    def check(self, names: Collection[str]) -> None:
+    def check(self, names: Iterable[str]) -> None:
         """Look for the files; warn of images without one.
 
         Raises:
@@ -135,11 +135,14 @@ class MaskFiles(EditMask):
         if self.path.is_file():
             read_size(self.path)
             return
-        missing = [name for name in names if self._file(name) is None]
+        first, missing, count = "", 0, 0
+        for count, name in enumerate(names, 1):  # noqa: B007
+            if self._file(name) is None:
+                first, missing = first or name, missing + 1
         if not missing:
             return
-        found = f"{len(missing)} of {len(names)} have none, {missing[0]!r} first"
-        if len(missing) == len(names):
+        found = f"{missing} of {count} have none, {first!r} first"
+        if missing == count:
             raise ValueError(f"Expected a mask for each image in {self.path}, but {found}; add them.")
         warnings.warn(f"Expected a mask for each image in {self.path}, but {found}; their edits will fail.", stacklevel=2)
 

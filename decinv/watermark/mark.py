@@ -289,8 +289,8 @@ class GaussianShading(Watermark):
         if threshold(self.key.bits, fpr, users) is None:
             chance = float(match_p_value(torch.tensor([self.key.bits]), self.key.bits, users))
             raise ValueError(
-                f"Expected `fpr` of at least about {chance:.2g}, at which all {self.key.bits} bits of one of {users} users are equal by "
-                f"chance, but got {fpr:g}; give a key of more bits, or a higher rate."
+                f"Expected `fpr` of at least about {chance:.2g}, at which all {self.key.bits} bits of one of {users} users are "
+                f"equal by chance, but got {fpr:g}; give a key of more bits, or a higher rate."
             )
 
     @property

@@ -77,6 +77,8 @@ def test_missing_masks_are_told_of_before_an_image_is_inverted(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.warns(UserWarning, match="1 of 2 have none, 'b' first"):
         masks.check(["a", "b"])
+    with pytest.warns(UserWarning, match="200 of 201 have none, '0' first"):
+        masks.check(name for name in [*map(str, range(200)), "a"])
     masks.check(["a"])
     MaskFiles(str(tmp_path / "a.png")).check(["b"])
     (tmp_path / "a.png").write_text("no image")

@@ -130,7 +130,7 @@ def test_bad_options_are_refused(rings, shading):
         GaussianShading(shading, users=0)
     with pytest.raises(ValueError, match="`seed`"):
         GaussianShading(shading, users=2, seed=-1)
-    with pytest.raises(ValueError, match="`fpr` of at least about 5.4e-20, at which all 64 bits of one of 1"):
+    with pytest.raises(ValueError, match=r"`fpr` of at least about 5\.4e-20, at which all 64 bits of one of 1"):
         GaussianShading(shading, fpr=1e-20)
     with pytest.raises(ValueError, match="tree-ring key 1 in"):
         TreeRings([shading])

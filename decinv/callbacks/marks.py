@@ -71,12 +71,12 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     """
     known: list[Detected] = []
     others: Counter[tuple[int, ...]] = Counter()
-    images = alarms = 0
+    images = judged = alarms = 0
 
     def rows() -> Iterator[Detected]:
-        nonlocal images, alarms
+        nonlocal images, judged, alarms
         for row in _detected(run, watermark, which, others):
-            images, alarms = images + (row.mark is not None), alarms + bool(row.found)
+            images, judged, alarms = images + (row.mark is not None), judged + (row.found is not None), alarms + bool(row.found)
             if row.mark is not None and row.true_mark is not None:
                 known.append(row._replace(name="", key=""))
             yield row
@@ -87,8 +87,10 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
             )
 
     write_table(run.path / "watermark.csv", Detected._fields, map(format_row, rows()))
-    lines = [f"{alarms} of {images} images carry a mark, at a rate of false alarms of {watermark.fpr:g}"]
-    lines += [f"{count} images have noise of shape {shape}, which carries no mark" for shape, count in sorted(others.items())]
+    lines = [f"images that carry a mark, at a rate of false alarms of {watermark.fpr:g}: {alarms} of {judged}"]
+    if images and not judged:
+        lines = ["whether images carry a mark is not known, since these keys have no p-value"]
+    lines += [f"images with noise of shape {shape}, which carries no mark: {count}" for shape, count in sorted(others.items())]
     marked = [row for row in known if (row.true_mark or 0) >= 0]
     unmarked = [row for row in known if (row.true_mark or 0) < 0]
     if marked and unmarked:
@@ -143,7 +145,10 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
     rates = detect(ours, others)
     named = {"AUC": rates.auc, "TPR at 1 % FPR": rates.tpr[0], "TPR at 0.1 % FPR": rates.tpr[1]}
     right = sum(row.mark == row.true_mark for row in marked)
-    counts = {"keys told right": right, "marked images": len(marked), "unmarked images": len(unmarked)}
+    counts = {"keys told right": right}
+    if marked[0].likeliest is not None:
+        counts["keys told right by correlation"] = sum(row.likeliest == row.true_mark for row in marked)
+    counts |= {"marked images": len(marked), "unmarked images": len(unmarked)}
     if watermark.marks > 1:
         read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
         for key, found in enumerate(multiclass_confusion_matrix(read, true, watermark.marks).tolist()):
@@ -153,4 +158,5 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
     alarms, hits, _ = binary_roc(*ranks(ours, others))
     curve = zip(alarms.tolist(), hits.tolist(), strict=True)
     write_table(run.path / "roc.csv", ("false_alarms", "found"), map(format_row, curve))
-    return [f"{right} of {len(marked)} keys are told right", *(f"{name}: {rate.value:.4g}" for name, rate in named.items())]
+    told = [f"{name}: {counts[name]} of {len(marked)}" for name in counts if name.startswith("keys told right")]
+    return [*told, *(f"{name}: {rate.value:.4g}" for name, rate in named.items())]

@@ -5,6 +5,7 @@ import torch
 from lightning import Trainer
 
 from decinv.callbacks import ResultWriter, WatermarkDetection
+from decinv.callbacks.marks import detect_in_run
 from decinv.codecs import LinearCodec
 from decinv.data import MarkedNoise
 from decinv.diffusion import DDIM, DiffusersPipeline
@@ -15,8 +16,7 @@ from decinv.runs import RunDirectory
 from decinv.runs.latents import noise_file, write_latents
 from decinv.runs.table import format_row, read_rows, write_table
 from decinv.status import Status
-from decinv.watermark import ThreeKeys
-from decinv.watermark.detection import detect_in_run
+from decinv.watermark import Mask, ThreeKeys
 
 SHAPE = (4, 16, 16)
 
@@ -76,7 +76,7 @@ def test_every_image_has_its_row_and_the_rates_are_those_of_exact_noise(run):
     assert curve[0] == (0, 0)
     assert curve[-1] == (1, 1)
     assert (0, 1) in curve
-    assert f"{marked} of {marked} keys are told right" in lines
+    assert {f"keys told right{how}: {marked} of {marked}" for how in ("", " by correlation")} <= set(lines)
 
 
 def test_without_known_marks_there_are_verdicts_alone(run):
@@ -86,6 +86,13 @@ def test_without_known_marks_there_are_verdicts_alone(run):
     assert {row["true_mark"] for row in rows} == {""}
     assert sum(row["found"] == "True" for row in rows) >= 47
     assert not (directory.path / "detection.csv").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The published mask")
+def test_keys_without_a_p_value_give_no_verdict(run):
+    lines = detect_in_run(run[0], ThreeKeys(SHAPE, mask=Mask.PUBLISHED))
+    assert lines == ["whether images carry a mark is not known, since these keys have no p-value"]
+    assert {row["found"] for row in table(run[0].path / "watermark.csv")} == {""}
 
 
 def test_keys_of_another_shape_are_refused_and_leave_no_table(run):
@@ -105,7 +112,7 @@ def test_noise_that_cannot_carry_a_mark_costs_the_others_nothing(run):
     lines = detect_in_run(directory, watermark)
     found = table(directory.path / "watermark.csv")
     assert [row["mark"] == "" for row in found] == [row.number < 2 or not row.latents for row in rows]
-    assert "1 images have noise of shape (4, 8, 8), which carries no mark" in lines
+    assert "images with noise of shape (4, 8, 8), which carries no mark: 1" in lines
 
 
 @pytest.mark.parametrize("callbacks", [[], [ResultWriter(latents=False)]])
@@ -120,10 +127,18 @@ def test_keys_of_another_shape_are_refused_before_a_run(saved_pipeline, tmp_path
         _fit(saved_pipeline, tmp_path, [ResultWriter(), WatermarkDetection(ThreeKeys(SHAPE))], (4, 8, 8))
 
 
-def _fit(saved_pipeline, tmp_path, callbacks, shape):
+def test_one_image_that_can_carry_a_mark_suffices_for_a_run(saved_pipeline, tmp_path, monkeypatch):
+    """Wherever it is in the list."""
+    monkeypatch.setattr(MarkedNoise, "image_size", lambda self, item, codec: (16, 16) if item.number == 150 else (32, 32))
+    monkeypatch.setattr(SamplerInversion, "training_step", lambda *_: pytest.fail("solved"))
+    with pytest.raises(pytest.fail.Exception, match="solved"):
+        _fit(saved_pipeline, tmp_path, [ResultWriter(), WatermarkDetection(ThreeKeys((4, 8, 8)))], (4, 16, 16), count=200)
+
+
+def _fit(saved_pipeline, tmp_path, callbacks, shape, count=4):
     """Run a job on images of ``shape``."""
     pipeline = DiffusersPipeline(str(saved_pipeline("stable")[0]))
     module = SamplerInversion(LinearCodec(stride=2), pipeline, DDIM(1), NaiveInversion(), EncodedLatent(), guidance=1.0)
     options = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False, "logger": False}
     trainer = Trainer(accelerator="cpu", max_epochs=-1, default_root_dir=tmp_path, callbacks=callbacks, **options)
-    trainer.fit(module, datamodule=MarkedNoise(ThreeKeys(shape), count=4, size=2 * shape[1]))
+    trainer.fit(module, datamodule=MarkedNoise(ThreeKeys(shape), count=count, size=2 * shape[1]))
