@@ -20,9 +20,9 @@ class EditRow(NamedTuple):
         background_nmse: NMSE of the edited image against the image itself over the background, a ratio; without a mask all of
             the image is background, and where the mask covers all of it, nothing is known. So it is for the measures below.
         background_psnr_db: PSNR there, dB.
-        background_ssim: Structural similarity there.
+        background_ssim: Structural similarity there; not of images with a side below 11 pixels.
         latent_nmse_db: NMSE of the scaled latent of the edit against the recovered one there, dB.
-        lpips: Perceptual distance of the whole images, where it is asked for.
+        lpips: Perceptual distance of the whole images, where it is asked for; not of images with a side below 31 pixels.
         clip_score: CLIP's score of the edited image with its prompt, where it is asked for.
         reason: Why there is no edit; empty if there is one.
     """

@@ -25,7 +25,8 @@ from decinv.editing.regeneration import check_strength
 from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.memory import in_halves
 from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips, nmse_db
-from decinv.metrics.perceptual import check_lpips
+from decinv.metrics.background import WINDOW
+from decinv.metrics.perceptual import SMALLEST, check_lpips
 from decinv.modules.base import Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.rows import known
@@ -234,14 +235,14 @@ class Editing(ChunkCallback):
         empty: list[float | None] = [None] * count
         outside = 1.0 if mask is None else (~mask).float()
         background = outside * source.latent.expand_as(latent)
-        small = min(image.shape[-2:]) < 11
+        shortest = min(image.shape[-2:])
         measures = (
             [1.0] * count if shown is None else shown.flatten(1).float().mean(1).tolist(),
             known(background_nmse(edits, image, shown)),
             known(background_psnr_db(edits, image, shown)),
-            empty if small else known(background_ssim(edits, image, shown)),
+            empty if shortest < WINDOW else known(background_ssim(edits, image, shown)),
             known(nmse_db(outside * latent, background)),
-            known(lpips(edits, image)) if self.lpips else empty,
+            known(lpips(edits, image)) if self.lpips and shortest >= SMALLEST else empty,
             empty if self._score is None else known(self._score(edits, self.prompts)),
         )
         return [

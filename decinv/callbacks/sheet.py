@@ -16,6 +16,8 @@ FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 GAP = 8
 SMALLEST, LARGEST = 192, 768
 """Sides of a panel in pixels: smaller ones are enlarged by a whole factor, larger ones reduced."""
+NARROWEST = 128
+"""Width of a column in pixels at least, for what is written below a narrow panel."""
 
 
 class SheetRow(NamedTuple):
@@ -33,7 +35,8 @@ class SheetRow(NamedTuple):
 def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     """Draw rows of as many panels each, at least one."""
     pictures = [[panel(image) for image in row.panels.values()] for row in rows]
-    side, tall = pictures[0][0].size
+    wide, tall = pictures[0][0].size
+    side = max(wide, NARROWEST)
     size = max(11, min(20, side // 24))
     font = ImageFont.truetype(FONT, size)
     head, foot = 2 * size + GAP, 2 * size
@@ -46,7 +49,7 @@ def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
         pen.text((GAP, top + head // 2), _fitting(heading, font, sheet.width - 2 * GAP), "black", font, anchor="lm")
         for index, (label, picture) in enumerate(zip(row.panels, line, strict=True)):
             left = GAP + index * (side + GAP)
-            sheet.paste(picture, (left, top + head))
+            sheet.paste(picture, (left + (side - wide) // 2, top + head))
             middle = left + side // 2, top + head + tall + foot // 2
             pen.text(middle, _fitting(label, font, side), "black", font, anchor="mm")
     return sheet

@@ -6,6 +6,9 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from decinv.metrics.pixel import PEAK
 
+WINDOW = 11
+"""Side in pixels of the window of the structural similarity."""
+
 
 def background_nmse(preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Give ``||y - x||^2 / ||x||^2`` over the background of each image, where white is 1 and black is 0; lower is better.
@@ -64,8 +67,8 @@ def background_ssim(preds: Tensor, target: Tensor, mask: Tensor | None = None) -
         ValueError: If the shapes differ, or a side is below 11.
     """
     background = _background(preds, target, mask)
-    if min(preds.shape[-2:]) < 11:
-        raise ValueError(f"Expected sides of at least 11 pixels, but got {tuple(preds.shape)}.")
+    if min(preds.shape[-2:]) < WINDOW:
+        raise ValueError(f"Expected sides of at least {WINDOW} pixels, but got {tuple(preds.shape)}.")
     _, places = structural_similarity_index_measure(
         preds.float(), target.float(), reduction="none", data_range=PEAK, return_full_image=True
     )

@@ -13,6 +13,9 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Mean and deviation of each channel that CLIP's images are normalised by, where white is 1."""
 
+SMALLEST = 31
+"""Shortest side in pixels of images whose features AlexNet finds."""
+
 
 def lpips(preds: Tensor, target: Tensor) -> Tensor:
     """Give the learned perceptual distance (Zhang et al., arXiv 1801.03924) with AlexNet of each pair; lower is closer.
@@ -20,7 +23,7 @@ def lpips(preds: Tensor, target: Tensor) -> Tensor:
     torchvision downloads the network's weights when first asked.
 
     Args:
-        preds: Images ``(B, 3, H, W)`` in [-1, 1].
+        preds: Images ``(B, 3, H, W)`` in [-1, 1]; sides of at least 31.
         target: Images of the same shape.
 
     Returns:
@@ -28,7 +31,10 @@ def lpips(preds: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         ModuleNotFoundError: Without the extra ``lpips``.
+        ValueError: If a side is below 31.
     """
+    if min(preds.shape[-2:]) < SMALLEST:
+        raise ValueError(f"Expected sides of at least {SMALLEST} pixels, but got {tuple(preds.shape)}.")
     try:
         import torchvision  # noqa: F401
         from torchmetrics.functional.image import learned_perceptual_image_patch_similarity

@@ -51,6 +51,15 @@ def test_every_image_is_edited_towards_every_prompt(fit, make_batch, module, tmp
         assert edit.size == (16, 12)
 
 
+def test_images_too_small_for_a_measure_are_edited_without_it(fit, make_batch, module, tmp_path, monkeypatch):
+    monkeypatch.setattr("decinv.callbacks.editing.check_lpips", lambda: None)
+    monkeypatch.setattr("decinv.callbacks.editing.lpips", lambda edits, _: edits.flatten(1).mean(1))
+    batch = make_batch(["large", "small"], side=32, sizes=((32, 31), (32, 10)))
+    fit([Editing(PROMPTS, lpips=True)], [batch], module=module())
+    measured = [(row["name"], bool(row["lpips"]), bool(row["background_ssim"]), row["reason"]) for row in rows(tmp_path)]
+    assert measured == [("large", True, True, "")] * 2 + [("small", False, False, "")] * 2
+
+
 def test_a_bad_mask_costs_no_other_image_its_edit(fit, make_batch, module, tmp_path):
     Image.new("L", (16, 16), 255).save(tmp_path / "good.png")
     masks = MaskFiles(str(tmp_path))

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from decinv.callbacks import Images
 from decinv.callbacks.images import draw
-from decinv.callbacks.sheet import GAP
+from decinv.callbacks.sheet import GAP, NARROWEST
 from decinv.rows import Row
 from decinv.status import Status
 
@@ -30,6 +30,14 @@ def test_panels_have_a_size_to_look_at(size, panel):
     image = torch.zeros(3, *size)
     picture = draw(image, image, Row("name\nof more than fits in any such picture " * 9, Status.DIVERGED))
     assert picture.width == 3 * panel + 4 * GAP
+
+
+def test_columns_of_narrow_panels_have_room_for_their_labels():
+    image = -torch.ones(3, 200, 20)
+    picture = np.asarray(draw(image, image, Row("name", Status.CONVERGED)).convert("L"))
+    middle = picture[picture.shape[0] // 2]
+    assert picture.shape[1] == 3 * NARROWEST + 4 * GAP
+    assert (middle[GAP + NARROWEST // 2], middle[GAP + NARROWEST // 2 + 11]) == (0, 255)
 
 
 def test_the_first_samples_of_a_run_are_drawn(fit, make_batch, tmp_path):

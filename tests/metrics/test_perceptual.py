@@ -30,6 +30,11 @@ def test_weights_of_lpips_that_cannot_be_loaded_are_one_sentence(monkeypatch):
         check_lpips()
 
 
+def test_images_too_small_for_lpips_are_refused():
+    with pytest.raises(ValueError, match=r"at least 31 pixels, but got \(1, 3, 64, 30\)"):
+        lpips(torch.zeros(1, 3, 64, 30), torch.zeros(1, 3, 64, 30))
+
+
 @pytest.fixture(scope="module")
 def clip_path(tmp_path_factory):
     """A tiny random CLIP model and a tokenizer of a few letters."""
