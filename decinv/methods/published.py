@@ -61,7 +61,8 @@ class Algorithm1(SinglestepMethod):
 class Algorithm2(Method):
     """For DPM-Solver++(2M): past states by fine-grained naive inversion, the high-order term frozen, then forward steps.
 
-    The released code does not let step sizes fall on a plateau but in the first and the last step; here they may in all.
+    The released code does not let step sizes fall on a plateau but in the first and the last step; here they may in all. It
+    also takes the last step to the image for one of first order, which samplers of 15 steps and more make of second order.
     """
 
     def __init__(
