@@ -135,6 +135,10 @@ def watermark(
     if min(iterations, ours, sampler_iters) < 1 or (prompts is not None and not prompts):
         numbers = f"{iterations}, {ours} and {sampler_iters}"
         raise ValueError(f"Expected a prompt and iterations of at least 1, but got {prompts}, {numbers}.")
+    if attacks is not None and not attacks:
+        raise ValueError(
+            "Expected at least one of `attacks`, but got none; give `{none: {class_path: InTurn}}` for none at all."
+        )
     if not decoders or set(decoders) - BY_NAME.keys():
         raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(decoders) or 'none'}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
@@ -146,6 +150,8 @@ def watermark(
     shown = default_prompts(pipeline, count) if prompts is None else prompts
     maker = Maker(model, codec, DDIM(steps), guidance, shown, size)
     mark: Watermark = TreeRings(keys) if keys else ThreeKeys(maker.shape)
+    if mark.shape != maker.shape:
+        raise ValueError(f"Expected keys of shape {maker.shape}, that of the images' latents, but got {mark.shape}.")
     chosen = attacks_of(size) if attacks is None else attacks
     inversions = [Inversion(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}

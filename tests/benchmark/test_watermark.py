@@ -10,7 +10,7 @@ from decinv.benchmark.watermark_images import Maker
 from decinv.benchmark.watermark_report import summarise
 from decinv.codecs import load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline
-from decinv.watermark import Finding, ThreeKeys
+from decinv.watermark import Finding, ThreeKeys, TreeRingKey
 
 SMALL = ["--count=2", "--size=16", "--steps=1", "--iterations=1", "--ours=1", "--sampler_iters=1", "--threads=1"]
 
@@ -101,11 +101,19 @@ def test_findings_become_rates():
         ("--keys=[/no/key]", "file of a key"),
         ("--decoders=[x]", "`decoders`"),
         ("--prompts=[]", "a prompt"),
+        ("--attacks={}", "at least one of `attacks`"),
     ],
 )
 def test_bad_options_are_named(tmp_path, path, capsys, option, message):
     assert main(["watermark", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, option]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_keys_of_another_shape_are_refused_at_once(tmp_path, path, capsys):
+    TreeRingKey.make((4, 5, 5), 0, 2, seed=0).save(tmp_path / "key")
+    assert main(["watermark", f"--out={tmp_path / 'out'}", f"--pipeline={path}", *SMALL, f"--keys=[{tmp_path / 'key'}]"]) == 2
+    assert "Expected keys of shape (4, " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
