@@ -19,8 +19,8 @@ from decinv.metrics.samples import Moments
 
 PICTURES = (".png", ".jpg", ".jpeg")
 THUMBNAIL = 480
-"""Largest height of a picture of a contact sheet, and half the largest width, in pixels; figures keep their size."""
-
+"""Largest height of a picture of a contact sheet, and half the largest width, in pixels; figures keep their size, and sheets of
+edits may be twice as high."""
 
 SHORT = 20
 """Rows up to which a table is not folded up."""
@@ -84,7 +84,7 @@ def _results(path: Path, limit: int) -> str:
         for total, row in enumerate(csv.DictReader(file), 1):  # noqa: B007
             counts[row.get("status") or ""] += 1
             for name, cell in row.items():
-                if name != "number" and isinstance(cell, str) and _is_number(cell):
+                if name not in ("name", "number") and isinstance(cell, str) and _is_number(cell):
                     moments.setdefault(name, Moments()).add(float(cell))
     tiles = [("images", str(total)), *((status or "no status", str(count)) for status, count in counts.most_common())]
     header = ["", "mean", "± 95 %", "lowest", "highest", "values"]
@@ -126,23 +126,28 @@ def _figure(path: Path) -> str:
 
 
 def _sheet(folder: Path, limit: int) -> Iterator[str]:
-    """Give the contact sheet of a folder of pictures, in the order of their names."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    """Give the contact sheet of a folder of pictures, in the order of their names.
+
+    Where there are sheets of edits, they stand for the edits and masks beside them, which they show.
+    """
+    every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    sheets = [path for path in every if path.stem.endswith(".sheet")]
+    files, scale = (sheets, 2) if sheets else (every, 1)
     if not files:
         return
     shown, notes = [], []
     for path in files[:limit]:
         try:
-            shown.append(_thumbnail(path))
+            shown.append(_thumbnail(path, scale * THUMBNAIL))
         except UNREADABLE as error:
             notes.append(note(f"{path.name} cannot be read: {error}"))
-    yield sheet(folder.name, shown, len(files)) + "".join(notes)
+    yield sheet(folder.name, shown, len(files), large=bool(sheets)) + "".join(notes)
 
 
-def _thumbnail(path: Path) -> Picture:
+def _thumbnail(path: Path, height: int) -> Picture:
     with Image.open(path) as image:
         small = image.convert("RGB")
-    small.thumbnail((2 * THUMBNAIL, THUMBNAIL))
+    small.thumbnail((2 * THUMBNAIL, height))
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True)
     return Picture(_address(file.getvalue(), ".png"), path.stem, *small.size)

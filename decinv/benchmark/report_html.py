@@ -1,7 +1,6 @@
 """The pieces of a report's page."""
 
 import html
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,14 +79,11 @@ def inline(text: str) -> str:
 
 
 def number(cell: str) -> str:
-    """Write a number for readers, with four significant digits; other text stays as it is."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return cell
-    if not math.isfinite(value) or re.fullmatch(r"[+-]?\d+", cell):
-        return cell
-    return f"{value:.4g}"
+    """Write a number that is no integer for readers, with four significant digits; other text stays as it is.
+
+    Exponents have a sign, as Python writes them: 16 hexadecimal digits of a key such as 12345678901234e5 are no number.
+    """
+    return f"{float(cell):.4g}" if re.fullmatch(r"[+-]?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)", cell) else cell
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> str:
@@ -116,12 +112,13 @@ def figure(picture: Picture) -> str:
     return f'<figure{_class(picture.kinds)}><img src="{picture.source}" alt="{name}"><figcaption>{name}</figcaption></figure>'
 
 
-def sheet(title: str, pictures: Sequence[Picture], total: int) -> str:
-    """Give a contact sheet, with the number of pictures there are."""
+def sheet(title: str, pictures: Sequence[Picture], total: int, large: bool = False) -> str:
+    """Give a contact sheet, with the number of pictures there are; ``large`` for pictures that hold several."""
     items = "".join(figure(picture) for picture in pictures)
     counted = f"{len(pictures)} of {total}" if total > len(pictures) else str(total)
     wide = ["wide"] if any("wide" in picture.kinds for picture in pictures) else []
-    return f"<h3>{escape(title)} <small>{counted}</small></h3><div{_class(['sheet', *wide])}>{items}</div>"
+    kinds = ["sheet", "large"] if large else ["sheet", *wide]
+    return f"<h3>{escape(title)} <small>{counted}</small></h3><div{_class(kinds)}>{items}</div>"
 
 
 def details(title: str, content: str) -> str:

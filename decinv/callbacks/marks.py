@@ -55,7 +55,8 @@ def detect_in_run(run: RunDirectory, watermark: Watermark, which: Callable[[int]
     Writes ``watermark.csv``, a row for each image in the order of results.csv, with empty cells where no noise was recovered,
     and where it is not of the shape that carries the marks. Where the true marks are known and both marked and unmarked images
     were inverted, it writes ``roc.csv``, the curve of rates of false alarms and of marks found, and ``detection.csv``: the area
-    under it, rates at 1 % and 0.1 % of false alarms, both with 95 % intervals, and how often each key was read as each other.
+    under it, rates at 1 % and 0.1 % of false alarms, both with 95 % intervals, and how many keys were told right. Of several
+    marks it writes ``confusion.csv``: how often each was read as each other.
 
     Args:
         run: The run.
@@ -149,12 +150,13 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
     if marked[0].likeliest is not None:
         counts["keys told right by correlation"] = sum(row.likeliest == row.true_mark for row in marked)
     counts |= {"marked images": len(marked), "unmarked images": len(unmarked)}
-    if watermark.marks > 1:
-        read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
-        for key, found in enumerate(multiclass_confusion_matrix(read, true, watermark.marks).tolist()):
-            counts |= {f"key {key} read as {other}": count for other, count in enumerate(found)}
     table = [*((name, *rate) for name, rate in named.items()), *((name, count, None, None) for name, count in counts.items())]
     write_table(run.path / "detection.csv", ("quantity", "value", "low", "high"), map(format_row, table))
+    if watermark.marks > 1:
+        read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
+        confusion = multiclass_confusion_matrix(read, true, watermark.marks).tolist()
+        columns = ("key", *(f"read as {other}" for other in range(watermark.marks)))
+        write_table(run.path / "confusion.csv", columns, (format_row((key, *found)) for key, found in enumerate(confusion)))
     alarms, hits, _ = binary_roc(*ranks(ours, others))
     curve = zip(alarms.tolist(), hits.tolist(), strict=True)
     write_table(run.path / "roc.csv", ("false_alarms", "found"), map(format_row, curve))

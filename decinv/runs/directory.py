@@ -21,6 +21,7 @@ WRITTEN = (
     "results.csv",
     "watermark.csv",
     "detection.csv",
+    "confusion.csv",
     "roc.csv",
     "convergence.png",
     "edits",

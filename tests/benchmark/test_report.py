@@ -1,5 +1,6 @@
 import base64
 import csv
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -148,6 +149,24 @@ def test_help_names_its_options(capsys):
     assert all(word in words for word in ("RUN_DIR", "--out", "--rows", "--pictures"))
 
 
+def test_names_that_are_numbers_have_no_mean(tmp_path):
+    (tmp_path / "results.csv").write_text("name,status,psnr_db\n17,CONVERGED,30.5\n18,CONVERGED,31.5\n")
+    main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")])
+    assert "17.5" not in (tmp_path / "report.html").read_text()
+
+
+def test_sheets_of_edits_stand_for_the_edits_and_masks_that_they_show(tmp_path):
+    for name in ("a.0", "a.0.mask", "b.0", "b.0.mask"):
+        picture(tmp_path / "edits" / f"{name}.png")
+    for name in ("a", "b"):
+        picture(tmp_path / "edits" / f"{name}.sheet.png", (800, 1200))
+    (tmp_path / "results.csv").write_text("name,status\na,CONVERGED\nb,CONVERGED\n")
+    main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")])
+    page = Page((tmp_path / "report.html").read_text())
+    pictures = [Image.open(io.BytesIO(base64.b64decode(load.split(",")[1]))) for load in page.loads if load.startswith("data:")]
+    assert [one.size for one in pictures] == [(640, 960)] * 2
+
+
 def test_markdown_becomes_html():
     text = (
         "# Title\n\nTwo lines\nof `code` & **more**.\n\n| a | b |\n| --- | --: |\n| x | **1.5** |\n\n- **a**: what.\n\n- free\n"
@@ -162,10 +181,23 @@ def test_markdown_becomes_html():
 
 @pytest.mark.parametrize(
     ("cell", "shown"),
-    [("0.123456", "0.1235"), ("1e-9", "1e-09"), ("12", "12"), ("1234567", "1234567"), ("nan", "nan"), ("", ""), ("x1", "x1")],
+    [
+        ("0.123456", "0.1235"),
+        ("1e-9", "1e-09"),
+        ("12", "12"),
+        ("1234567", "1234567"),
+        ("nan", "nan"),
+        ("", ""),
+        ("-1.25e+20", "-1.25e+20"),
+    ],
 )
 def test_numbers_for_readers(cell, shown):
     assert number(cell) == shown
+
+
+@pytest.mark.parametrize("cell", ["x1", "12345678901234e5", "1_000"])
+def test_names_and_fingerprints_of_keys_are_no_numbers(cell):
+    assert number(cell) == cell
 
 
 def test_rows_of_other_lengths_do_not_break_a_table():

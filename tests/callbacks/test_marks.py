@@ -71,7 +71,9 @@ def test_every_image_has_its_row_and_the_rates_are_those_of_exact_noise(run):
     assert rates["AUC"]["value"] == rates["TPR at 1 % FPR"]["value"] == "1"
     assert (rates["TPR at 0.1 % FPR"]["low"], rates["TPR at 0.1 % FPR"]["high"]) == ("0", "1")  # of so few unmarked images
     assert int(rates["keys told right"]["value"]) == int(rates["marked images"]["value"]) == marked
-    assert sum(int(rates[f"key {key} read as {key}"]["value"]) for key in range(3)) == marked
+    confusion = table(directory.path / "confusion.csv")
+    assert sum(int(row[f"read as {row['key']}"]) for row in confusion) == marked
+    assert [row["key"] for row in confusion] == ["0", "1", "2"]
     curve = [(float(row["false_alarms"]), float(row["found"])) for row in table(directory.path / "roc.csv")]
     assert curve[0] == (0, 0)
     assert curve[-1] == (1, 1)
