@@ -53,7 +53,8 @@ def background_psnr_db(preds: Tensor, target: Tensor, mask: Tensor | None = None
 def background_ssim(preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Give the mean structural similarity (Wang et al., 2004) over the background of each image; higher is better, 1 at most.
 
-    The similarity of a place is that of a Gaussian window of 11 pixels about it, which near the mask reaches into the edit.
+    White is 1 and black is 0, since the similarity of means depends on where black is. The similarity of a place is that of a
+    Gaussian window of 11 pixels about it, which near the mask reaches into the edit.
 
     Args:
         preds: Edited images ``(B, 3, H, W)`` in [-1, 1]; sides of at least 11.
@@ -69,9 +70,8 @@ def background_ssim(preds: Tensor, target: Tensor, mask: Tensor | None = None) -
     background = _background(preds, target, mask)
     if min(preds.shape[-2:]) < WINDOW:
         raise ValueError(f"Expected sides of at least {WINDOW} pixels, but got {tuple(preds.shape)}.")
-    _, places = structural_similarity_index_measure(
-        preds.float(), target.float(), reduction="none", data_range=PEAK, return_full_image=True
-    )
+    ours, theirs = ((image.float() + 1) / 2 for image in (preds, target))
+    _, places = structural_similarity_index_measure(ours, theirs, reduction="none", data_range=1.0, return_full_image=True)
     return (background * places).flatten(1).sum(1) / (background.flatten(1).sum(1) * preds.shape[1])
 
 

@@ -32,11 +32,18 @@ def test_without_a_mask_they_are_the_plain_measures(edit):
     torch.testing.assert_close(background_psnr_db(preds, target), psnr_db(preds, target))
     expected = [
         structural_similarity(
-            y.numpy(), x.numpy(), data_range=2.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            y.numpy(), x.numpy(), data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
-        for y, x in zip(preds, target, strict=True)
+        for y, x in zip((preds + 1) / 2, (target + 1) / 2, strict=True)
     ]
     assert background_ssim(preds, target).tolist() == pytest.approx(expected, abs=2e-2)  # scikit-image leaves the border out
+
+
+def test_means_are_compared_where_black_is_0():
+    """Of even images the similarity is that of their means: (2 m n + C) / (m^2 + n^2 + C) with C = 0.01^2."""
+    preds, target = torch.full((1, 3, 12, 12), 0.2), torch.full((1, 3, 12, 12), -0.2)  # 0.6 and 0.4
+    expected = (2 * 0.6 * 0.4 + 1e-4) / (0.6**2 + 0.4**2 + 1e-4)
+    assert background_ssim(preds, target).item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_is_inside_the_mask_does_not_count(edit):
