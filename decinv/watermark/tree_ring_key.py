@@ -137,13 +137,16 @@ class TreeRingKey:
         return self.values.numel() > 1 and bool(self.values.any())
 
     def decoys(self, count: int, seed: int = 0) -> Tensor:
-        """Draw the coefficients ``(count, n)`` of other keys of the same pattern; none is that which ``make`` draws of a seed.
+        """Draw the coefficients ``(count, n)`` of other keys of the same pattern.
+
+        None is that which ``make`` draws of a seed of up to 128 bits.
 
         Raises:
             ValueError: If there are no decoys of this key.
         """
         self.check_decoys()
-        return draw(self.pattern, self.shape, self.radius, self.mask, count, np.random.default_rng([seed, DECOYS]))
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(DECOYS,)))
+        return draw(self.pattern, self.shape, self.radius, self.mask, count, rng)
 
     def check_decoys(self) -> None:
         """Refuse keys that others of the same pattern say nothing of.
