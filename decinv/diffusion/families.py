@@ -24,12 +24,14 @@ class Family(ABC):
         folder: Where in the pipeline's directory that lies.
         sized: Whether the network is told the size of the image.
         long_text: Tokens of a prompt for its T5 encoder in diffusers; ``None`` where the kind has no such encoder.
+        zeros: Whether embeddings of 0 stand for no prompt where ``model_index.json`` does not say.
     """
 
     network: type[Any] = diffusers.UNet2DConditionModel
     folder: str = "unet"
     sized: bool = False
     long_text: int | None = None
+    zeros: bool = False
 
     def fits(self, index: Mapping[str, Any]) -> bool:
         """Whether the parts that a ``model_index.json`` names make a pipeline of this kind."""
@@ -109,6 +111,7 @@ class StableXL(Stable):
     """SDXL and SDXL-turbo."""
 
     sized = True
+    zeros = True
     added = "text_time"
 
     def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:

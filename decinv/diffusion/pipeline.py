@@ -135,7 +135,6 @@ class DiffusersPipeline(Pipeline):
         self.directory = _find(path)
         self.config = _read(self.directory / "scheduler" / "scheduler_config.json")
         index = _read(self.directory / "model_index.json")
-        self._zeros = bool(index.get("force_zeros_for_empty_prompt"))
         self._told_guidance = 3.5 if told_guidance is None else told_guidance
         self._tf32 = tf32
         family = next((family for family in FAMILIES if family.fits(index)), None)
@@ -156,6 +155,7 @@ class DiffusersPipeline(Pipeline):
             uses = "no" if family.long_text is None else "a positive"
             raise ValueError(f"Expected {uses} `text_length` for {index.get('_class_name')}, but got {text_length}.")
         self.channels, self.patch = family.channels(network), family.patch(network)
+        self._zeros = bool(index.get("force_zeros_for_empty_prompt", family.zeros))
         self._family = family
         self._text = family.text(self.directory, self.dtype, text_length or family.long_text or 0)
         self._prompts: dict[str | None, Prompt] = {}

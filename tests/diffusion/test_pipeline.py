@@ -84,6 +84,17 @@ def test_sdxl(saved_pipeline, negative):
     close(ours(path, Euler(2), 3.0, noise(), negative=negative), expected.images)
 
 
+def test_sdxl_whose_index_does_not_say_what_stands_for_no_prompt(saved_pipeline, tmp_path):
+    path = copied(saved_pipeline, "xl", tmp_path)
+    index = json.loads((path / "model_index.json").read_text())
+    del index["force_zeros_for_empty_prompt"]
+    (path / "model_index.json").write_text(json.dumps(index))
+    theirs = diffusers.StableDiffusionXLPipeline.from_pretrained(path, add_watermarker=False)
+    theirs.set_progress_bar_config(disable=True)
+    options = {"height": 32, "width": 32, "num_inference_steps": 2, "guidance_scale": 3.0, "latents": noise()}
+    close(ours(path, Euler(2), 3.0, noise()), theirs(PROMPTS, **options, output_type="latent").images)
+
+
 def test_sdxl_turbo_with_its_noise(saved_pipeline):
     path, theirs = saved_pipeline("turbo")
     generator = torch.Generator().manual_seed(7)
