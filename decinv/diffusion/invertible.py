@@ -17,8 +17,18 @@ class InvertibleSampler(DDIM, Coupling, ABC):
     """A sampler on DDIM's grid whose state is a pair of points. Its latents are not those of DDIM."""
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read DDIM's steps off the scheduler; points go along them in pairs."""
-        return replace(super().trajectory(config, tokens), coupling=self)
+        """Read DDIM's steps off the scheduler; points go along them in pairs.
+
+        Raises:
+            ValueError: If the first point is noise alone, or for the reasons of DDIM.
+        """
+        single = super().trajectory(config, tokens)
+        if single.steps[0].start.alpha == 0:
+            raise ValueError(
+                f"Expected some data in the first point for {type(self).__name__}, but it is noise alone; use `DDIM`, or a "
+                "scheduler without `rescale_betas_zero_snr`."
+            )
+        return replace(single, coupling=self)
 
 
 class EDICT(InvertibleSampler):

@@ -82,3 +82,10 @@ def test_options_are_checked():
         EDICT(mixing=0.0)
     with pytest.raises(ValueError, match="gamma"):
         BDIA(gamma=0.0)
+
+
+@pytest.mark.parametrize("kind", [EDICT, BDIA])
+def test_noise_alone_has_no_pair(config, kind):
+    options = config | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    with pytest.raises(ValueError, match=f"some data in the first point for {kind.__name__}, but it is noise alone"):
+        kind(5).trajectory(options)
