@@ -33,6 +33,7 @@ class GaussianDenoiser(Denoiser):
         self.kind = str(config.get("prediction_type", "epsilon"))
         names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr")
         squares = DDIMScheduler(**{name: config[name] for name in names if name in config}).alphas_cumprod
+        squares = squares.clamp_min(2**-24)  # as most schedulers of diffusers do, so that ratios are finite
         self.register_buffer("ratios", ((1 - squares) / squares).sqrt())
         self.register_buffer("deviation", torch.as_tensor(deviation, dtype=torch.float32))
         self.freeze()

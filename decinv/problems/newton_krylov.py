@@ -41,9 +41,9 @@ class NewtonKrylovProblem(StepProblem):
             with self.process.uncounted(), sdpa_kernel(SDPBackend.MATH):  # others have no forward-mode derivative
                 tangent: Tensor = torch.func.jvp(self._map, (point,), (direction,))[1]
             self.process.count(self.rows, 2)
-            return tangent / self.step.point
+            return tangent / self.step.slope
 
-        correction = gmres(product, residual / self.step.point, self.products)
+        correction = gmres(product, residual / self.step.slope, self.products)
         return self.judged(residual, correction)
 
     def _map(self, point: Tensor) -> Tensor:

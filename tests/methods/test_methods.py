@@ -329,6 +329,20 @@ def test_networks_that_predict_data_are_inverted(make, noise, sampler, reaches_d
     assert nmse(result.latent, noise).max() < 1e-6
 
 
+def test_newton_inverts_a_step_that_hangs_on_its_start_by_the_network_alone(make, noise):
+    process = make(DDIM(10, "trailing"), scale=1.0, prediction_type="sample", set_alpha_to_one=True)
+    assert process.steps[-1].point == 0
+    result = NewtonKrylov(products=12).invert(process, process.generate(noise))
+    assert nmse(result.latent, noise).max() < 1e-6
+
+
+def test_a_trajectory_that_begins_with_noise_alone_is_inverted(make, noise):
+    process = make(DDIM(5, "trailing"), prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    assert process.steps[0].start.alpha == 0
+    result = ExactInversion().invert(process, process.generate(noise))
+    assert nmse(result.latent, noise).max() < 1e-4
+
+
 def test_released_gnri_is_a_loop_of_sign_steps(make, noise):
     """Written down once more, a sample at a time."""
     process = make(EulerAncestral(4, "trailing"))
