@@ -15,6 +15,9 @@ from decinv.diffusion.networks import FluxDenoiser, Stable3Denoiser, UNetDenoise
 ENCODING = ("text_encoder", "tokenizer")
 """What encodes prompts, in folders that are numbered from the second on."""
 
+STEERING = ("controlnet", "adapter")
+"""Parts by which a picture steers the network."""
+
 
 class Family(ABC):
     """A kind of pipeline.
@@ -55,6 +58,11 @@ class Family(ABC):
         Raises:
             ValueError: If the network takes more than points, times and prompts, or there is nothing that encodes prompts.
         """
+        if steering := [part for part in STEERING if _part(index, part)]:
+            raise ValueError(
+                f"Expected a text-to-image pipeline, but {index.get('_class_name')} has the part `{steering[0]}`, by which a "
+                "picture steers it; give the pipeline that it was added to."
+            )
         if not config.get("in_channels"):
             raise ValueError(f"Expected `in_channels` in the config of {self.network.__name__}, but there is none.")
         if not self.parts(index):

@@ -331,6 +331,7 @@ def test_sdxl_without_its_first_text_encoder(saved_pipeline, pipelines, tmp_path
         ("stable", "unet/config.json", {"num_class_embeds": 3}, "`num_class_embeds` 3"),
         ("stable", "unet/config.json", {"addition_embed_type": "image"}, "`addition_embed_type` 'image'"),
         ("xl", "model_index.json", {"requires_aesthetics_score": True}, "refiner"),
+        ("stable", "model_index.json", {"controlnet": ["diffusers", "ControlNetModel"]}, "the part `controlnet`"),
         ("stable", "model_index.json", {"text_encoder": [None, None], "tokenizer": [None, None]}, "with a text encoder"),
         ("stable", "model_index.json", [], "but it holds a list"),
     ],
