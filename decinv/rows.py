@@ -26,8 +26,9 @@ class Row(NamedTuple):
         iterations: Iterations that it took.
         evaluations: Evaluations of the problem's map that it took.
         residual: Relative residual of the reported latent.
-        psnr_db: PSNR of D(z), clamped, against x in dB, over the image without its padding; ``inf`` if identical.
-        encoder_psnr_db: The same for the start z = E(x).
+        psnr_db: PSNR of D(z), or of the image sampled from the noise, clamped, against x in dB, over the image without its
+            padding; ``inf`` if identical.
+        encoder_psnr_db: The same for D(E(x)).
         nmse_db: NMSE of the latent against the true one in dB, in scaled latents; ``-inf`` if identical.
         seconds: Seconds of computing that the sample took.
         peak_mib: Peak memory in MiB of the chunk that the sample was part of.

@@ -200,11 +200,14 @@ class ResultWriter(ChunkCallback):
 
     @torch.no_grad()
     def _encoder_psnr(self, module: Inversion, chunk: Chunk) -> list[float | None]:
-        """Give the PSNR of D(E(x)) for each row; where no step left E(x), the reconstruction is D(E(x)) already."""
+        """Give the PSNR of D(E(x)) for each row.
+
+        Where no step left E(x), the reconstruction is D(E(x)) already, unless it is sampled from noise.
+        """
         values: list[float | None] = [None] * len(chunk.batch.names)
         if self._start is not None and values:
             latent = module.codec.scaling.invert(self._start)
-            same = torch.equal(latent, chunk.result.latent)
+            same = chunk.result.noise is None and torch.equal(latent, chunk.result.latent)
             with module.trainer.precision_plugin.train_step_context():
                 images = chunk.reconstruction if same else in_halves(module.codec.decode, latent).clamp(-1, 1)
             values = image_psnr_db(chunk.batch, images)

@@ -13,6 +13,7 @@ from decinv.data import GeneratedData, GeneratedNoise, ImageData
 from decinv.diffusion import BDIA, DDIM, EDICT, DiffusersPipeline, DPMSolver, EulerAncestral, FlowEuler, Stable3Euler
 from decinv.methods import Algorithm1, ExactInversion, NaiveInversion, PairInversion
 from decinv.modules import DecodedLatent, EncodedLatent, GradientLatent, KnownLatent, SamplerInversion
+from decinv.rows import image_psnr_db
 from decinv.runs import RunDirectory
 
 PROMPTS = ["a red circle", "a blue square on a red background"]
@@ -82,7 +83,8 @@ def test_latents_come_from_any_decoder_inversion(fit, decoder):
     module, run, _ = fit(DDIM(2), guidance=1.0, decoder=decoder, method=NaiveInversion())
     rows = list(run.rows())
     steps = decoder.stopping.max_iters
-    assert all(row.encoder_psnr_db is not None for row in rows)
+    encoded = module.codec.decode(module.codec.encode(module.batch.image)).clamp(-1, 1)
+    assert [row.encoder_psnr_db for row in rows] == pytest.approx(image_psnr_db(module.batch, encoded), rel=1e-4)
     assert all(row.evaluations <= steps + 2 for row in rows)
     assert len(module.result.history) <= steps + 2
     assert module.max_iters == steps + 2
