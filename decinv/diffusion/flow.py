@@ -85,8 +85,22 @@ class RectifiedFlow(FlowEuler):
         """
         super().__init__(steps)
 
+    def refuse_kind(self, config: Mapping[str, Any]) -> None:
+        """Refuse the config of flow matching, where networks predict the velocity towards noise.
+
+        Raises:
+            ValueError: If it is.
+        """
+        kind = config.get("_class_name", "")
+        if kind.startswith("FlowMatch"):
+            raise ValueError(
+                f"Expected a network that predicts the velocity towards data for {type(self).__name__}, but that of a pipeline "
+                f"with {kind} predicts the one towards noise; take `FlowEuler`."
+            )
+
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off a scheduler of flow matching with the default config."""
+        self.refuse_kind(config)
         return _straight(self.scheduler({}, tokens), reversed_flow, {})
 
 

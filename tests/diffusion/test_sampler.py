@@ -195,7 +195,14 @@ def test_flows_take_schedulers_of_flows_only(config):
     for name in ("DDIMScheduler", "EDMEulerScheduler"):
         with pytest.raises(ValueError, match=f"flow matching for FlowEuler, but got {name}"):
             FlowEuler(4).trajectory(config | {"_class_name": name})
-    assert len(RectifiedFlow(1).trajectory(config | {"_class_name": "PNDMScheduler"}).steps) == 1
+
+
+def test_rectified_flows_go_the_other_way_than_flow_matching(config):
+    sampler, other = RectifiedFlow(1), config | {"_class_name": "PNDMScheduler"}
+    sampler.refuse_kind(other)
+    assert len(sampler.trajectory(other).steps) == 1
+    with pytest.raises(ValueError, match=r"velocity towards data for RectifiedFlow.*FlowMatchEulerDiscreteScheduler"):
+        sampler.trajectory({"_class_name": "FlowMatchEulerDiscreteScheduler"})
 
 
 def test_predictions_that_do_not_go_with_the_levels_are_refused(config):
