@@ -38,7 +38,8 @@ class NewtonKrylovProblem(StepProblem):
         residual = self.reached(point) - self.target
 
         def product(direction: Tensor) -> Tensor:
-            with self.process.uncounted(), sdpa_kernel(SDPBackend.MATH):  # others have no forward-mode derivative
+            exact = torch.autocast(point.device.type, enabled=False)  # which leaves tangents of convolutions as they are
+            with exact, self.process.uncounted(), sdpa_kernel(SDPBackend.MATH):  # others have no forward-mode derivative
                 tangent: Tensor = torch.func.jvp(self._map, (point,), (direction,))[1]
             self.process.count(self.rows, 2)
             return tangent / self.step.slope

@@ -251,6 +251,18 @@ def test_networks_have_forward_mode_derivatives(saved_pipeline):
     assert float((tangent - difference).norm() / difference.norm()) < 1e-2
 
 
+def test_newton_steps_are_taken_under_autocast(saved_pipeline):
+    pipeline = DiffusersPipeline(str(saved_pipeline("stable")[0]))
+    prompt = pipeline.encode(PROMPTS, SIZE, CPU)
+    process = Process(DDIM(20).trajectory(pipeline.config), Guidance(pipeline.denoiser(CPU)), Condition(prompt))
+    step, point = process.steps[10], noise()
+    exact = NewtonKrylovProblem(process, step, point, point, 2).evaluate(point)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = NewtonKrylovProblem(process, step, point, point, 2).evaluate(point)
+    assert rounded.residual.dtype == torch.float32
+    assert float((rounded.residual - exact.residual).norm() / exact.residual.norm()) < 0.05
+
+
 def copied(saved_pipeline, kind, directory):
     """Copy a pipeline to spoil it."""
     return Path(shutil.copytree(saved_pipeline(kind)[0], directory / "other"))
