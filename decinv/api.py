@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 import yaml
@@ -181,7 +182,9 @@ def _check_sampling(
     kinds = {"pipeline": (model, Pipeline), "sampler": (sampler, Sampler), "method": (method, Method)}
     for name, (value, kind) in kinds.items():
         if value is not None and not isinstance(value, kind):
-            raise TypeError(f"Expected `{name}` to be a `{kind.__name__}` of decinv, but got {value!r}.")
+            saved = "; save it with `save_pretrained`, and give the directory" if hasattr(value, "save_pretrained") else ""
+            found = shorten(repr(value), 80, placeholder=" ...")
+            raise TypeError(f"Expected `{name}` to be a `{kind.__name__}` of decinv, but got {found}{saved}.")
     if negative_prompt is not None and not isinstance(negative_prompt, str):
         raise TypeError(f"Expected one `negative_prompt` for all images, or None, but got {negative_prompt!r}.")
     if not isinstance(guidance, int | float):

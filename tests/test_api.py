@@ -305,6 +305,12 @@ def test_wrong_prompts_are_refused_before_anything_is_solved(monkeypatch):
         decinv.invert(torch.zeros(1, 3, 4, 4), codec, pipeline=Known(), prompt=["a", "b"])
 
 
+def test_a_pipeline_of_diffusers_is_refused_in_one_sentence(codec, saved_pipeline):
+    with pytest.raises(TypeError, match=r"but got StableDiffusionPipeline .*; save it with `save_pretrained`") as refused:
+        decinv.invert(torch.zeros(1, 3, 8, 8), codec, pipeline=saved_pipeline("stable")[1])
+    assert len(str(refused.value).splitlines()) == 1
+
+
 def test_what_is_no_codec_or_no_image_is_refused(codec):
     image = torch.zeros(1, 3, 8, 8)
     with pytest.raises(TypeError, match="Expected a codec, but got str; load one with `load_codec`"):
