@@ -37,7 +37,7 @@ class Batch(NamedTuple):
         failures: Inputs met while the chunk was gathered that gave no sample.
         numbers: Numbers of the B samples in the list of the run's inputs; empty where there is no such list.
         noise: The true noise ``(B, C, h, w)`` that the latents were sampled from where it is known, else ``None``.
-        prompts: ``B`` prompts that the images were sampled with, or empty where they are not known.
+        prompts: ``B`` prompts that the images were sampled with or are to be inverted with, or empty where there are none.
         companion: The other raw latents ``(B, C, h, w)`` that a sampler of pairs had beside the true ones, else ``None``.
     """
 

@@ -23,7 +23,7 @@ class Sample(NamedTuple):
         latent: The true raw latent ``(C, h, w)``, or ``(C, t, h, w)``, where it is known.
         number: Its number in the list of the run's inputs, where there is one.
         noise: The true noise ``(C, h, w)`` where it is known.
-        prompt: The prompt that it was sampled with, where there is one.
+        prompt: The prompt that it was sampled with, or is to be inverted with, where there is one.
         companion: The other raw latent ``(C, h, w)`` that a sampler of pairs had, where there is one.
     """
 

@@ -34,7 +34,8 @@ class ImageData(IndexedData):
 
         Args:
             root: A directory (searched at any depth), an image, a glob such as 'photos/**/*.png', a manifest (.txt with one
-                path a line, or .csv with the column 'path' and optionally 'name'), or 'samples' for the package's samples.
+                path a line, or .csv with the column 'path' and optionally 'name', and 'prompt' for the inversion of a sampler),
+                or 'samples' for the package's samples.
             batch_size: Images of one size that are inverted together, at least 1.
             crop: Whether to crop images below and on the right to a multiple of the codec's stride, rather than to pad them.
             limit: Largest number of files, the first ones being taken, at least 1; null for all.
@@ -80,4 +81,4 @@ class ImageData(IndexedData):
         except (UnreadableImageError, ValueError) as error:
             return Failure(item.name, str(error))
         height, width = (fitted if self.crop else image).shape[-2:]
-        return Sample(item.name, fitted, (height, width))
+        return Sample(item.name, fitted, (height, width), prompt=item.prompt)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from decinv.data.shipped import CLIPS, SAMPLES
 from decinv.images.reading import SUFFIXES
@@ -49,9 +50,9 @@ def list_images(root: str) -> tuple[Input, ...]:
     * a directory: its images by ``SUFFIXES``, at any depth, in the order of their names, hidden files and directories, and
       links to directories, left out; named by their path below it,
     * a manifest: a ``.txt`` file with one path a line (blank lines and lines that begin with # do not count), or a ``.csv``
-      file with a column ``path`` and, if wanted, ``name``. Paths are relative to the manifest's directory, and name the
-      images if nothing else does; those outside of it by the whole path without its root. The order is the manifest's. A
-      missing file is listed all the same,
+      file with a column ``path`` and, if wanted, ``name`` and ``prompt``. Paths are relative to the manifest's directory, and
+      name the images if nothing else does; those outside of it by the whole path without its root. The order is the
+      manifest's. A missing file is listed all the same,
     * any other file, named by its file name,
     * a glob such as ``photos/**/*.png``: what it matches, in the order of their names, relative to the part before the
       first wildcard,
@@ -98,7 +99,7 @@ def _list(root: str, kind: _Kind) -> tuple[Input, ...]:
     elif path.is_file():
         readers = {".txt": _text, ".csv": _table}
         reader = readers.get(path.suffix.lower())
-        entries = [(_printable(path.name), str(path))] if reader is None else list(reader(path))
+        entries = [Entry(_printable(path.name), str(path))] if reader is None else list(reader(path))
     elif glob.has_magic(str(path)):
         entries = _glob(path, kind)
     elif root == "samples":
@@ -113,8 +114,12 @@ def _list(root: str, kind: _Kind) -> tuple[Input, ...]:
     return _unique(entries, root)
 
 
-Entry = tuple[str, str]
-"""A name and a path."""
+class Entry(NamedTuple):
+    """What is listed: its name, its path, and its prompt where a manifest has a column of them."""
+
+    name: str
+    path: str
+    prompt: str | None = None
 
 
 def _directory(root: Path, kind: _Kind) -> list[Entry]:
@@ -153,7 +158,7 @@ def _counts(path: str, kind: _Kind) -> bool:
 def _named(paths: Iterable[str], root: Path) -> list[Entry]:
     """Name paths below ``root`` by their part below it, and ``root`` by its own name, in the order of the names."""
     cut = 0 if root == Path() else len(os.path.join(root, ""))
-    return sorted((_printable(path[cut:].replace(os.sep, "/") or root.name), path) for path in paths)
+    return sorted(Entry(_printable(path[cut:].replace(os.sep, "/") or root.name), path) for path in paths)
 
 
 def _text(manifest: Path) -> list[Entry]:
@@ -169,8 +174,15 @@ def _table(manifest: Path) -> list[Entry]:
             found = list(rows.fieldnames or ())
             raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {found}.")
         folder = os.path.abspath(manifest.parent)
-        pairs = [((row["path"] or "").strip(), (row.get("name") or "").strip()) for row in rows]
-        return [_located(path, name, folder) for path, name in pairs if path]
+        prompted = "prompt" in (rows.fieldnames or ())
+        entries = (
+            _located((row["path"] or "").strip(), (row.get("name") or "").strip(), folder)._replace(
+                prompt=(row["prompt"] or "").strip() if prompted else None
+            )
+            for row in rows
+            if (row["path"] or "").strip()
+        )
+        return list(entries)
     except csv.Error as error:
         raise ValueError(f"Expected a table of CSV in {str(manifest)!r}, but got: {error}.") from error
 
@@ -188,7 +200,7 @@ def _located(line: str, name: str | None, folder: str) -> Entry:
     path = os.path.normpath(os.path.join(folder, line))
     within = os.path.join(folder, "")
     below = path[len(within) :] if path.startswith(within) else os.path.splitdrive(path)[1].lstrip(os.sep)
-    return name or _printable(below.replace(os.sep, "/")), path
+    return Entry(name or _printable(below.replace(os.sep, "/")), path)
 
 
 def _printable(name: str) -> str:
@@ -198,15 +210,21 @@ def _printable(name: str) -> str:
 
 def _unique(entries: list[Entry], root: str) -> tuple[Input, ...]:
     """Check the names, and leave out repeated entries."""
-    seen: dict[str, str] = {}
-    for name, path in entries:
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        name, path, _ = entry
         if name in ("", ".") or name[0] == "/" or ".." in name.split("/"):
             raise ValueError(f"Expected names that are relative paths without '..', but got {name!r} in {root!r}.")
         if name == METADATA:
             raise ValueError(f"Expected names other than {name!r}, which files of latents keep for themselves, in {root!r}.")
-        if seen.get(name, path) != path:
-            raise ValueError(f"Expected unique names in {root!r}, but {name!r} is the name of {seen[name]} and {path}.")
-        if name in seen:
+        before = seen.setdefault(name, entry)
+        if before.path != path:
+            raise ValueError(f"Expected unique names in {root!r}, but {name!r} is the name of {before.path} and {path}.")
+        if before != entry:
+            raise ValueError(
+                f"Expected one prompt of each image in {root!r}, but {name!r} has {before.prompt!r} and {entry.prompt!r}; give "
+                "each its own `name`."
+            )
+        if before is not entry:
             warnings.warn(f"Listing {name!r} once, which {root!r} names more than once.", stacklevel=3)
-        seen[name] = path
-    return tuple(Input(number, name, path) for number, (name, path) in enumerate(seen.items()))
+    return tuple(Input(number, name, path, prompt=prompt) for number, (name, path, prompt) in enumerate(seen.values()))

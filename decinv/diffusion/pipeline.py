@@ -3,6 +3,7 @@
 import json
 import logging
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -25,6 +26,9 @@ LOGGER = logging.getLogger(__name__)
 
 WANTED = ("*.json", "*.txt", "*.model", "scheduler/*", "tokenizer*/*", "*/*.json", "*/*.safetensors")
 """Files of a pipeline on the hub that are used; weights outside folders and pickles are not."""
+
+KEPT = 2**28
+"""Bytes of embeddings that are kept for the next chunks, on the CPU."""
 
 
 class Pipeline(ABC):
@@ -103,7 +107,8 @@ class Pipeline(ABC):
 class DiffusersPipeline(Pipeline):
     """A pipeline saved by diffusers: Stable Diffusion 1.5, 2.1, 3, 3.5, SDXL, SDXL-turbo, Flux, InstaFlow, or the bundled one.
 
-    Text encoders are loaded first, one at a time, and released; their embeddings are kept. The network is loaded after them.
+    Text encoders are loaded first, one at a time, and released; embeddings are kept, of many prompts those that were asked for
+    last. The network is loaded after them. A chunk of images with new prompts has the text encoders loaded again.
     """
 
     def __init__(
@@ -158,7 +163,7 @@ class DiffusersPipeline(Pipeline):
         self._zeros = bool(index.get("force_zeros_for_empty_prompt", family.zeros))
         self._family = family
         self._text = family.text(self.directory, self.dtype, text_length or family.long_text or 0)
-        self._prompts: dict[str | None, Prompt] = {}
+        self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._denoiser: Denoiser | None = None
 
     def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
@@ -172,6 +177,7 @@ class DiffusersPipeline(Pipeline):
                 self._prompts[text] = Prompt(*(None if part is None else part[row : row + 1].cpu() for part in prompts))  # type: ignore[arg-type]
             release()
         rows = [self._prompt(text) for text in texts]
+        self._forget(len({text or "" for text in texts}))
         height, width = size
         pooled = [row.pooled for row in rows if row.pooled is not None]
         numbers = torch.tensor([[height, width, 0, 0, height, width]] * len(rows), dtype=torch.float32, device=device)
@@ -182,10 +188,17 @@ class DiffusersPipeline(Pipeline):
         )
 
     def _prompt(self, text: str | None) -> Prompt:
+        self._prompts.move_to_end(text or "")
         prompt = self._prompts[text or ""]
         if text is None and self._zeros:
             return Prompt(*(None if part is None else torch.zeros_like(part) for part in prompt))  # type: ignore[arg-type]
         return prompt
+
+    def _forget(self, used: int) -> None:
+        """Let go of prompts beyond ``KEPT``, but of the last ``used``, those first that were not asked for the longest."""
+        size = sum(part.nbytes for part in next(iter(self._prompts.values()), ()) if part is not None)
+        while len(self._prompts) > used and len(self._prompts) * size > KEPT:
+            self._prompts.popitem(last=False)
 
     def _load(self) -> Any:
         """Load the network.

@@ -16,12 +16,14 @@ class Input(NamedTuple):
         name: Its unique name.
         path: The file that it is in; empty where it is in none.
         part: Where the file holds several inputs, which one: a row or a key.
+        prompt: The prompt that it is inverted with, where the list says so.
     """
 
     number: int
     name: str
     path: str = ""
     part: int | str | None = None
+    prompt: str | None = None
 
 
 class InputList(Collection[Input]):

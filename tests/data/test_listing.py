@@ -141,6 +141,24 @@ def test_csv_manifest(tree):
     assert names(manifest) == ["b.png"]
 
 
+def test_csv_with_prompts(tree):
+    manifest = tree / "list.csv"
+    manifest.write_text('path,name,prompt\nb.png,,"a cat, asleep"\nsub/c.webp,,\nb.png,other, a dog\n')
+    assert [(e.name, e.prompt) for e in list_images(str(manifest))] == [
+        ("b.png", "a cat, asleep"),
+        ("sub/c.webp", ""),
+        ("other", "a dog"),
+    ]
+    assert {e.prompt for e in list_images(str(tree))} == {None}
+
+
+def test_two_prompts_of_one_name_are_refused(tree):
+    manifest = tree / "list.csv"
+    manifest.write_text("path,prompt\nb.png,a cat\nb.png,a dog\n")
+    with pytest.raises(ValueError, match=r"one prompt of each image .* 'b.png' has 'a cat' and 'a dog'; give each its own"):
+        list_images(str(manifest))
+
+
 def test_csv_without_a_path(tree):
     (tree / "list.csv").write_text("file,name\nb.png,x\n")
     with pytest.raises(ValueError, match=r"column 'path' .* \['file', 'name'\]"):

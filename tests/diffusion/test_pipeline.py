@@ -189,6 +189,22 @@ def test_text_encoders_are_loaded_once_and_before_the_network(saved_pipeline, mo
     assert pipeline._denoiser is None
 
 
+def test_embeddings_of_many_prompts_are_kept_by_their_last_use(saved_pipeline, monkeypatch):
+    texts = [f"a red circle {number}" for number in range(6)]
+    unbounded = DiffusersPipeline(str(saved_pipeline("xl")[0]))
+    expected = unbounded.encode(texts, SIZE, CPU)
+    size = sum(part.nbytes for part in unbounded._prompts[texts[0]] if part is not None)
+    monkeypatch.setattr("decinv.diffusion.pipeline.KEPT", 3 * size)
+    pipeline = DiffusersPipeline(str(saved_pipeline("xl")[0]))
+    pipeline.encode(texts[:3], SIZE, CPU)
+    pipeline.encode(texts[:1], SIZE, CPU)
+    pipeline.encode(texts[3:4], SIZE, CPU)
+    assert list(pipeline._prompts) == [texts[2], texts[0], texts[3]]
+    every = pipeline.encode(texts, SIZE, CPU)  # more at once than are kept
+    torch.testing.assert_close(every.embedding, expected.embedding)
+    torch.testing.assert_close(every.pooled, expected.pooled)
+
+
 def test_prompts_that_are_cut_are_told_of(caplog):
     pipeline = DiffusersPipeline("bundled")
     known = pipeline.encode(["a red circle on a plain blue background"], SIZE, CPU)

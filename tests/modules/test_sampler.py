@@ -104,6 +104,23 @@ def test_prompts_known_unknown_and_negative(fit):
     assert torch.equal(condition.negative.embedding[0], expected.embedding[0])
 
 
+def test_images_of_a_manifest_have_prompts_of_their_own(fit, tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32), (200, 40, 40)).save(tmp_path / f"{name}.png")
+    (tmp_path / "list.csv").write_text(f"path,prompt\na.png,{PROMPTS[0]}\nb.png,{PROMPTS[1]}\n")
+    data = ImageData(str(tmp_path / "list.csv"), batch_size=2)
+    options = {"guidance": 1.0, "decoder": EncodedLatent(), "method": NaiveInversion()}
+    module, run, _ = fit(DDIM(1), data=data, **options)
+    expected = module.pipeline.encode(PROMPTS, (32, 32), module.device).embedding
+    assert torch.equal(module._process.condition.prompt.embedding, expected)
+    assert [item.prompt for item in run.inputs(list)] == PROMPTS  # for those that start again
+    first, second = (run.noise(row) for row in run.rows())
+    assert not torch.equal(first, second)
+    run.delete()
+    module, *_ = fit(DDIM(1), data=ImageData(str(tmp_path / "list.csv"), batch_size=2), prompt=PROMPTS[1], **options)
+    assert torch.equal(module._process.condition.prompt.embedding, expected[[1, 1]])
+
+
 def test_ancestral_noise_is_drawn_by_its_seed(fit):
     _, run, _ = fit(EulerAncestral(2, "trailing"), kind="turbo", guidance=0.0, decoder=KnownLatent(), noise_seed=3)
     assert max(row.noise_nmse_db for row in run.rows()) < -40
