@@ -6,6 +6,7 @@ from pathlib import Path
 from decinv.arguments import SentenceParser
 from decinv.benchmark.report_directory import describe, known
 from decinv.benchmark.report_html import page
+from decinv.errors import reason
 from decinv.runs.atomic import create_once
 
 
@@ -24,6 +25,7 @@ def report(runs: Sequence[Path], out: Path = Path("report.html"), rows: int = 20
 
     Raises:
         FileExistsError: If ``out`` exists.
+        OSError: If it cannot be written.
         ValueError: If a directory is none of a benchmark or a run, or a number is out of range.
     """
     if rows < 1 or pictures < 0:
@@ -31,8 +33,13 @@ def report(runs: Sequence[Path], out: Path = Path("report.html"), rows: int = 20
     found = [directory for run in runs for directory in directories(run)]
     if out.exists():
         raise FileExistsError(f"Expected --out to name a fresh file, but {out} exists; choose another.")
-    content = page("decinv report", [describe(directory, rows, pictures) for directory in found]).encode("utf-8")
-    if not create_once(out, [content]):
+    sections = [describe(directory, rows, pictures) for directory in found]
+    content = page("decinv report", sections).encode("utf-8", "replace")  # names of files need not be UTF-8
+    try:
+        fresh = create_once(out, [content])
+    except OSError as error:
+        raise OSError(f"Expected to write the page to {out}, but got: {reason(error)}; choose another --out.") from error
+    if not fresh:
         raise FileExistsError(f"Expected --out to name a fresh file, but {out} exists; choose another.")
     print(f"Wrote {out}: {len(found)} {'section' if len(found) == 1 else 'sections'}, {len(content) / 2**20:.1f} MiB.")
 
@@ -45,7 +52,10 @@ def directories(run: Path) -> list[Path]:
     """
     found = [run] if known(run) else sorted(path for path in run.glob("*") if known(path))
     if not found:
-        raise ValueError(f"Expected the directory of a benchmark or a run, but there is no table.csv or results.csv in {run}.")
+        raise ValueError(
+            f"Expected the directory of a benchmark or a run, but there is no table.csv or results.csv in {run}. If it is "
+            f"a run that was interrupted, start it again, or merge what is done with `python -m decinv.runs {run}`."
+        )
     return found
 
 

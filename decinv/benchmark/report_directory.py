@@ -70,8 +70,11 @@ def _readable(path: Path, show: Callable[[Path], str]) -> Iterator[str]:
 
 def _environment(path: Path) -> str:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    versions = content.get("versions", {})
-    line = " · ".join([str(content.get("device_name", "")), *(f"{name} {version}" for name, version in versions.items())])
+    try:
+        versions = [f"{name} {version}" for name, version in content.get("versions", {}).items()]
+        line = " · ".join([str(content.get("device_name", "")), *versions])
+    except AttributeError as error:
+        raise ValueError("it holds no options and versions") from error
     return f"<p class=where>{escape(line)}</p>" + details("options and environment", _verbatim(json.dumps(content, indent=2)))
 
 

@@ -1,6 +1,7 @@
 import base64
 import csv
 import io
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -139,6 +140,24 @@ def test_nothing_is_overwritten_and_other_directories_are_refused(tmp_path, run,
     assert main(["report", str(run), "--out", str(tmp_path / "new.html"), "--rows=0"]) == 2
     assert "`rows`" in capsys.readouterr().err
     assert not (tmp_path / "new.html").exists()
+
+
+def test_a_run_that_is_not_merged_is_told_how_and_a_page_that_cannot_be_written_why(tmp_path, run, capsys):
+    (tmp_path / "interrupted" / "tables").mkdir(parents=True)
+    assert main(["report", str(tmp_path / "interrupted"), "--out", str(tmp_path / "report.html")]) == 2
+    assert f"`python -m decinv.runs {tmp_path / 'interrupted'}`" in capsys.readouterr().err
+    long = tmp_path / ("x" * 250 + ".html")
+    assert main(["report", str(run), "--out", str(long)]) == 2
+    assert "Expected to write the page to" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf_8_and_an_environment_that_is_none_cost_nothing(tmp_path):
+    directory = tmp_path / "runs" / os.fsdecode(b"run\xff")
+    directory.mkdir(parents=True)
+    (directory / "table.csv").write_text("method,value\nours,7\n")
+    (directory / "environment.json").write_text("[1]")
+    text = " ".join(report(tmp_path / "report.html", tmp_path / "runs")[1].text)
+    assert all(part in text for part in ("run?", "ours", "environment.json cannot be read: it holds no options"))
 
 
 def test_help_names_its_options(capsys):
