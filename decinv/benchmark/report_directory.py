@@ -134,7 +134,7 @@ def _sheet(folder: Path, limit: int) -> Iterator[str]:
     Where there are sheets of edits, they stand for the edits and masks beside them, which they show.
     """
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-    sheets = [path for path in every if path.stem.endswith(".sheet")]
+    sheets = [path for path in every if folder.name == "edits" and path.stem.endswith(".sheet")]
     files, scale = (sheets, 2) if sheets else (every, 1)
     if not files:
         return

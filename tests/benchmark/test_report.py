@@ -186,6 +186,14 @@ def test_sheets_of_edits_stand_for_the_edits_and_masks_that_they_show(tmp_path):
     assert [one.size for one in pictures] == [(640, 960)] * 2
 
 
+def test_an_image_that_is_named_like_a_sheet_of_edits_hides_no_others(tmp_path):
+    for name in ("a", "b", "sprite.sheet"):
+        picture(tmp_path / "reconstructions" / f"{name}.png")
+    (tmp_path / "results.csv").write_text("name,status\n")
+    _, page = report(tmp_path / "report.html", tmp_path)
+    assert [part for part in page.text if part in ("a", "b", "sprite.sheet")] == ["a", "b", "sprite.sheet"]
+
+
 def test_markdown_becomes_html():
     text = (
         "# Title\n\nTwo lines\nof `code` & **more**.\n\n| a | b |\n| --- | --: |\n| x | **1.5** |\n\n- **a**: what.\n\n- free\n"
