@@ -1,8 +1,9 @@
 """Options of commands that are functions, and what is wrong with one in one sentence."""
 
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, auto_cli
 
 
 class SentenceParser(ArgumentParser):
@@ -18,3 +19,18 @@ class SentenceParser(ArgumentParser):
             super().error(message, ex)
         command = self.prog.replace(" [options]", "")
         raise ValueError(f"Expected usable options, but: {' '.join(message.split())}; see `{command} --help`.") from ex
+
+
+def run_command(commands: Mapping[str, Callable[..., Any]], args: Sequence[str] | None, prog: str) -> None:
+    """Call one of several functions with the options of the command line.
+
+    Args:
+        commands: The functions by their names; their parameters are the options.
+        args: Arguments, a function's name first; by default ``sys.argv``.
+        prog: What the command is called.
+
+    Raises:
+        ValueError: If the options are none of that function.
+    """
+    words = None if args is None else list(args)
+    auto_cli(dict(commands), args=words, as_positional=False, prog=prog, parser_class=SentenceParser)

@@ -4,9 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jsonargparse import auto_cli
-
-from decinv.arguments import SentenceParser
+from decinv.arguments import run_command
 from decinv.benchmark.clip import clip
 from decinv.benchmark.cocoercivity import cocoercivity
 from decinv.benchmark.codec import codec
@@ -63,9 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if words[:1] == ["report"]:
             report_command(words[1:])
         else:
-            auto_cli(
-                BENCHMARKS, args=words, as_positional=False, prog="python -m decinv.benchmark", parser_class=SentenceParser
-            )
+            run_command(BENCHMARKS, words, "python -m decinv.benchmark")
     except (ValueError, TypeError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None and isinstance(error, FileExistsError | NotADirectoryError | PermissionError):

@@ -10,6 +10,7 @@ from decinv.data.ahead import map_ahead
 from decinv.data.base import ChunkData
 from decinv.data.buckets import Sample, gather
 from decinv.runs import Input, RunDirectory, Share
+from decinv.runs.configuration import refuse_missing
 from decinv.runs.share import block_size
 
 
@@ -83,11 +84,8 @@ class IndexedData(ChunkData):
             self._inputs = self.list_inputs()
             self._done = bytearray(len(self._inputs))
         else:
-            if self.run.tables and not self.run.input_file.exists():
-                raise FileNotFoundError(
-                    f"Expected the list of inputs of the run in {self.run.path}, which would be continued, but "
-                    f"{self.run.input_file.name} is missing; choose another --out, or --fresh true to delete that run."
-                )
+            if self.run.tables:
+                refuse_missing(self.run.input_file, "list of inputs")
             self._inputs = self.run.inputs(lambda: self._listed or self.list_inputs())
             self._done = self.run.done(len(self._inputs))
             self._listed = None

@@ -175,14 +175,12 @@ def _table(manifest: Path) -> list[Entry]:
             raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {found}.")
         folder = os.path.abspath(manifest.parent)
         prompted = "prompt" in (rows.fieldnames or ())
-        entries = (
-            _located((row["path"] or "").strip(), (row.get("name") or "").strip(), folder)._replace(
-                prompt=(row["prompt"] or "").strip() if prompted else None
-            )
-            for row in rows
-            if (row["path"] or "").strip()
-        )
-        return list(entries)
+        entries = []
+        for row in rows:
+            path, name, prompt = ((row.get(column) or "").strip() for column in ("path", "name", "prompt"))
+            if path:
+                entries.append(_located(path, name, folder)._replace(prompt=prompt if prompted else None))
+        return entries
     except csv.Error as error:
         raise ValueError(f"Expected a table of CSV in {str(manifest)!r}, but got: {error}.") from error
 

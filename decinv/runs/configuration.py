@@ -39,13 +39,9 @@ def check(path: Path, config: str) -> None:
         FileNotFoundError: If there is no file.
         ValueError: If the file holds another configuration; the differing keys are named.
     """
+    refuse_missing(path, "configuration")
     try:
         old = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected the configuration of the run in {path.parent}, which would be continued, but {path.name} is missing; "
-            "choose another --out, or --fresh true to delete that run."
-        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Expected a run's configuration in {path}, but it is broken; choose another --out.") from error
     if not isinstance(old, dict):
@@ -55,6 +51,23 @@ def check(path: Path, config: str) -> None:
         raise ValueError(
             f"Expected the configuration of the run in {path.parent}, which would be continued, but these keys differ: "
             f"{'; '.join(found)}; choose another --out, or --fresh true to delete that run."
+        )
+
+
+def refuse_missing(path: Path, content: str) -> None:
+    """Refuse to continue a run of which a file was deleted that says what it is.
+
+    Args:
+        path: The file, in the run's directory.
+        content: What it holds, a noun.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"Expected the {content} of the run in {path.parent}, which would be continued, but {path.name} is missing; "
+            "choose another --out, or --fresh true to delete that run."
         )
 
 

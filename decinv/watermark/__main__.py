@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli
-
-from decinv.arguments import SentenceParser
+from decinv.arguments import run_command
 from decinv.errors import own_sentence
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
@@ -74,13 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit status: 0, or 2 after an error that this package raised about its input.
     """
     try:
-        auto_cli(
-            KINDS,
-            args=None if args is None else list(args),
-            as_positional=False,
-            prog="python -m decinv.watermark",
-            parser_class=SentenceParser,
-        )
+        run_command(KINDS, args, "python -m decinv.watermark")
     except (ValueError, OSError) as error:
         sentence = own_sentence(error)
         if sentence is None:
