@@ -52,7 +52,7 @@ def test_an_installed_package_has_its_own(tmp_path, monkeypatch):
 def test_benchmarks_and_python_find_them_too(tmp_path, monkeypatch, images):
     monkeypatch.chdir(tmp_path)
     words = []
-    monkeypatch.setattr(benchmarks, "auto_cli", lambda *_, args, **__: words.extend(args))
+    monkeypatch.setattr("decinv.arguments.auto_cli", lambda *_, args, **__: words.extend(args))
     assert benchmarks.main(["watermark", "--attacks", "configs/attacks/mild.yaml"]) == 0
     assert words[2] == str(ROOT / "configs" / "attacks" / "mild.yaml")
     codec = decinv.load_codec("bundled")
