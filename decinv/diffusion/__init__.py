@@ -4,6 +4,7 @@ from decinv.diffusion.cached import Cached
 from decinv.diffusion.denoiser import Denoiser, Guidance
 from decinv.diffusion.flow import FlowEuler, RectifiedFlow, Stable3Euler
 from decinv.diffusion.gaussian import GaussianDenoiser
+from decinv.diffusion.halfway import FireFlow, FlowMidpoint
 from decinv.diffusion.invertible import BDIA, EDICT, InvertibleSampler
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.process import Process
@@ -29,7 +30,9 @@ __all__ = [
     "DiffusersPipeline",
     "Euler",
     "EulerAncestral",
+    "FireFlow",
     "FlowEuler",
+    "FlowMidpoint",
     "GaussianDenoiser",
     "Guidance",
     "InvertibleSampler",

@@ -20,13 +20,13 @@ class Visited(NamedTuple):
     Attributes:
         point: x_s, ``(B, C, h, w)``.
         output: The network's output there.
-        data: The data prediction there.
+        handed_on: What the step that begins there hands on to the next one.
         following: x_t, the point after it.
     """
 
     point: Tensor
     output: Tensor
-    data: Tensor
+    handed_on: Tensor
     following: Tensor
 
 
@@ -151,10 +151,10 @@ class Process:
         history: Tensor | None = None
         for index, step in enumerate(self.steps):
             output = self.predict(step, point, rows)
-            data = step.data(point, output)
             following = step(point, output, history, self.noise(index, rows))
-            yield Visited(point, output, data, following)
-            point, history = following, data
+            handed_on = step.handed_on(point, output)
+            yield Visited(point, output, handed_on, following)
+            point, history = following, handed_on
 
     def generate(self, noise: Tensor) -> Tensor:
         """Make scaled latents from standard normal noise ``(B, C, h, w)``."""

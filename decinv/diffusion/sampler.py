@@ -32,12 +32,18 @@ class Trajectory:
         start: What standard normal noise is multiplied by to be the first point.
         config: The config of the scheduler that they were read from.
         coupling: How points go along the steps in pairs; ``None`` where each goes alone.
+        backward: Steps from data to noise by the sampler's own rule, as many, where that is how it is inverted naively.
     """
 
     steps: tuple[Step, ...]
     start: float = 1.0
     config: Mapping[str, Any] = field(default_factory=dict)
     coupling: Coupling | None = None
+    backward: tuple[Step, ...] = ()
+
+    def reversed(self) -> "Trajectory":
+        """Give the trajectory of the steps ``backward``."""
+        return Trajectory(self.backward)
 
     def refuse_pairs(self) -> None:
         """Refuse samplers of pairs.

@@ -12,7 +12,8 @@ from decinv.diffusion.prediction import Level, Parts
 class Step:
     """From a point x_s to the cleaner x_t: ``x_t = point x_s + output m + history y_r + noise n``, ``m`` the network's output.
 
-    y_r is the data prediction of the step before, and n standard normal noise; both are arguments, so a step has no state.
+    y_r is what the step before hands on, its data prediction or its network's output, and n standard normal noise; both are
+    arguments, so a step has no state.
 
     Attributes:
         time: The time that the network is told.
@@ -26,6 +27,7 @@ class Step:
         noise: Coefficient of n; 0 for deterministic steps.
         landing: How data and noise follow from x_t without n and the network's output there; ``None`` where they do not.
         landing_scale: What x_t is divided by before the network sees it.
+        keeps_output: Whether the step hands on m instead of the data prediction.
     """
 
     time: float
@@ -39,6 +41,7 @@ class Step:
     noise: float = 0.0
     landing: Parts | None = None
     landing_scale: float = 1.0
+    keeps_output: bool = False
 
     def __call__(self, point: Tensor, output: Tensor, history: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Take the step.
@@ -63,8 +66,12 @@ class Step:
         return result
 
     def data(self, point: Tensor, output: Tensor) -> Tensor:
-        """Give the data prediction y_s, which is the history of the next step."""
+        """Give the data prediction y_s."""
         return self.parts.data_point * point + self.parts.data_output * output
+
+    def handed_on(self, point: Tensor, output: Tensor) -> Tensor:
+        """Give what the next step finds as its history."""
+        return output if self.keeps_output else self.data(point, output)
 
     def eps(self, point: Tensor, output: Tensor) -> Tensor:
         """Give the noise prediction."""

@@ -88,7 +88,7 @@ class NullText(Negative):
                         loss.sum().backward()  # type: ignore[no-untyped-call]
                     adam.step()
             found.append(empty._replace(embedding=embedding))
-            point, history = following, step.data(point, output)
+            point, history = following, step.handed_on(point, output)
         return found
 
 

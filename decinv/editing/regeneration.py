@@ -42,14 +42,14 @@ def regenerate(
     """
     first = first_step(len(process.steps), strength)
     point = source[first].point.expand(len(conditions[first].prompt.embedding), -1, -1, -1)
-    history = source[first - 1].data if first else None
+    history = source[first - 1].handed_on if first else None
     for index in range(first, len(process.steps)):
         step = process.steps[index]
         output = guidance(point / step.scale, step.time, conditions[index])
         following = step(point, output, history, process.noise(index))
         point, history = (
             following if mask is None else blend(following, source[index].following, mask),
-            step.data(point, output),
+            step.handed_on(point, output),
         )
     return point
 

@@ -144,3 +144,17 @@ def naive_step(process: Process, step: Step, point: Tensor) -> Tensor:
     """
     landed = step.landed
     return step.back(point, landed.eps(point, process.predict(landed, point)))
+
+
+def run_backward(process: Process, latent: Tensor) -> Tensor:
+    """Run a sampler that has steps from data to noise along these.
+
+    Args:
+        process: The forward process.
+        latent: Where it shall end, scaled latents ``(B, C, h, w)``.
+
+    Returns:
+        A guess of the points from which its steps begin, ``(B, N, C, h, w)``, the noisiest first.
+    """
+    visited = process.along(process.trajectory.reversed()).walk(latent)
+    return torch.stack([point.following for point in visited][::-1], dim=1)

@@ -5,14 +5,17 @@ from torch import Tensor
 from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM, Trajectory
-from decinv.methods.base import Method, finer, naive_step, refuse_noise
+from decinv.methods.base import Method, finer, naive_step, refuse_noise, run_backward
 from decinv.problems.step import StepProblem
+from decinv.problems.trajectory import TrajectoryProblem
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
 
 
 class NaiveInversion(Method):
     """Take the noise predicted at x_t for that at x_s (Song et al., arXiv 2010.02502), as a step of first order.
+
+    Samplers of second order that ask the network halfway are run from data to noise instead (RF-Solver, FireFlow).
 
     Residuals are those of the steps that are inverted so; measuring them is not counted as evaluations.
     """
@@ -37,11 +40,18 @@ class NaiveInversion(Method):
             finer(trajectory, self.sampler)
 
     def problems(self, trajectory: Trajectory) -> int:
-        """Give the number of steps of the grid."""
+        """Give the number of steps of the grid; there is one problem where the sampler is run from data to noise."""
+        if trajectory.backward:
+            return 1
         return len(trajectory.steps) if self.sampler is None else self.sampler.steps
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Go back step by step."""
+        if process.trajectory.backward:
+            points = run_backward(process, latent)
+            with process.uncounted():
+                yield TrajectoryProblem(process, latent, points, tuple(step.slope for step in process.steps))
+            return points[:, 0] / process.trajectory.start
         if self.sampler is not None:
             process = process.along(finer(process.trajectory, self.sampler))
         point = latent

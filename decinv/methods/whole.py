@@ -7,7 +7,7 @@ from decinv.course import Course
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import Trajectory
 from decinv.diffusion.step import Step
-from decinv.methods.base import Method, naive_step
+from decinv.methods.base import Method, naive_step, run_backward
 from decinv.methods.stepwise import Stepwise
 from decinv.problems.trajectory import TrajectoryProblem
 from decinv.stopping import Stopping
@@ -52,17 +52,23 @@ class WholeTrajectory(Method):
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Guess, then solve."""
-        with torch.no_grad():
-            points, point = [], latent
-            for index in reversed(range(len(process.steps))):
-                point = _first_guess(process, process.steps[index], process.before_noise(index, point))
-                points.append(point)
         slopes = tuple(step.slope for step in process.steps)
-        result = yield TrajectoryProblem(process, latent, torch.stack(points[::-1], dim=1), slopes)
+        guess = run_backward if process.trajectory.backward else _guess
+        result = yield TrajectoryProblem(process, latent, guess(process, latent), slopes)
         return result.latent[:, 0] / process.trajectory.start
 
 
-def _first_guess(process: Process, step: Step, point: Tensor) -> Tensor:
+@torch.no_grad()
+def _guess(process: Process, latent: Tensor) -> Tensor:
+    """Guess the points from which the steps begin, ``(B, N, C, h, w)``, one after another."""
+    points, point = [], latent
+    for index in reversed(range(len(process.steps))):
+        point = _guess_step(process, process.steps[index], process.before_noise(index, point))
+        points.append(point)
+    return torch.stack(points[::-1], dim=1)
+
+
+def _guess_step(process: Process, step: Step, point: Tensor) -> Tensor:
     """Take one fixed-point iteration from x_t; where x_s is noise alone, that would not move, and naive inversion does.
 
     Of networks that predict noise it is naive inversion. Of others it is the better guess, for x_s is the fixed point.

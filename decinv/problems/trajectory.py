@@ -55,7 +55,7 @@ class TrajectoryProblem(ProcessProblem):
         for index, (step, here, output) in enumerate(zip(self.process.steps, points, outputs, strict=True)):
             following = points[index + 1] if index + 1 < len(points) else self.target
             gaps.append(following - step(here, output, history, self.process.noise(index, self.rows)))
-            history = step.data(here, output)
+            history = step.handed_on(here, output)
         sizes = [norms(following).clamp_min(torch.finfo(torch.float32).tiny) for following in (*points[1:], self.target)]
         merit = torch.stack([norms(gap) / size for gap, size in zip(gaps, sizes, strict=True)]).amax(0)
         corrections = []

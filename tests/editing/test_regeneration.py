@@ -1,12 +1,14 @@
 import pytest
 import torch
 
-from decinv.diffusion import DDIM, Condition, DPMSolver, EulerAncestral, Guidance, Process
+from decinv.diffusion import DDIM, Condition, DPMSolver, EulerAncestral, FireFlow, FlowMidpoint, Guidance, Process
 from decinv.editing import regenerate
 from decinv.editing.regeneration import first_step
 
+FLOWS = [FlowMidpoint(4), FireFlow(7)]
 
-@pytest.mark.parametrize("sampler", [DDIM(8), DPMSolver(8)], ids=["ddim", "2m"])
+
+@pytest.mark.parametrize("sampler", [DDIM(8), DPMSolver(8), *FLOWS], ids=["ddim", "2m", "midpoint", "fireflow"])
 @pytest.mark.parametrize("strength", [1.0, 0.5, 0.01])
 def test_the_own_prompt_gives_the_image_itself(make, sampler, strength):
     process, source = make([1.0, -1.0], 3.0, sampler)

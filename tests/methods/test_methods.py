@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMInverseScheduler
 
 from decinv import Status
-from decinv.diffusion import BDIA, DDIM, EDICT, DPMSolver, Euler, EulerAncestral, FlowEuler
+from decinv.diffusion import BDIA, DDIM, EDICT, DPMSolver, Euler, EulerAncestral, FireFlow, FlowEuler, FlowMidpoint
 from decinv.methods import (
     Algorithm1,
     Algorithm2,
@@ -60,6 +60,29 @@ def test_flow_is_inverted(make, noise):
     process = make(FlowEuler(4), prediction_type="flow_prediction")
     result = ExactInversion().invert(process, process.generate(noise))
     assert nmse(result.latent, noise).max() < 1e-6
+
+
+@pytest.mark.parametrize(("sampler", "evaluations"), [(FlowMidpoint(6), 12), (FireFlow(11), 12)], ids=["midpoint", "fireflow"])
+def test_flows_of_second_order_are_inverted_naively_by_their_own_rule_and_exactly(make, noise, sampler, evaluations):
+    process = make(sampler, scale=1.0, prediction_type="flow_prediction")
+    latent = process.generate(noise)
+    process.spent.zero_()
+    naive = NaiveInversion().invert(process, latent)
+    assert naive.evaluations.tolist() == [evaluations] * 2
+    torch.testing.assert_close(naive.latent, process.along(process.trajectory.reversed()).generate(latent))
+    assert len(naive.history) == NaiveInversion().problems(process.trajectory) == 1
+    exact = ExactInversion().invert(process, latent)
+    assert exact.status == (Status.CONVERGED,) * 2
+    assert nmse(exact.latent, noise).max() < 1e-9 < nmse(naive.latent, noise).min()
+    euler = make(FlowEuler(evaluations), scale=1.0, prediction_type="flow_prediction")
+    first_order = NaiveInversion().invert(euler, euler.generate(noise))
+    assert nmse(naive.latent, noise).max() < nmse(first_order.latent, noise).min()
+
+
+def test_finer_grids_are_for_diffusions(make, noise):
+    process = make(FlowMidpoint(3), prediction_type="flow_prediction")
+    with pytest.raises(ValueError, match="that of a flow"):
+        NaiveInversion(100).invert(process, noise)
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
