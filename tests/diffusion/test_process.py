@@ -63,5 +63,5 @@ def test_walk_gives_every_point_and_its_predictions(config, noise, condition, de
     for step, here, after in zip(trajectory.steps, visited, visited[1:], strict=False):
         torch.testing.assert_close(here.following, after.point)
         torch.testing.assert_close(here.following, step(here.point, here.output))
-        noised = step.start.alpha * here.data + step.start.sigma * step.eps(here.point, here.output)
+        noised = step.start.alpha * here.handed_on + step.start.sigma * step.eps(here.point, here.output)
         torch.testing.assert_close(noised, here.point)
