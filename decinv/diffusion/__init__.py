@@ -5,7 +5,7 @@ from decinv.diffusion.denoiser import Denoiser, Guidance
 from decinv.diffusion.flow import FlowEuler, RectifiedFlow, Stable3Euler
 from decinv.diffusion.gaussian import GaussianDenoiser
 from decinv.diffusion.halfway import FireFlow, FlowMidpoint
-from decinv.diffusion.invertible import BDIA, EDICT, InvertibleSampler
+from decinv.diffusion.invertible import BDIA, BELM, EDICT, InvertibleSampler
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition, Prompt
@@ -21,6 +21,7 @@ from decinv.diffusion.step import Step
 
 __all__ = [
     "BDIA",
+    "BELM",
     "DDIM",
     "EDICT",
     "Cached",

@@ -1,6 +1,6 @@
 """Samplers that can be run backwards exactly, if a pair of points is kept instead of one latent."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -77,11 +77,47 @@ class EDICT(InvertibleSampler):
         return latent.double(), latent.double()
 
 
-class BDIA(InvertibleSampler):
+class TwoPointSampler(InvertibleSampler, ABC):
+    """Each step goes from two points that follow each other to the next one.
+
+    With x_r, x_s, x_t three points that follow each other::
+
+        x_t = w (x_r - back(x_s)) + ahead(x_s)
+
+    where ``back`` is DDIM's step from x_s to the level of x_r, and w > 0 a weight. Errors grow by ``1 / w`` on the way back.
+    """
+
+    @abstractmethod
+    def weight(self, earlier: Step, step: Step) -> float:
+        """Give w of ``step``, which follows ``earlier``."""
+
+    def generate(self, steps: Sequence[Step], predict: Predict, point: Tensor) -> Pair:
+        """Take one DDIM step, and then steps with two points each; give the last point and the one before."""
+        before = point.double()
+        here = _ahead(predict, steps[0], before, before)
+        for earlier, step in pairwise(steps):
+            ahead, back = _both(predict, earlier, step, here)
+            before, here = here, self.weight(earlier, step) * (before - back) + ahead
+        return here, before
+
+    def invert(self, steps: Sequence[Step], predict: Predict, pair: Pair) -> Tensor:
+        """Undo each step in reverse order."""
+        after, here = pair
+        for earlier, step in zip(reversed(steps[:-1]), reversed(steps[1:]), strict=True):
+            ahead, back = _both(predict, earlier, step, here)
+            after, here = here, (after - ahead) / self.weight(earlier, step) + back
+        return here
+
+    def complete(self, steps: Sequence[Step], predict: Predict, latent: Tensor) -> Pair:
+        """Take the point before from naive DDIM inversion."""
+        after = latent.double()
+        return after, _behind(predict, steps[-1], after, after)
+
+
+class BDIA(TwoPointSampler):
     """Bi-directional integration: each step averages the way from two points back (Zhang et al., arXiv 2307.10829).
 
-    With x_r, x_s, x_t three points that follow each other,
-    ``x_t = gamma (x_r - back(x_s)) + ahead(x_s)``, where ``back`` is DDIM's step from x_s to the level of x_r.
+    Its weight is the same for all steps.
     """
 
     def __init__(self, steps: int = 50, spacing: Spacing | None = None, gamma: float = 1.0) -> None:
@@ -101,27 +137,27 @@ class BDIA(InvertibleSampler):
             raise ValueError(f"Expected `gamma` in (0, 1], but got {gamma}.")
         self.gamma = gamma
 
-    def generate(self, steps: Sequence[Step], predict: Predict, point: Tensor) -> Pair:
-        """Take one DDIM step, and then steps with two points each; give the last point and the one before."""
-        before = point.double()
-        here = _ahead(predict, steps[0], before, before)
-        for earlier, step in pairwise(steps):
-            ahead, back = _both(predict, earlier, step, here)
-            before, here = here, self.gamma * (before - back) + ahead
-        return here, before
+    def weight(self, earlier: Step, step: Step) -> float:
+        """Give gamma."""
+        return self.gamma
 
-    def invert(self, steps: Sequence[Step], predict: Predict, pair: Pair) -> Tensor:
-        """Undo each step in reverse order."""
-        after, here = pair
-        for earlier, step in zip(reversed(steps[:-1]), reversed(steps[1:]), strict=True):
-            ahead, back = _both(predict, earlier, step, here)
-            after, here = here, (after - ahead) / self.gamma + back
-        return here
 
-    def complete(self, steps: Sequence[Step], predict: Predict, latent: Tensor) -> Pair:
-        """Take the point before from naive DDIM inversion."""
-        after = latent.double()
-        return after, _behind(predict, steps[-1], after, after)
+class BELM(TwoPointSampler):
+    """The bidirectional explicit linear multistep sampler of least error, O-BELM (Wang et al., arXiv 2410.07273).
+
+    It is of second order. With ``n = sigma / alpha`` and ``h = n_s - n_t``, ``h' = n_r - n_s``::
+
+        x_t / alpha_t = (h / h')^2 x_r / alpha_r + (1 - (h / h')^2) x_s / alpha_s - h (h + h') / h' eps(x_s)
+
+    which is ``w = (h / h')^2 alpha_t / alpha_r``. Errors grow on the way back by about ``(h' / h)^2`` in each step, so to the
+    square of the ratio of the grid's first and last ``h``.
+    """
+
+    def weight(self, earlier: Step, step: Step) -> float:
+        """Give w."""
+        here = step.start.ratio
+        ratio = (here - step.end.ratio) / (earlier.start.ratio - here)
+        return ratio**2 * step.end.alpha / earlier.start.alpha
 
 
 def _both(predict: Predict, earlier: Step, step: Step, point: Tensor) -> Pair:

@@ -14,6 +14,11 @@ class Level(NamedTuple):
         """``alpha^2 + sigma^2``, the variance of x where data have unit variance."""
         return self.alpha**2 + self.sigma**2
 
+    @property
+    def ratio(self) -> float:
+        """``sigma / alpha``, the noise over the data."""
+        return self.sigma / self.alpha
+
 
 def flow_level(sigma: float) -> Level:
     """Give the level of a straight path from data to noise with ``sigma`` of noise."""

@@ -12,7 +12,7 @@ from decinv.updates.forward import ForwardStep
 
 
 class PairInversion(Method):
-    """Run a sampler of pairs of points, EDICT or BDIA, backwards: exact where both are known, without iteration.
+    """Run a sampler of pairs of points, EDICT, BDIA or BELM, backwards: exact where both are known, without iteration.
 
     Both are known of generated images whose latents are, with ``KnownLatent``. Of any other image only one is, and the other is
     made up as the sampler's authors do. The residual is that of the latent sampled anew from the noise, ``||x_0' - x_0|| /
@@ -34,7 +34,7 @@ class PairInversion(Method):
         """Refuse samplers whose points go alone."""
         if trajectory.coupling is None:
             raise ValueError(
-                "Expected a sampler of pairs of points for PairInversion, EDICT or BDIA, but got another; use `ExactInversion`."
+                "Expected a sampler of pairs of points for PairInversion, as EDICT is, but got another; use `ExactInversion`."
             )
 
     def problems(self, trajectory: Trajectory) -> int:

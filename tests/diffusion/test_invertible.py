@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from decinv.diffusion import BDIA, DDIM, EDICT, GaussianDenoiser, Guidance, Process
+from decinv.diffusion import BDIA, BELM, DDIM, EDICT, GaussianDenoiser, Guidance, Process
 
 
 @pytest.fixture
@@ -14,7 +14,10 @@ def make(config, condition, deviation):
     return process
 
 
-@pytest.mark.parametrize("sampler", [EDICT(20), BDIA(20), BDIA(20, gamma=0.8)], ids=["edict", "bdia", "bdia0.8"])
+PAIRS = {"edict": EDICT(20), "bdia": BDIA(20), "bdia0.8": BDIA(20, gamma=0.8), "belm": BELM(20)}
+
+
+@pytest.mark.parametrize("sampler", PAIRS.values(), ids=PAIRS)
 def test_round_trip(make, noise, sampler):
     process = make(sampler)
     latent, process.companion = process.generate_pair(noise)
@@ -38,6 +41,38 @@ def test_one_trajectory_of_edict_by_hand(make, noise):
         b = 0.9 * b + 0.1 * a
     torch.testing.assert_close(x, a.float())
     torch.testing.assert_close(y, b.float())
+
+
+def test_belm_by_hand(make, noise):
+    process = make(BELM(12))
+    steps, points = process.trajectory.steps, [noise.double()]
+    for index, step in enumerate(steps):
+        here, end = points[-1], step.end
+        eps = step.eps(here, process.predict(step, here.float()).double())
+        if index == 0:
+            points.append(end.alpha / step.start.alpha * (here - step.start.sigma * eps) + end.sigma * eps)
+            continue
+        r, s, t = (level.sigma / level.alpha for level in (steps[index - 1].start, step.start, end))
+        h, last = s - t, r - s
+        scaled = [point / level.alpha for point, level in zip(points[-2:], (steps[index - 1].start, step.start), strict=True)]
+        following = (h / last) ** 2 * scaled[0] + (1 - (h / last) ** 2) * scaled[1] - h * (h + last) / last * eps
+        points.append(end.alpha * following)
+    latent, before = process.generate_pair(noise)
+    torch.testing.assert_close(latent, points[-1].float())
+    torch.testing.assert_close(before, points[-2].float())
+
+
+@pytest.mark.parametrize(("kind", "order"), [(DDIM, 1), (BELM, 2)])
+def test_order(make, condition, noise, kind, order):
+    errors, deviation = [], 0.5
+    for steps in (100, 200):
+        process = make(kind(steps, "trailing"), 1.0, deviation)
+        first, last = process.trajectory.steps[0].start, process.trajectory.steps[-1].end
+        mean = condition.prompt.embedding
+        quantile = (noise - first.alpha * mean) / (first.alpha**2 * deviation**2 + first.sigma**2) ** 0.5
+        exact = last.alpha * mean + (last.alpha**2 * deviation**2 + last.sigma**2) ** 0.5 * quantile
+        errors.append((process.generate(noise) - exact).norm())
+    assert torch.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)
 
 
 def test_some_samples_are_the_same_alone(make, noise):
@@ -84,7 +119,7 @@ def test_options_are_checked():
         BDIA(gamma=0.0)
 
 
-@pytest.mark.parametrize("kind", [EDICT, BDIA])
+@pytest.mark.parametrize("kind", [EDICT, BDIA, BELM])
 def test_noise_alone_has_no_pair(config, kind):
     options = config | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
     with pytest.raises(ValueError, match=f"some data in the first point for {kind.__name__}, but it is noise alone"):

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMInverseScheduler
 
 from decinv import Status
-from decinv.diffusion import BDIA, DDIM, EDICT, DPMSolver, Euler, EulerAncestral, FireFlow, FlowEuler, FlowMidpoint
+from decinv.diffusion import BDIA, BELM, DDIM, EDICT, DPMSolver, Euler, EulerAncestral, FireFlow, FlowEuler, FlowMidpoint
 from decinv.methods import (
     Algorithm1,
     Algorithm2,
@@ -234,15 +234,16 @@ def test_methods_for_first_order_refuse_others(make, noise):
             method.invert(process, noise)
 
 
-@pytest.mark.parametrize("sampler", [EDICT(20), BDIA(20)], ids=["edict", "bdia"])
+@pytest.mark.parametrize("sampler", [EDICT(20), BDIA(20), BELM(20)], ids=["edict", "bdia", "belm"])
 def test_samplers_of_pairs_have_a_method_of_their_own(make, noise, sampler):
     process = make(sampler)
     latent, process.companion = process.generate_pair(noise)
     process.spent.zero_()
     result = PairInversion().invert(process, latent)
-    assert nmse(result.latent, noise).max() < 1e-10
+    growth = 30 if isinstance(sampler, BELM) else 1  # of the rounding of the second point
+    assert nmse(result.latent, noise).max() < 1e-10 * growth**2
     assert result.status == (Status.CONVERGED,) * 2
-    assert result.residual.max() < 1e-5
+    assert result.residual.max() < 1e-5 * growth
     assert result.evaluations.tolist() == [40 if isinstance(sampler, EDICT) else 19] * 2
     process.companion = None
     lone = PairInversion().invert(process, latent)
