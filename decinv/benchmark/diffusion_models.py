@@ -36,6 +36,6 @@ def model_for(samplers: Iterable[Sampler], pipeline: str, dtype: Dtype) -> Diffu
             kind = model.config.get("_class_name")
             raise ValueError(
                 f"Expected `pipeline` to be a model that {type(sampler).__name__} samples, but got {pipeline!r} with {kind}; "
-                "take one whose scheduler has betas."
+                "take another model, or another sampler."
             ) from error
     return model

@@ -23,7 +23,7 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import decode_rounded
 from decinv.data.noise import PROMPTS
-from decinv.diffusion import DDIM, DPMSolver, Pipeline, Process, Sampler
+from decinv.diffusion import DDIM, DPMSolver, FireFlow, FlowEuler, FlowMidpoint, Pipeline, Process, Sampler, Trajectory
 from decinv.diffusion.conditioned import conditioned
 from decinv.diffusion.noise import draw_noise
 from decinv.dtypes import Dtype
@@ -95,6 +95,7 @@ def sampler(
     ddim: int | None = 50,
     offset: int | None = None,
     multistep: int | None = 10,
+    flow: int | None = None,
     fine: int = 1000,
     most: int = 500,
     rtols: Sequence[float] = (3e-2, 1e-2, 3e-3, 1e-3, 1e-4),
@@ -108,7 +109,9 @@ def sampler(
     device: str | None = None,
     threads: int | None = None,
 ) -> None:
-    """Compare all inversions of DDIM and DPM-Solver++(2M) on the same images: the tables of arXiv 2311.18387, extended.
+    """Compare all inversions of samplers on the same images: the tables of arXiv 2311.18387, extended.
+
+    The samplers are DDIM and DPM-Solver++(2M), or for pipelines of flows Euler's method, RF-Solver and FireFlow.
 
     T0T is from noise to latent to noise, from the true latent or from 8-bit images behind an inversion of the decoder, and 0T0
     from image to noise to image. Writes table.csv, matched.csv (network evaluations at the same T0T), table.md with both,
@@ -128,6 +131,8 @@ def sampler(
         ddim: Steps of DDIM, at least 1; null to leave it out.
         offset: What DDIM's times are later than 0, at least 0; by default as the pipeline's scheduler says.
         multistep: Steps of DPM-Solver++(2M), at least 1; null to leave it out.
+        flow: Predictions of each sampler of flows (Euler's method, RF-Solver, FireFlow), an even number of at least 2; null to
+            leave them out. Pipelines of flows have no others, and ``methods`` names those that invert them.
         fine: Steps of the finer grid of naive inversion.
         most: Largest number of iterations of the published algorithms for each step, at least 1; theirs is 500.
         rtols: Tolerances with which ours takes part beside its default, to compare evaluations at the same T0T.
@@ -150,6 +155,7 @@ def sampler(
     refuse_table(out)
     samplers: dict[str, Sampler] = {} if ddim is None else {f"DDIM {ddim}": DDIM(ddim, offset=offset)}
     samplers |= {} if multistep is None else {f"2M {multistep}": DPMSolver(multistep)}
+    samplers |= {} if flow is None else flows(flow)
     if min(iterations, ours, most, fine) < 1 or not prompts or reference not in guidance or not samplers:
         raise ValueError(
             "Expected prompts, a sampler, numbers of iterations of at least 1, and `reference` to be one of `guidance`, "
@@ -170,6 +176,9 @@ def sampler(
     chosen = choose(known, methods, "methods")
     others, front = choose(chosen, elsewhere, "elsewhere"), choose(known, behind, "behind")
     settings = [Setting(name, one, scale, model, autoencoder) for scale in guidance for name, one in samplers.items()]
+    for setting in settings:
+        trajectory = setting.process(prompts[:1], cells).trajectory
+        refuse_methods([*chosen, *front] if setting.guidance == reference else others, setting.name, trajectory)
     before = [(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     environment = write_environment(out, options, place)
     phrase = conditions.phrase(environment["device_name"])
@@ -193,6 +202,39 @@ def sampler(
             rows += [summarise(parts) for parts in zip(*found, strict=True)]
             write_report(rows, out, phrase, reference)  # so that a run that is cut short leaves what it has
     print_report(rows)
+
+
+def flows(predictions: int) -> dict[str, Sampler]:
+    """Give the samplers of flows with so many predictions each, by their names in the table.
+
+    Raises:
+        ValueError: If the number is not even or below 2.
+    """
+    if predictions < 2 or predictions % 2:
+        raise ValueError(f"Expected `flow` to be an even number of predictions, at least 2, but got {predictions}.")
+    half, less = predictions // 2, predictions - 1
+    return {
+        f"Euler {predictions}": FlowEuler(predictions),
+        f"RF-Solver {half}": FlowMidpoint(half),
+        f"FireFlow {less}": FireFlow(less),
+    }
+
+
+def refuse_methods(taking: Sequence[Contender], name: str, trajectory: Trajectory) -> None:
+    """Refuse methods that are of the sampler's order but cannot invert it, before images are made.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    several = any(step.history for step in trajectory.steps)
+    for one in taking:
+        if one.inverts(several):
+            try:
+                one.method.check(trajectory)
+            except ValueError as error:
+                raise ValueError(
+                    f"Expected methods that can invert {name}, but {one.name!r} cannot; leave it out. {error}"
+                ) from error
 
 
 def choose(known: Sequence[Contender], names: Sequence[str] | None, option: str) -> list[Contender]:

@@ -115,5 +115,5 @@ def step_residuals(process: Process, points: Tensor, latent: Tensor) -> Tensor:
         here, output = points[:, index], outputs[:, index]
         gap = step(here, output, history, process.noise(index)) - ends[:, index]
         residuals.append(norms(gap) / norms(ends[:, index]))
-        history = step.data(here, output)
+        history = step.handed_on(here, output)
     return torch.stack(residuals, dim=1)

@@ -63,6 +63,39 @@ def test_every_combination_has_its_row(tmp_path, path):
     assert (tmp_path / "sampler.png").is_file()
 
 
+FLOWS = ["--pipeline=bundled-flow", "--ddim=null", "--multistep=null", "--guidance=[1]", "--reference=1", "--size=64"]
+FLOWS += ["--decoders=[]", "--count=2", "--rtols=[]", "--device=cpu", "--threads=1"]
+
+
+def test_samplers_of_flows(tmp_path):
+    few = [*FLOWS, "--flow=4", "--methods=[naive,AIDI]", "--behind=[naive]", "--elsewhere=[naive]"]
+    assert main(["sampler", f"--out={tmp_path}", *few]) == 0
+    table = rows(tmp_path / "table.csv")
+    samplers = ("Euler 4", "RF-Solver 2", "FireFlow 3")
+    assert [row["sampler"] for row in table if row["method"] == "naive"] == list(samplers)
+    assert [row["sampler"] for row in table if row["method"] == "AIDI"] == ["Euler 4"]
+    assert all(float(row["evaluations"]) == 4 for row in table if row["method"] == "naive")
+    steps = [row["sampler"] for row in rows(tmp_path / "steps.csv") if row["method"] == "naive"]
+    assert [steps.count(name) for name in samplers] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--flow=3"], "even number of predictions, at least 2, but got 3"),
+        (
+            ["--flow=4"],
+            "can invert Euler 4, but 'naive, 1000 steps' cannot; leave it out. Expected a sampler whose noise levels",
+        ),
+        (["--flow=4", "--ddim=4"], "a model that DDIM samples, but got 'bundled-flow'"),
+    ],
+)
+def test_what_does_not_go_with_flows_is_refused(tmp_path, capsys, options, message):
+    assert main(["sampler", f"--out={tmp_path}", *FLOWS, *options]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3)])
 def test_residuals_of_steps_are_those_of_the_points(path, sampler):
     one = setting(path, sampler)
