@@ -61,8 +61,8 @@ class UnitDriver(Driver):
         return super().encode(image / 2 + 0.5)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Decode to pixels in [-1, 1], in the decoder's number format: the class keeps it in float32."""
-        return super().decode(latent.to(next(self.model.decoder.parameters()).dtype)) * 2 - 1
+        """Decode to pixels in [-1, 1]."""
+        return super().decode(latent) * 2 - 1
 
     def scaling(self, channels: int) -> Scaling:
         """Scale nothing twice."""

@@ -119,10 +119,7 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
         model, info = plain.from_pretrained(
             str(directory), low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True, **options
         )
-    if pinned:
-        for name, weight in model.named_parameters():
-            if not set(pinned) & set(name.split(".")):
-                weight.data = weight.data.to(dtype)
+    _cast(model, kind, dtype)
     refuse_incomplete(model, info["missing_keys"], info["unexpected_keys"], directory)
     return model
 
@@ -130,7 +127,17 @@ def _load(directory: Path, dtype: torch.dtype, allow_pickle: bool) -> diffusers.
 def _skeleton(kind: Any, directory: Path, dtype: torch.dtype) -> diffusers.ModelMixin:
     """Make the autoencoder that a config describes, with the shapes of its weights only."""
     with loading(f"config of {kind.__name__}", directory), _quiet():
-        return kind.from_config(kind.load_config(str(directory), local_files_only=True)).to(dtype)
+        model = kind.from_config(kind.load_config(str(directory), local_files_only=True))
+    _cast(model, kind, dtype)
+    return model
+
+
+def _cast(model: diffusers.ModelMixin, kind: Any, dtype: torch.dtype) -> None:
+    """Give weights a number format, as loading need not where a class makes parts of them by itself, but for pinned ones."""
+    pinned = set(kind._keep_in_fp32_modules or ())
+    for name, weight in model.named_parameters():
+        if not pinned & set(name.split(".")):
+            weight.data = weight.data.to(dtype)
 
 
 def _class(config: Path) -> Any:

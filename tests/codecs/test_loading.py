@@ -220,6 +220,17 @@ def test_on_the_meta_device_the_config_is_enough(directory: Path) -> None:
         load_codec(directory)
 
 
+@pytest.mark.parametrize("name", ["rae", "minimax"])
+def test_weights_that_a_class_makes_or_pins_by_itself_have_the_planned_number_formats(
+    saved: Callable[[str], Path], name: str
+) -> None:
+    loaded = AutoencoderCodec(str(saved(name)), dtype="bfloat16")
+    with torch.device("meta"):
+        planned = AutoencoderCodec(str(saved(name)), dtype="bfloat16")
+    assert [weight.dtype for weight in loaded.parameters()] == [weight.dtype for weight in planned.parameters()]
+    assert torch.bfloat16 in {weight.dtype for weight in loaded.parameters()}
+
+
 def test_on_the_meta_device_a_cached_config_of_the_hub_is_enough(saved: Callable[[str], Path], offline: Path) -> None:
     repository = offline / "models--owner--name"
     (repository / "refs").mkdir(parents=True)
