@@ -1,5 +1,6 @@
 """The map between raw latents and the diffusion model's space, and where an autoencoder keeps it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -67,9 +68,13 @@ def scaling_of(model: ModelMixin, channels: int) -> Scaling:
     Args:
         model: The autoencoder.
         channels: Its latent channels.
+
+    Raises:
+        ValueError: If its numbers cannot be undone, or are not for so many channels.
     """
     config = model.config
-    factor, shift = float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0)
+    factor, shift = config.get("scaling_factor"), float(config.get("shift_factor") or 0.0)
+    factor = 1.0 if factor is None else float(factor)
     norm, patch = getattr(model, "bn", None), 1
     if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
         patch = int(config["patch_size"][0])
@@ -77,10 +82,21 @@ def scaling_of(model: ModelMixin, channels: int) -> Scaling:
     else:
         kept = dict(model.named_buffers(recurse=False))
         mean, std = (_values(config.get(name) or kept.get(name)) for name in ("latents_mean", "latents_std"))
+    cells = channels * patch * patch
+    if not all(math.isfinite(value) for value in (factor, shift, *mean, *std)) or 0 in (factor, *std):
+        raise ValueError(
+            f"Expected {type(model).__name__} to scale latents by finite numbers other than 0, but got {factor}, {shift}, "
+            f"{mean} and {std}; correct its config."
+        )
+    if len(mean) % cells or len(std) % cells:
+        raise ValueError(
+            f"Expected {type(model).__name__} to have a mean and a deviation for each of {cells} channels of latents, but got "
+            f"{len(mean)} and {len(std)}; correct its config."
+        )
     factors = _merge([factor / value for value in std]) if std else factor
     shifts = _merge(mean) if mean else shift
     most = max(len(values) for values in (mean, std))
-    return Scaling(factors, shifts, max(1, most // (channels * patch * patch)), patch)
+    return Scaling(factors, shifts, max(1, most // cells), patch)
 
 
 def _values(stored: Any) -> list[float]:

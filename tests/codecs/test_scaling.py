@@ -71,3 +71,19 @@ def test_residuals_are_scaled_channel_by_channel(images) -> None:
     residual = codec.encode(codec.decode(problem.latent(point))) - problem.target
     expected = residual * torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)
     torch.testing.assert_close(problem.evaluate(point).residual, expected)
+
+
+@pytest.mark.parametrize(
+    ("entries", "what"),
+    [
+        ({"scaling_factor": 0.0}, "finite numbers other than 0, but got 0.0"),
+        ({"scaling_factor": float("nan")}, "finite numbers other than 0, but got nan"),
+        ({"latents_mean": [0.0] * 4, "latents_std": [1.0, 0.0, 1.0, 1.0]}, "finite numbers other than 0"),
+        ({"latents_mean": [0.0] * 3, "latents_std": [1.0] * 3}, "each of 4 channels of latents, but got 3 and 3"),
+    ],
+)
+def test_numbers_that_cannot_be_undone_are_refused(entries: dict[str, object], what: str) -> None:
+    model = make("kl")
+    model.register_to_config(**entries)
+    with pytest.raises(ValueError, match=rf"Expected AutoencoderKL to .*{what}.*; correct its config"):
+        scaling_of(model, 4)
