@@ -95,7 +95,7 @@ class Codec(nn.Module, ABC):
         shape = (len(image), self.latent_channels, *times, height // self.stride, width // self.stride)
         if not len(image):
             return image.new_zeros(shape, dtype=torch.float32)
-        return self._checked(_run(self._encode, image, self.encodes_frames), shape, "_encode").float()
+        return self._checked(self._encode, image, self.encodes_frames, shape, "_encode")
 
     def decode(self, latent: Tensor) -> Tensor:
         """Give the image D(z), not clamped.
@@ -116,7 +116,7 @@ class Codec(nn.Module, ABC):
         shape = (len(latent), 3, *times, *(side * self.stride for side in latent.shape[-2:]))
         if not len(latent):
             return latent.new_zeros(shape, dtype=torch.float32)
-        return self._checked(_run(self._decode, latent, self.frames is None), shape, "_decode").float()
+        return self._checked(self._decode, latent, self.frames is None, shape, "_decode")
 
     def picture(self, latent: Tensor) -> Tensor:
         """Give the image that a latent stands for: D(z), clamped to [-1, 1] where the codec ``clamps``.
@@ -133,14 +133,26 @@ class Codec(nn.Module, ABC):
         decoded = self.decode(latent)
         return decoded.clamp(-1, 1) if self.clamps else decoded
 
-    def _checked(self, output: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        """Give what one of a subclass's maps came to, if it has the shape that its attributes promise."""
+    def _checked(
+        self, work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool, shape: tuple[int, ...], name: str
+    ) -> Tensor:
+        """Give what one of a subclass's maps comes to, if it keeps what it gets and its attributes promise that shape."""
+        version = None if rows.is_inference() else rows._version
+        output: object = _run(work, rows, by_frames)
+        if version is not None and rows._version != version:
+            raise ValueError(
+                f"Expected `{name}` of {type(self).__name__} to leave its input as it is, but it wrote to it; let it work on a "
+                "copy."
+            )
+        if not isinstance(output, Tensor) or output.is_complex():
+            found = str(output.dtype) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"Expected `{name}` of {type(self).__name__} to give a tensor of real numbers, but got {found}.")
         if output.shape != shape:
             raise ValueError(
                 f"Expected `{name}` of {type(self).__name__} to give shape {shape}, but got {tuple(output.shape)}; correct it, "
                 f"or the codec's `stride` {self.stride} or `latent_channels` {self.latent_channels}."
             )
-        return output
+        return output.float()
 
     @property
     def encodes_frames(self) -> bool:

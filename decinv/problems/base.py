@@ -76,7 +76,18 @@ class Problem(ABC):
         del state
 
 
-def norms(rows: Tensor) -> Tensor:
-    """Give the Euclidean norm of each row of ``rows``, ``(B,)``, float32."""
-    result: Tensor = torch.linalg.vector_norm(rows.flatten(1).float(), dim=1)
-    return result
+def norms(rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Give the Euclidean norm of each row of ``rows``, ``(B,)``, float32.
+
+    Args:
+        rows: The rows ``(B, ...)``.
+        dtype: Number format of the squares' sum: that of float32 under- and overflows at lengths of about 1e-20 and 1e19.
+    """
+    result: Tensor = torch.linalg.vector_norm(rows.flatten(1).float(), dim=1, dtype=dtype)
+    return result.float()
+
+
+def sizes(rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Give what residuals are relative to: the norms of ``rows``, and 1 where a row is 0, as of a grey image: ``(B,)``."""
+    lengths = norms(rows, dtype)
+    return torch.where(lengths > 0, lengths, 1.0)

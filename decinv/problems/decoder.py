@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from decinv.codecs.base import Codec
-from decinv.problems.base import Evaluation, Problem, norms
+from decinv.problems.base import Evaluation, Problem, norms, sizes
 from decinv.problems.gradient import GradientProblem
 
 PROBE = 0.01
@@ -15,8 +15,9 @@ class DecoderProblem(Problem):
     """``T(z) = E(D(z)) - E(x)``, started at ``z = E(x)`` (Hong et al., NeurIPS 2024, arXiv 2409.18442).
 
     E(x) is computed once. Any z with D(z) = x is a zero of T. The merit is the relative residual
-    ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents; the residual is in scaled latents. Where the codec ``clamps``, D(z) stands
-    for the clamped image: x was clamped too, so that is what makes the true latent of an image with saturated pixels a zero.
+    ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents, absolute where E(x) is 0; the residual is in scaled latents. Where the
+    codec ``clamps``, D(z) stands for the clamped image: x was clamped too, so that is what makes the true latent of an image
+    with saturated pixels a zero.
     """
 
     def __init__(self, codec: Codec, image: Tensor) -> None:
@@ -30,8 +31,8 @@ class DecoderProblem(Problem):
         self.image = image
         self._images = image
         with torch.no_grad():
-            self.target = codec.encode(image)
-        self.size = norms(self.target).clamp_min(torch.finfo(torch.float32).tiny)
+            self.target = codec.encode(image).clone()  # a codec may write each output to the same memory
+        self.size = sizes(self.target, torch.float64)
 
     def start(self) -> Tensor:
         """Give E(x), scaled."""
@@ -43,7 +44,7 @@ class DecoderProblem(Problem):
         decoded = self.codec.picture(self.latent(point))
         residual = self.codec.encode(decoded) - self.target
         mismatch = (decoded - self.image).contiguous()  # once, where a codec decodes to another memory format
-        return Evaluation(self.codec.scaling.scale(residual), norms(residual) / self.size, mismatch)
+        return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
@@ -92,7 +93,7 @@ class DescentProblem(DecoderProblem):
             mismatch = decoded - self.image
         if self.rate is None:
             self.rate = self._cauchy_step(point, gradient, mismatch)
-        merit = norms(self.codec.encode(decoded) - self.target) / self.size
+        merit = norms(self.codec.encode(decoded) - self.target, torch.float64) / self.size
         return Evaluation(gradient * self.rate.view(-1, *[1] * (point.ndim - 1)), merit, mismatch)
 
     def _cauchy_step(self, point: Tensor, gradient: Tensor, mismatch: Tensor) -> Tensor:

@@ -5,14 +5,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from decinv.codecs.base import Codec
-from decinv.problems.base import Evaluation, Problem, norms
+from decinv.problems.base import Evaluation, Problem, norms, sizes
 
 
 class GradientProblem(Problem):
     """``min_z ||D(z) - x||^2``, started at ``z = E(x)``; the residual is the gradient of the sum of squares.
 
-    The merit is the relative pixel error ``||D(z) - x|| / ||x||``. Only the latent gets a gradient: the codec is frozen. Where
-    the codec ``clamps``, D(z) beyond a saturated pixel of x is no error.
+    The merit is the relative pixel error ``||D(z) - x|| / ||x||``, absolute where x is 0. Only the latent gets a gradient: the
+    codec is frozen. Where the codec ``clamps``, D(z) beyond a saturated pixel of x is no error.
     """
 
     def __init__(self, codec: Codec, image: Tensor, checkpointing: bool = False) -> None:
@@ -26,7 +26,7 @@ class GradientProblem(Problem):
         self.codec = codec
         self.image = image
         self.checkpointing = checkpointing
-        self.size = norms(image).clamp_min(torch.finfo(torch.float32).tiny)
+        self.size = sizes(image)
 
     @torch.no_grad()
     def start(self) -> Tensor:

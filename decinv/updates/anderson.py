@@ -204,19 +204,27 @@ class Anderson(UpdateRule):
             moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho, value=-1)
             step = moves[:, 0]
             if used:
+                unit = _near_one(books.distance)[:, None, None]
+                moves.mul_(_like(unit, point))
                 parts = np.ones((len(point), 1, 1 + used))
-                spread = _numbers(torch.bmm(moves, moves.mT))
-                away, prior = self._away(history, moves), self.prior * point.shape[1] / history.error.shape[1]
+                spread = _numbers(torch.bmm(moves, moves.mT)) / unit**2
+                away, prior = self._away(history, moves, unit), self.prior * point.shape[1] / history.error.shape[1]
                 parts[:, 0, 1:] = -books.mix(spread, self.pull, self.ridge, away, prior)
-                step = torch.bmm(_like(parts, point), moves)[:, 0]
+                step = torch.bmm(_like(parts, point), moves)[:, 0] / _like(unit[:, 0], point)
         self.point.copy_((history.point + step).view_as(self.point))
 
-    def _away(self, history: History, moves: Tensor) -> Numbers | None:
-        """Give the inner products of the way from the start to the best iterate with ``moves`` and itself, if asked for."""
+    def _away(self, history: History, moves: Tensor, unit: Numbers) -> Numbers | None:
+        """Give the inner products of the way from the start to the best iterate with moves and itself, if asked for.
+
+        Args:
+            history: The history.
+            moves: The moves times ``unit``.
+            unit: What lengths are multiplied by, ``(B, 1, 1)``.
+        """
         if not self.prior:
             return None
-        way = (history.point - history.start)[:, None]
-        return _numbers(torch.bmm(torch.cat([moves, way], dim=1), way.mT))[..., 0]
+        way = (history.point - history.start)[:, None] * _like(unit, moves)
+        return (_numbers(torch.bmm(torch.cat([moves, way], dim=1), way.mT)) / unit**2)[..., 0]
 
     def _pooled(self, mismatch: Tensor) -> Tensor:
         """Average a pixel residual ``(B, ..., H, W)`` over squares, ``(B, K)``, such that a constant one keeps its length."""
@@ -229,7 +237,7 @@ class Anderson(UpdateRule):
     def _error(self, residual: Tensor, ratio: Tensor) -> Tensor:
         """Put the weighted residuals side by side, ``(B, K)``, in units of their own."""
         if self._mismatch is None:
-            return residual
+            return residual * ratio
         return torch.cat([self._mismatch, residual * ratio], dim=1) if self.latent_weight > 0 else self._mismatch
 
     def _begin(self, point: Tensor, residual: Tensor) -> tuple[History, Books]:
@@ -240,7 +248,7 @@ class Anderson(UpdateRule):
         pixel, latent = np.where(squares > 0, squares, 1.0)
         if self._mismatch is None:  # r is the latent residual alone
             pixel_unit, latent_unit = np.zeros(rows), (self.latent_weight or 1.0) ** 2 / latent
-            unit = latent_unit
+            unit = latent_unit / _near_one(latent) ** 2
         else:
             pixel_unit, latent_unit = self.pixel_weight**2 / pixel, self.latent_weight**2 / latent
             latent_unit[self._steep] = 0.0
@@ -300,6 +308,15 @@ def _squares(rows: Tensor) -> Numbers:
     """Give the squared length of each row, which steps that hardly change it are judged by."""
     squares: Numbers = np.square(_numbers(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)))
     return squares
+
+
+def _near_one(squares: Numbers) -> Numbers:
+    """Give the powers of two that bring squared lengths nearest to 1 if lengths are multiplied by them, which rounds nothing.
+
+    So products of latents of any scale are within float32's range.
+    """
+    powers: Numbers = np.exp2(-np.round(np.log2(squares) / 2))
+    return powers
 
 
 def _numbers(values: Tensor) -> Numbers:
