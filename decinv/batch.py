@@ -70,6 +70,22 @@ class Batch(NamedTuple):
             companion=None if self.companion is None else self.companion[start:stop],
         )
 
+    def without(self, failed: dict[int, Failure]) -> "Batch":
+        """Give the other samples, and the failures together with those of ``failed`` (by index)."""
+        kept = [row for row in range(len(self.names)) if row not in failed]
+        rows = torch.tensor(kept, dtype=torch.int64, device=self.image.device)
+        return Batch(
+            image=self.image[rows],
+            names=tuple(self.names[row] for row in kept),
+            latent=None if self.latent is None else self.latent[rows],
+            sizes=tuple(self.sizes[row] for row in kept) if self.sizes else (),
+            failures=(*self.failures, *failed.values()),
+            numbers=tuple(self.numbers[row] for row in kept) if self.numbers else (),
+            noise=None if self.noise is None else self.noise[rows],
+            prompts=tuple(self.prompts[row] for row in kept) if self.prompts else (),
+            companion=None if self.companion is None else self.companion[rows],
+        )
+
 
 def check_images(image: Tensor) -> None:
     """Refuse anything but float images ``(B, 3, H, W)`` or clips ``(B, 3, T, H, W)`` in [-1, 1].

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
+from decinv.errors import reason
 from decinv.memory import in_halves, is_out_of_memory, release
 from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
@@ -38,8 +39,9 @@ class Inversion(LightningModule, ABC):
     ``reconstruction``.
 
     A chunk that does not fit into memory is given up without an outcome, and comes back in halves; a sample that does not
-    fit alone has the status FAILED. Where the codec's memory budget suffices for no more than coding, images and the solver's
-    state stay on the host; see ``decinv.placement.Placement``.
+    fit alone has the status FAILED, as one that the codec refuses to encode has, if it encodes others. Where the codec's memory
+    budget suffices for no more than coding, images and the solver's state stay on the host; see
+    ``decinv.placement.Placement``.
 
     Attributes:
         split_chunk: What brings the running chunk back in halves; the data source sets it. Where it is ``None``, running out
@@ -69,6 +71,7 @@ class Inversion(LightningModule, ABC):
         self._handed: Batch | None = None
         self._moved: Batch | None = None
         self._has_split = False
+        self._has_begun = False
         self._reconstruction: Tensor | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -136,8 +139,31 @@ class Inversion(LightningModule, ABC):
         """Begin a chunk at its first step, and end it when all samples are done."""
         if batch_idx == 0:
             self._reconstruction = None
-            self._within_memory(lambda: self.begin(batch))
+            self._within_memory(lambda: self._begin_with_what_is_encoded(batch))
         return -1 if self.solver.done else None
+
+    def _begin_with_what_is_encoded(self, batch: Batch) -> None:
+        """Begin on a chunk, without those samples that the codec refuses alone."""
+        try:
+            self.begin(batch)
+        except (RuntimeError, ValueError) as error:
+            failed = {} if is_out_of_memory(error) else self._refused(batch)
+            if not failed or (len(failed) == len(batch.names) and not self._has_begun):  # then it may be the codec's fault
+                raise
+            self.begin(batch.without(failed))
+        self._has_begun = True
+
+    def _refused(self, batch: Batch) -> dict[int, Failure]:
+        """Give the samples that the codec does not encode, by index, with the reasons."""
+        failed: dict[int, Failure] = {}
+        with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
+            for row, name in enumerate(batch.names):
+                try:
+                    self.codec.encode(batch.image[row : row + 1])
+                except (RuntimeError, ValueError) as error:
+                    number = batch.numbers[row] if batch.numbers else None
+                    failed[row] = Failure(name, f"The codec cannot encode it: {reason(error)}.", number, Status.FAILED)
+        return failed
 
     def begin(self, batch: Batch) -> None:
         """Start on a chunk, or go on in its middle."""
@@ -182,12 +208,12 @@ class Inversion(LightningModule, ABC):
             self.batch = None
             self.split_chunk()
             return
-        reason = (
+        remedy = (
             f"One image of {height} x {width} does not fit into memory; set the codec's `memory_mib`, `tiling` or a 16-bit "
             "`dtype`, or the rule's `history` lower."
         )
         number = batch.numbers[0] if batch.numbers else None
-        failed = Failure(batch.names[0], reason, number, Status.FAILED)
+        failed = Failure(batch.names[0], remedy, number, Status.FAILED)
         self.batch = Batch(batch.image[:0], (), failures=(*batch.failures, failed))
         self.solver.start(self.problem(self.batch.image))
 

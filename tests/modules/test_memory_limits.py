@@ -1,4 +1,4 @@
-"""Out of memory: a chunk is halved and goes on, and only a sample that does not fit alone is lost."""
+"""Out of memory: a chunk is halved and goes on, and only a sample that does not fit, or is refused, alone is lost."""
 
 import pytest
 import torch
@@ -120,3 +120,44 @@ def test_other_errors_end_the_run():
     with pytest.raises(RuntimeError, match="a bug"):
         invert(SmallMachine(decoded=1, error=RuntimeError("a bug")), [(2, 8)])
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+class Choosy(LinearCodec):
+    """Refuses one size, and white images."""
+
+    def _encode(self, image):
+        if image.shape[-1] == 16:
+            raise ValueError("Expected another size.")
+        if (image.flatten(1) > 0.999).all(1).any():
+            raise RuntimeError("too white")
+        return super()._encode(image)
+
+
+class White(Chunks):
+    """The second sample is white, and has a true latent as all others have."""
+
+    def chunks(self, codec):
+        for batch in super().chunks(codec):
+            if len(batch.names) > 1:
+                batch.image[1] = 1.0
+            yield batch._replace(latent=torch.zeros(len(batch.names), 4, 2, 2))
+
+
+def test_a_sample_that_the_codec_refuses_is_lost_alone(monkeypatch):
+    monkeypatch.setitem(globals(), "Chunks", White)
+    whole, _, _ = invert(LinearCodec(), [(4, 8)])
+    outcomes, sizes, failures = invert(Choosy(), [(4, 8), (2, 16), (3, 8)])
+    assert sizes == [3, 0, 2]
+    assert sorted(outcomes) == [0, 2, 3, 6, 8]
+    lost = {failure.number: failure for failure in failures if failure.status is Status.FAILED}
+    assert {number: failure.name for number, failure in lost.items()} == {1: "1", 4: "4", 5: "5", 7: "7"}
+    assert lost[1].reason == "The codec cannot encode it: too white."
+    assert lost[4].reason == "The codec cannot encode it: Expected another size."
+    assert [failure.name for failure in failures if failure.number is None] == ["bad 0", "bad 4", "bad 6"]
+    for number in (0, 2, 3):
+        assert torch.equal(outcomes[number][0], whole[number][0])
+
+
+def test_a_codec_that_refuses_the_first_chunk_altogether_ends_the_run():
+    with pytest.raises(ValueError, match="Expected another size"):
+        invert(Choosy(), [(2, 16), (2, 8)])
