@@ -221,6 +221,8 @@ class Resize(Attack):
 class InTurn(Attack):
     """Apply attacks one after another; none changes nothing.
 
+    Attacks of one class draw the same at random unless their seeds differ.
+
     Args:
         attacks: The attacks, the first one first.
     """

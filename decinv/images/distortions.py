@@ -2,12 +2,13 @@
 
 Each is a pure function of images ``(B, 3, H, W)`` in [-1, 1], on any device, that keeps shape and device and gives float32
 images of 256 grey levels, as an 8-bit file holds them. At strength 0 such images come back unchanged. What is random depends on
-a seed and on the image's number, by default its place in the batch. ``compose`` makes one distortion of several, and
-``decinv.images.attacks`` has them as YAML names them.
+a seed, on the image's number, by default its place in the batch, and on the kind of distortion. ``compose`` makes one of
+several, and ``decinv.images.attacks`` has them as YAML names them.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from io import BytesIO
 
 import numpy as np
@@ -22,6 +23,14 @@ from decinv.images.pixels import to_tensor
 
 Distortion = Callable[[Tensor], Tensor]
 """A distortion whose strength is fixed, such as ``partial(jpeg, quality=75)``."""
+
+
+class Draws(IntEnum):
+    """What is drawn at random: each kind has numbers of its own, which no seed of initial noise or of scenes gives."""
+
+    NOISE = 1
+    CROP = 2
+    JITTER = 3
 
 
 def compose(*distortions: Distortion) -> Distortion:
@@ -123,7 +132,7 @@ def crop_at_random(
         raise ValueError(f"Expected `area` in (0, 1] and `ratio` from it to its inverse, but got {area} and {ratio}.")
     sides = [max(1, round(part * side)) for part, side in zip(_sides(area, ratio), image.shape[-2:], strict=True)]
     cut = image.new_empty(len(image), 3, *sides, dtype=torch.float32)
-    for one, part, rng in zip(image, cut, generators(image, seed, numbers), strict=True):
+    for one, part, rng in zip(image, cut, generators(image, Draws.CROP, seed, numbers), strict=True):
         top, left = (int(rng.integers(whole - side + 1)) for whole, side in zip(image.shape[-2:], sides, strict=True))
         part[:] = one[:, top : top + sides[0], left : left + sides[1]]
     return round_to_8_bits(_scale(cut, *image.shape[-2:]))
@@ -181,7 +190,7 @@ def noise(image: Tensor, std: float, seed: int = 0, numbers: Sequence[int] | Non
     """
     if not std >= 0:
         raise ValueError(f"Expected `std` to be at least 0, but got {std}.")
-    drawn = [rng.standard_normal(image.shape[1:], np.float32) for rng in generators(image, seed, numbers)]
+    drawn = [rng.standard_normal(image.shape[1:], np.float32) for rng in generators(image, Draws.NOISE, seed, numbers)]
     added = torch.from_numpy(np.stack(drawn)).to(image.device) if drawn else torch.zeros_like(image)
     return round_to_8_bits(image.float() + 2 * std * added)
 
@@ -196,9 +205,10 @@ def brighten(image: Tensor, shift: float) -> Tensor:
     return round_to_8_bits(image.float() + 2 * shift)
 
 
-def generators(image: Tensor, seed: int, numbers: Sequence[int] | None) -> list[np.random.Generator]:
-    """Give a generator for each image, which depends on ``(seed, number)`` alone."""
-    return [np.random.default_rng([seed, i]) for i in (range(len(image)) if numbers is None else numbers)]
+def generators(image: Tensor, draws: Draws, seed: int, numbers: Sequence[int] | None) -> list[np.random.Generator]:
+    """Give a generator for each image, which depends on ``(seed, number)`` and on what is drawn alone."""
+    every = range(len(image)) if numbers is None else numbers
+    return [np.random.default_rng(np.random.SeedSequence([seed, i], spawn_key=(draws,))) for i in every]
 
 
 def _sides(area: float, ratio: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decinv.images.distortions import generators
+from decinv.images.distortions import Draws, generators
 from decinv.images.eight_bit import round_to_8_bits
 from decinv.images.luminance import luminance
 
@@ -38,7 +38,7 @@ def jitter(
     strengths = np.array([brightness, contrast, saturation])
     if not (strengths >= 0).all():
         raise ValueError(f"Expected strengths of at least 0, but got {brightness}, {contrast} and {saturation}.")
-    drawn = [rng.uniform(np.maximum(0, 1 - strengths), 1 + strengths) for rng in generators(image, seed, numbers)]
+    drawn = [rng.uniform(np.maximum(0, 1 - strengths), 1 + strengths) for rng in generators(image, Draws.JITTER, seed, numbers)]
     factors = torch.tensor(np.array(drawn).reshape(-1, 3), dtype=torch.float32, device=image.device)
     brighter, sharper, richer = factors.T[..., None, None, None]
     value = (brighter * (image.float() + 1) / 2).clamp(0, 1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from skimage.filters import gaussian
 
+from decinv.diffusion.noise import draw_noise
 from decinv.images.distortions import (
     blur,
     brighten,
@@ -163,6 +164,13 @@ def test_what_is_random_depends_on_the_number_and_not_on_the_batch(images, disto
     assert torch.equal(distort(image, seed=2, numbers=[0, 1, 2]), distort(image, seed=2))
     assert not torch.equal(distort(image, seed=3, numbers=[7, 8, 9]), together)
     assert distort(image[:0]).shape == image[:0].shape
+
+
+def test_the_noise_of_an_attack_is_not_that_which_the_image_was_sampled_from():
+    added = noise(torch.zeros(1, 3, 64, 64), 0.05, seed=5, numbers=[7])
+    for seed in ((5, 7), (5, 7, 1)):  # of images, and of the benchmark's unmarked ones
+        drawn = draw_noise((3, 64, 64), *seed)
+        assert abs(float(torch.corrcoef(torch.stack([added.flatten(), drawn.flatten()]))[0, 1])) < 0.05
 
 
 def test_jitter_multiplies_as_stated():
