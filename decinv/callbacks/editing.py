@@ -251,13 +251,16 @@ class Editing(ChunkCallback):
         ]
 
     def _sheet_rows(self, image: Tensor, edits: Tensor, shown: Tensor | None) -> list[SheetRow]:
-        """Give a row for each edit: the edit, the source darkened where nothing may change, and the difference."""
+        """Give a row for each edit: the edit, the source darkened where nothing may change, and the difference.
+
+        Its heading has the number that its files have in their names, for the font has not the letters of every prompt.
+        """
         rows = []
         for number, prompt in enumerate(self.prompts):
             where = image if shown is None else torch.where(shown[number], image, (image + 1) * 0.2 - 1)
             part = "no mask" if shown is None else f"mask, {float(shown[number].float().mean()):.0%}"
             panels = {"edit": edits[number], part: where, f"|difference| x {ERROR_GAIN}": error(image, edits[number])}
-            rows.append(SheetRow(prompt or "(no prompt)", panels))
+            rows.append(SheetRow(f"{number}: {prompt or '(no prompt)'}", panels))
         return rows
 
 

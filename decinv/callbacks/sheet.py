@@ -1,5 +1,6 @@
 """Sheets of pictures: rows of panels with headings above and labels below."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,9 +73,10 @@ def printable(text: str) -> str:
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """Shorten ``text`` in its middle until it fits."""
-    kept = len(text)
-    short = text
-    while font.getlength(short) > width and kept > 2:
-        kept -= 1
-        short = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
-    return short
+
+    def short(kept: int) -> str:
+        return text if kept == len(text) else f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+
+    possible = range(min(2, len(text)), len(text) + 1)
+    fitting = bisect_right(possible, width, key=lambda kept: font.getlength(short(kept)))
+    return short(possible[max(0, fitting - 1)])

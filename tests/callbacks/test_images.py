@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,17 @@ def test_panels_have_a_size_to_look_at(size, panel):
     image = torch.zeros(3, *size)
     picture = draw(image, image, Row("name\nof more than fits in any such picture " * 9, Status.DIVERGED))
     assert picture.width == 3 * panel + 4 * GAP
+
+
+def test_what_does_not_fit_is_cut_in_its_middle_however_long_it_is():
+    image = torch.zeros(3, 64, 64)
+    began = time.perf_counter()
+    long, short = (draw(image, image, Row(name, Status.CONVERGED)) for name in ("ab" * 50_000, "ab"))
+    assert time.perf_counter() - began < 10  # letter by letter it would take hours
+    assert long.size == short.size
+    head = [np.asarray(one.convert("L"))[:20, GAP:60] for one in (long, short)]
+    assert (head[0][:, :14] == head[1][:, :14]).all()  # "ab" comes first in both
+    assert (head[0] != head[1]).any()
 
 
 def test_columns_of_narrow_panels_have_room_for_their_labels():
