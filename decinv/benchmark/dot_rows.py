@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head
+from decinv.benchmark.figure import head, looks
 
 Dots = Mapping[str, Sequence[float]]
 """Values by the name of the method, one for each codec."""
@@ -60,7 +60,7 @@ def _draw(axes: Axes, panel: Panel, emphasised: str) -> None:
     if panel.ticks:
         rows = range(len(panel.ticks))
         axes.plot(panel.ticks, rows, "|", color="0.35", markersize=17, markeredgewidth=1.8, label="encoder", zorder=2)
-    styles = zip(COLOURS * len(panel.dots), MARKERS * len(panel.dots), strict=False)
+    styles = looks()
     spread = 0.44 / max(len(panel.dots) - 1, 1)
     for i, (name, values) in enumerate(panel.dots.items()):
         colour, marker = ("black", "o") if name == emphasised else next(styles)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head
+from decinv.benchmark.figure import head, looks
 
 GREYS = ("0.62", "0.38", "0.0")
 """Colours of emphasised series, the last of which is the darkest."""
@@ -39,7 +39,7 @@ def draw_dots(
     """Draw one panel above the other, lower is better, with one column a place and one dot a series in each.
 
     Args:
-        panels: Series by the panel's title; at most nine a panel, three of them emphasised.
+        panels: Series by the panel's title; at most three a panel are emphasised.
         places: Names of the places.
         value: Name and unit of the values.
         title: One line that says what the figure shows.
@@ -50,7 +50,7 @@ def draw_dots(
     figure = Figure(figsize=(width, 1.2 + 3.6 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (name, all_series) in zip(axes, panels.items(), strict=True):
-        styles, greys = zip(COLOURS, MARKERS, strict=False), iter(GREYS[-sum(one.emphasised for one in all_series) :])
+        styles, greys = looks(), iter(GREYS[-sum(one.emphasised for one in all_series) :])
         for i, one in enumerate(all_series):
             colour, marker = (next(greys), "o") if one.emphasised else next(styles)
             at = [place + 0.75 * ((i + 0.5) / len(all_series) - 0.5) for place in range(len(places))]

@@ -1,14 +1,25 @@
 """What the figures of all benchmarks have in common: colours, markers, headings, and axes for quality against cost."""
 
+from collections.abc import Iterator
+from itertools import cycle
+
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933", "#332288", "#44AA99")
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"),
+    *("#882255", "#999933", "#332288", "#44AA99", "#CC6677", "#117733"),
+)
 """Colours that people with any colour vision can tell apart (Okabe and Ito, 2008; Tol, 2021); markers tell lines apart too."""
 
 MARKERS = ("s", "^", "D", "v", "P", "X", "p", "<", ">")
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """Give colours with markers, without end; the first 36 differ."""
+    return zip(cycle(COLOURS), cycle(MARKERS), strict=False)
 
 
 def head(figure: Figure, title: str, caption: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from decinv.benchmark.figure import COLOURS, head
+from decinv.benchmark.figure import head, looks
 from decinv.benchmark.methods import DEFAULT
 from decinv.benchmark.table import Column, Table
 from decinv.metrics.conditioning import ROUNDING
@@ -111,7 +111,7 @@ def _draw(found: Mapping[str, Spectrum], path: Path, conditions: str) -> None:
     """Draw the singular values of each codec, the median image and the range of all."""
     figure = Figure(figsize=(8.4, 5.4), layout="constrained")
     axes = figure.subplots()
-    for (name, one), colour in zip(found.items(), COLOURS, strict=False):
+    for (name, one), (colour, _) in zip(found.items(), looks(), strict=False):
         place = torch.arange(1, one.singular.shape[1] + 1) / one.singular.shape[1]
         low, middle, high = (one.singular.quantile(part, dim=0) for part in (0.0, 0.5, 1.0))
         axes.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import COLOURS, MARKERS, dress, head
+from decinv.benchmark.figure import dress, head, looks
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def draw_pareto(panels: Sequence[Sequence[Panel]], title: str, caption: str, pat
     figure = Figure(figsize=(5 + 4.6 * len(panels[0]), 1.2 + 4.2 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), len(panels[0]), sharey="row", squeeze=False)
     labels = dict.fromkeys(line.label for row in panels for panel in row for line in panel.lines if _coloured(line))
-    styles = dict(zip(labels, zip(COLOURS * len(labels), MARKERS * len(labels), strict=False), strict=False))
+    styles = dict(zip(labels, looks(), strict=False))
     handles: dict[str, Artist] = {}
     for pairs, row in zip(grid, panels, strict=True):
         for axes, panel in zip(pairs, row, strict=True):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head
+from decinv.benchmark.figure import head, looks
 from decinv.benchmark.sampler_methods import OURS
 from decinv.benchmark.sampler_rows import Row
 
@@ -26,7 +26,7 @@ def draw_sampler(rows: Sequence[Row], caption: str, path: Path) -> None:
     figure.set_layout_engine("constrained", wspace=0.04, hspace=0.05)
     grid = figure.subplots(len(samplers), 3, squeeze=False)
     others = dict.fromkeys(row.method for row in rows if not _ours(row))
-    styles = dict(zip(others, zip(COLOURS * 2, (*MARKERS, *MARKERS[::-1]), strict=False), strict=False))
+    styles = dict(zip(others, looks(), strict=False))
     handles: dict[str, Any] = {}
     for name, (by_step, by_evaluations, by_seconds) in zip(samplers, grid, strict=True):
         here = [row for row in rows if row.sampler == name]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from decinv.benchmark.curves import Curve, Panel, draw_curves
-from decinv.benchmark.figure import COLOURS, MARKERS
+from decinv.benchmark.figure import looks
 from decinv.benchmark.methods import DEFAULT, PAPER, DecoderMethod
 from decinv.benchmark.reaching import Level, needed
 from decinv.benchmark.table import Column, Table
@@ -110,7 +110,7 @@ def headlines(found: Found, rows: Sequence[ThresholdRow]) -> list[str]:
 def panels(found: Found, rows: Sequence[ThresholdRow]) -> list[Panel]:
     """Give the figure's panels: levels against the evaluations needed, one line a method, gradient descent dashed."""
     names = [name for name in dict.fromkeys(row.method for row in rows) if name != ENCODER]
-    styles = dict(zip((name for name in names if name != DEFAULT), zip(COLOURS, MARKERS, strict=False), strict=False))
+    styles = dict(zip((name for name in names if name != DEFAULT), looks(), strict=False))
     drawn = []
     for codec, by_method in found.items():
         curves = []

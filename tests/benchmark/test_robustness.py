@@ -1,6 +1,7 @@
 import csv
 import json
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import decinv.benchmark.robustness as robustness_module
 from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.dots import Series, draw_dots
+from decinv.benchmark.figure import looks
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT
 from decinv.benchmark.robustness import ATTACKS, RUNS, Attack, Recovered, distort, join, recover
 from decinv.benchmark.robustness_report import Row, series
@@ -104,6 +106,14 @@ def test_series_are_methods_and_numbers_of_iterations():
     assert [one.label for one in found] == ["encoder", f"{DEFAULT}, 5", f"{DEFAULT}, 20"]
     assert [one.values for one in found] == [[0, 0], [50, 50], [200, 200]]
     assert [one.emphasised for one in found] == [False, True, True]
+
+
+def test_any_number_of_methods_has_looks_of_their_own(tmp_path):
+    own = [Series(f"method {i}", [-1.0 * i], [0.1]) for i in range(14)]
+    draw_dots({"one": own}, ["none"], "dB", "title", "caption", tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").exists()
+    assert len(set(islice(looks(), 36))) == 36
+    assert len({colour for colour, _ in islice(looks(), 12)}) == 12  # as many as the figure of samplers has
 
 
 def test_the_figure_is_whole(tmp_path):
