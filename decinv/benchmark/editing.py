@@ -99,8 +99,8 @@ def editing(
             "Expected `iterations` and `sampler_iters` of at least 1, `size` of at least 11 and one of `guidances`, "
             f"but got {iterations}, {sampler_iters}, {size} and {list(guidances)}."
         )
-    if not all(guidance >= 0 for guidance in guidances):
-        raise ValueError(f"Expected `guidances` to be at least 0, but got {list(guidances)}.")
+    if not all(guidance >= 0 for guidance in guidances) or len(set(guidances)) < len(guidances):
+        raise ValueError(f"Expected `guidances` to be at least 0 and different, but got {list(guidances)}.")
     if not sources or len(sources) != len(targets):
         raise ValueError(f"Expected as many `targets` as `sources`, but got {len(targets)} and {len(sources)}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)

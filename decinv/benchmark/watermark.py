@@ -139,8 +139,9 @@ def watermark(
         raise ValueError(
             "Expected at least one of `attacks`, but got none; give `{none: {class_path: InTurn}}` for none at all."
         )
-    if not decoders or set(decoders) - BY_NAME.keys():
-        raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(decoders) or 'none'}.")
+    if not decoders or set(decoders) - BY_NAME.keys() or len(set(decoders)) < len(decoders):
+        named = ", ".join(decoders) or "none"
+        raise ValueError(f"Expected `decoders` to be different ones of {', '.join(BY_NAME)}, but got {named}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
     if threads is not None:
         torch.set_num_threads(threads)

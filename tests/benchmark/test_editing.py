@@ -66,6 +66,7 @@ def test_measures_become_rows():
         ("--size=17", "`size`"),
         ("--count=1", "`count`"),
         ("--guidances=[3, -1]", "`guidances`"),
+        ("--guidances=[3, 3]", "`guidances` to be at least 0 and different"),
         ("--steps=0", "`steps`"),
     ],
 )

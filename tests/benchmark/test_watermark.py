@@ -100,6 +100,7 @@ def test_findings_become_rates():
         ("--count=1", "`count`"),
         ("--keys=[/no/key]", "file of a key"),
         ("--decoders=[x]", "`decoders`"),
+        ("--decoders=[encoder,encoder]", "`decoders` to be different"),
         ("--prompts=[]", "a prompt"),
         ("--attacks={}", "at least one of `attacks`"),
     ],
