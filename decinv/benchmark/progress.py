@@ -16,7 +16,7 @@ def ticking(total: int) -> Iterator[Callable[[str], None]]:
     Yields:
         What moves it by one, given a word on what comes next.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, auto_refresh=False, transient=True) as progress:
         task = progress.add_task("", total=total)
 

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,19 +86,20 @@ def number(cell: str) -> str:
     return f"{float(cell):.4g}" if re.fullmatch(r"[+-]?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)", cell) else cell
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: int, show: Callable[[str], str] = escape) -> str:
     """Give a table that scrolls sideways on its own, its columns of numbers flush right.
 
     Args:
         header: Titles of the columns.
-        rows: Cells, text with ``**bold**``.
+        rows: Cells.
         total: Number of rows there are; those that are not given are counted below.
+        show: Gives the text of a cell as HTML; ``inline`` where it is Markdown.
     """
     columns = len(header)
     right = [_numeric([row[i] for row in rows if i < len(row)]) for i in range(columns)]
 
     def line(cells: Sequence[str], tag: str) -> str:
-        shown = (f"<{tag}{' class=n' if right[i] else ''}>{inline(cell)}</{tag}>" for i, cell in enumerate(cells[:columns]))
+        shown = (f"<{tag}{' class=n' if right[i] else ''}>{show(cell)}</{tag}>" for i, cell in enumerate(cells[:columns]))
         return f"<tr>{''.join(shown)}</tr>\n"
 
     more = f"<p class=more>{total - len(rows)} more rows are not shown.</p>" if total > len(rows) else ""

@@ -1,5 +1,6 @@
 """The Markdown that benchmarks write, as HTML: headings, paragraphs, tables, and lists that explain a table's columns."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -39,6 +40,6 @@ def _kind(line: str) -> str:
 
 
 def _table(lines: Sequence[str]) -> str:
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    cells = [[cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines]
     rows = [row for row in cells[1:] if not all(set(cell) <= set("-:") and cell for cell in row)]
-    return table(cells[0], rows, len(rows))
+    return table(cells[0], rows, len(rows), inline)

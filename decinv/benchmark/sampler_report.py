@@ -1,13 +1,12 @@
 """The report of the sampler benchmark: its columns, and the files that hold them."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from decinv.benchmark.sampler_figure import draw_sampler
 from decinv.benchmark.sampler_rows import TRUE_LATENT, Row, match
-from decinv.benchmark.table import Column, Table
+from decinv.benchmark.table import Column, Table, write_csv
 
 COLUMNS = (
     Column("sampler", "sampler", "what is inverted, with its steps"),
@@ -87,9 +86,6 @@ def print_report(rows: Sequence[Row]) -> None:
 
 def write_steps(rows: Sequence[Row], path: Path) -> None:
     """Write the residual of each step, a line for each step of each method that has one for each."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["sampler", "guidance", "decoder", "method", "step", "residual"])
-        for row in rows:
-            for index, residual in enumerate(row.residuals):
-                writer.writerow([row.sampler, row.guidance, row.decoder, row.method, index, residual])
+    header = ("sampler", "guidance", "decoder", "method", "step", "residual")
+    steps = ((row, index, residual) for row in rows for index, residual in enumerate(row.residuals))
+    write_csv(path, header, ([row.sampler, row.guidance, row.decoder, row.method, *step] for row, *step in steps))

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, groupby
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Literal
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 Value = str | int | float | None
 """What a cell holds; ``None`` is an empty cell."""
@@ -26,6 +27,14 @@ def refuse_table(out: Path) -> None:
         raise FileExistsError(f"Expected --out to name a directory, but {out} is a file or below one; choose another.")
     if (out / "table.csv").exists():
         raise FileExistsError(f"Expected --out to name a fresh directory, but {out} holds a table.csv already; choose another.")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Value]]) -> None:
+    """Write rows of values at full precision below their header; ``None`` is an empty cell."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 @dataclass(frozen=True)
@@ -73,15 +82,14 @@ class Table:
 
     def write_csv(self, path: Path) -> None:
         """Write every value at full precision, under the columns' keys."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [column.key for column in self.columns])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        keys = [column.key for column in self.columns]
+        write_csv(path, keys, ([row[key] for key in keys] for row in self.rows))
 
     def markdown(self) -> str:
         """Give the table as aligned Markdown, with a legend of its columns."""
         titles = [column.title for column in self.columns]
-        cells = [[f"**{text}**" if bold else text for text, bold in row] for group in self.groups for row in self._cells(group)]
+        rows = [[(text.replace("|", r"\|"), bold) for text, bold in row] for group in self.groups for row in self._cells(group)]
+        cells = [[f"**{text}**" if bold else text for text, bold in row] for row in rows]
         # Two at least, for the rule below a title: Markdown knows no table with a rule of a colon alone.
         widths = [max(2, *(len(text) for text in texts)) for texts in zip(titles, *cells, strict=True)]
         left = [isinstance(self.rows[0][column.key], str) for column in self.columns]
@@ -102,7 +110,7 @@ class Table:
             table.add_column(column.title, justify="left" if isinstance(self.rows[0][column.key], str) else "right")
         for group in self.groups:
             for row in self._cells(group):
-                table.add_row(*(f"[bold green]{text}[/]" if bold else text for text, bold in compress(row, shown)))
+                table.add_row(*(Text(text, "bold green" if bold else "") for text, bold in compress(row, shown)))
             table.add_section()
         console = Console()
         (console if console.is_terminal else Console(width=200)).print(table)

@@ -1,6 +1,5 @@
 """The report of the watermark benchmark: its rows, its columns and its figure."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from decinv.benchmark.dots import Series, draw_dots
 from decinv.benchmark.methods import DEFAULT
 from decinv.benchmark.summary import summarise as interval
-from decinv.benchmark.table import Column, Table
+from decinv.benchmark.table import Column, Table, write_csv
 from decinv.metrics.detection import detect
 from decinv.watermark import Finding
 
@@ -171,12 +170,9 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
 def write_confusion(rows: Sequence[Row], path: Path) -> None:
     """Write how often each key was read as each other, one line for each key of each row."""
     names = [field.name for field in fields(Row)[:4]]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*names, "key", *(f"read as {index}" for index in range(len(rows[0].confusion)))])
-        for row in rows:
-            for key, counts in enumerate(row.confusion):
-                writer.writerow([*(getattr(row, name) for name in names), key, *counts])
+    header = [*names, "key", *(f"read as {index}" for index in range(len(rows[0].confusion)))]
+    counted = ((row, key, counts) for row in rows for key, counts in enumerate(row.confusion))
+    write_csv(path, header, ([*(getattr(row, name) for name in names), key, *counts] for row, key, counts in counted))
 
 
 def _series(rows: Sequence[Row]) -> list[Series]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 import decinv.benchmark
 from decinv.benchmark.__main__ import main
+from decinv.benchmark.report_directory import describe
 from decinv.benchmark.report_html import number, table
 from decinv.benchmark.report_markdown import to_html
 
@@ -107,6 +108,12 @@ def test_a_run_is_summarised_and_its_names_are_text(tmp_path, run):
     assert "no image, | really" in words
     assert not re.search(r"<script|<i>|<img src=x", text)
     assert len([load for load in page.loads if load.startswith("data:")]) == 4
+
+
+def test_cells_of_csv_files_are_no_markdown(tmp_path):
+    (tmp_path / "results.csv").write_text("name,status\na**b**c `d`,CONVERGED\n")
+    shown = "".join(describe(tmp_path, 10, 1).parts)
+    assert "<td>a**b**c `d`</td>" in shown
 
 
 def test_long_tables_are_cut_and_counted(tmp_path):

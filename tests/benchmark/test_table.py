@@ -2,6 +2,7 @@ import csv
 import math
 from dataclasses import replace
 
+from decinv.benchmark.report_markdown import to_html
 from decinv.benchmark.table import Column, Table
 
 COLUMNS = (
@@ -62,6 +63,17 @@ def test_terminal_shows_the_same_cells(capsys):
     words = capsys.readouterr().out
     for row in _cells(table.markdown())[1][2:]:
         assert all(cell.strip("*") in words for cell in row)
+
+
+def test_names_are_shown_as_they_are(capsys):
+    columns = (Column("name", "codec", "which"), Column("error", "error", "how wrong", ".1f", "lowest"))
+    names = ["a[/b]", "c|d", "[red]e"]
+    table = Table(columns, [{"name": name, "error": i} for i, name in enumerate(names)])
+    table.print()
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+    shown = to_html(table.markdown())
+    assert all(f"<td>{name}</td>" in shown for name in names)
 
 
 def test_terminal_leaves_out_details(capsys):
