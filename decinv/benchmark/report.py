@@ -6,8 +6,7 @@ from pathlib import Path
 from decinv.arguments import SentenceParser
 from decinv.benchmark.report_directory import describe, known
 from decinv.benchmark.report_html import page
-from decinv.errors import reason
-from decinv.runs.atomic import create_once
+from decinv.runs.atomic import create
 
 
 def report(runs: Sequence[Path], out: Path = Path("report.html"), rows: int = 200, pictures: int = 24) -> None:
@@ -35,12 +34,7 @@ def report(runs: Sequence[Path], out: Path = Path("report.html"), rows: int = 20
         raise FileExistsError(f"Expected --out to name a fresh file, but {out} exists; choose another.")
     sections = [describe(directory, rows, pictures) for directory in found]
     content = page("decinv report", sections).encode("utf-8", "replace")  # names of files need not be UTF-8
-    try:
-        fresh = create_once(out, [content])
-    except OSError as error:
-        raise OSError(f"Expected to write the page to {out}, but got: {reason(error)}; choose another --out.") from error
-    if not fresh:
-        raise FileExistsError(f"Expected --out to name a fresh file, but {out} exists; choose another.")
+    create(out, content, "the page")
     print(f"Wrote {out}: {len(found)} {'section' if len(found) == 1 else 'sections'}, {len(content) / 2**20:.1f} MiB.")
 
 

@@ -135,14 +135,12 @@ class MaskFiles(EditMask):
         if self.path.is_file():
             read_size(self.path)
             return
-        first, missing, count = "", 0, 0
-        for count, name in enumerate(names, 1):  # noqa: B007
-            if self._file(name) is None:
-                first, missing = first or name, missing + 1
+        every = list(names)
+        missing = [name for name in every if self._file(name) is None]
         if not missing:
             return
-        found = f"{missing} of {count} have none, {first!r} first"
-        if missing == count:
+        found = f"{len(missing)} of {len(every)} have none, {missing[0]!r} first"
+        if len(missing) == len(every):
             raise ValueError(f"Expected a mask for each image in {self.path}, but {found}; add them.")
         warnings.warn(f"Expected a mask for each image in {self.path}, but {found}; their edits will fail.", stacklevel=2)
 

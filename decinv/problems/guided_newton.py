@@ -9,14 +9,35 @@ from decinv.problems.base import Evaluation
 from decinv.problems.step import StepProblem
 
 
-class GuidedNewtonProblem(StepProblem):
-    """``F(z) = ||z - f(z)||_1 + weight G(z)``, f the implicit map of a step of first order (Samuel et al., arXiv 2312.12540).
+class ImplicitStepProblem(StepProblem):
+    """One step of first order as ``z = f(z)`` with its implicit map f (Samuel et al., arXiv 2312.12540).
 
     For steps between points of unit variance, as DDIM's are, ``f(z) = ratio x_t + (sigma_s - ratio sigma_t) eps(z)`` with
-    ``ratio = alpha_s / alpha_t``, and ``G(z) = ||z - mu|| / beta`` keeps z where the forward process would have it,
-    ``q(x_s | x_t) = N(mu, beta I)``. For those of Euler's method and of flows ``f(z) = x_t + (sigma_s - sigma_t) v(z)``, and
-    ``G(z) = ||z - mu||``. With D the number of values and g the gradient of F, the residual is ``F / (D (g + eta))``, so that a
-    forward step of size 1 is GNRI's.
+    ``ratio = alpha_s / alpha_t``; for those of Euler's method and of flows ``f(z) = x_t + (sigma_s - sigma_t) v(z)``.
+    """
+
+    @property
+    def ratio(self) -> float:
+        """How much ``z - f(z)`` is of ``step(z) - x_t``."""
+        start, end = self.step.start, self.step.end
+        return start.alpha / end.alpha if self._unit and start.alpha > 0 else 1.0
+
+    @property
+    def _unit(self) -> bool:
+        """Whether both points have unit variance where data have it."""
+        return all(abs(level.square - 1) < 1e-6 for level in (self.step.start, self.step.end))
+
+    def implicit(self, point: Tensor) -> Tensor:
+        """Give f at points of the active samples."""
+        return point - self.ratio * (self.reached(point) - self.target)
+
+
+class GuidedNewtonProblem(ImplicitStepProblem):
+    """``F(z) = ||z - f(z)||_1 + weight G(z)``, with the map f of ``ImplicitStepProblem``.
+
+    For steps between points of unit variance, ``G(z) = ||z - mu|| / beta`` keeps z where the forward process would have it,
+    ``q(x_s | x_t) = N(mu, beta I)``; for others ``G(z) = ||z - mu||``. With D the number of values and g the gradient of F, the
+    residual is ``F / (D (g + eta))``, so that a forward step of size 1 is GNRI's.
     """
 
     def __init__(
@@ -36,21 +57,6 @@ class GuidedNewtonProblem(StepProblem):
         self.weight = weight
         self.eta = eta
 
-    @property
-    def ratio(self) -> float:
-        """How much ``z - f(z)`` is of ``step(z) - x_t``."""
-        start, end = self.step.start, self.step.end
-        return start.alpha / end.alpha if self._unit and start.alpha > 0 else 1.0
-
-    @property
-    def _unit(self) -> bool:
-        """Whether both points have unit variance where data have it."""
-        return all(abs(level.square - 1) < 1e-6 for level in (self.step.start, self.step.end))
-
-    def implicit(self, point: Tensor) -> Tensor:
-        """Give f at points of the active samples."""
-        return point - self.ratio * (self.reached(point) - self.target)
-
     @torch.enable_grad()
     def evaluate(self, point: Tensor) -> Evaluation:
         """Evaluate F and its gradient."""
@@ -68,7 +74,7 @@ class GuidedNewtonProblem(StepProblem):
         return self.judged((point - implicit).detach() / self.ratio, direction)
 
 
-class SignStepProblem(GuidedNewtonProblem):
+class SignStepProblem(ImplicitStepProblem):
     """GNRI as its released code computes it: without gradients through the network, so that g has only signs.
 
     The residual is ``mean h sign(z - f(z))`` with ``h = |z - f(z)| + weight / 2 ((f(z) - alpha_s z_0) / sigma_s)^2``, z_0 the
@@ -85,8 +91,9 @@ class SignStepProblem(GuidedNewtonProblem):
     def __init__(
         self, process: Process, step: Step, target: Tensor, start: Tensor, latent: Tensor, weight: float = 0.1
     ) -> None:
-        """State the problem as ``GuidedNewtonProblem`` does, for the latent z_0 and the weight of an image's improbability."""
-        super().__init__(process, step, target, start, weight)
+        """State the problem as ``StepProblem`` does, for the latent z_0 and the weight of an image's improbability."""
+        super().__init__(process, step, target, start)
+        self.weight = weight
         self.reference = latent
 
     def start(self) -> Tensor:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from decinv.errors import reason
+
 
 @contextmanager
 def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
@@ -49,6 +51,26 @@ def create_once(path: Path, content: Iterable[bytes]) -> bool:
         return True
     finally:
         partial.unlink(missing_ok=True)
+
+
+def create(path: Path, content: bytes, what: str) -> None:
+    """Write a file that nothing was in the place of, whole or not at all.
+
+    Args:
+        path: The file.
+        content: Its content.
+        what: What it is, for the sentence that says why it cannot be written.
+
+    Raises:
+        FileExistsError: If there is a file already.
+        OSError: If none can be written.
+    """
+    try:
+        fresh = create_once(path, [content])
+    except OSError as error:
+        raise OSError(f"Expected to write {what} to {path}, but got: {reason(error)}; choose another name.") from error
+    if not fresh:
+        raise FileExistsError(f"Expected a fresh file for {what}, but {path} exists; choose another name.")
 
 
 def _partial(path: Path, writer: str) -> Path:

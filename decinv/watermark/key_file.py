@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from decinv.errors import reason
-from decinv.runs.atomic import create_once
+from decinv.runs.atomic import create
 
 Shape = tuple[int, int, int]
 """Shape (C, H, W) of the latents that carry a key."""
@@ -34,13 +34,7 @@ def write_key(path: Path, kind: str, fingerprint: str, settings: Mapping[str, st
         OSError: If none can be written.
     """
     metadata = {"format": kind, "fingerprint": fingerprint, **settings}
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-    try:
-        fresh = create_once(path, [content])
-    except OSError as error:
-        raise OSError(f"Expected to write the key to {path}, but got: {reason(error)}; choose another name.") from error
-    if not fresh:
-        raise FileExistsError(f"Expected a fresh file for the key, but {path} exists; choose another name.")
+    create(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata), "the key")
 
 
 def load_key(path: Path, kind: str, make: Callable[[Shape, dict[str, str], dict[str, Tensor]], Key]) -> Key:
