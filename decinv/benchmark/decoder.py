@@ -72,8 +72,8 @@ def decoder(
     default: Sequence[Dtype] = ("float32", "bfloat16", "float16") if place.type == "cuda" else ("float32",)
     formats = default if dtypes is None else dtypes
     if repeats < 1 or not formats or len(set(formats)) < len(formats):
-        found = f"{repeats} and {', '.join(formats) or 'none'}"
-        raise ValueError(f"Expected `repeats` at least 1, and at least one of `dtypes`, all different, but got {found}.")
+        named = f"{repeats} and {', '.join(formats) or 'none'}"
+        raise ValueError(f"Expected `repeats` at least 1, and at least one of `dtypes`, all different, but got {named}.")
     subjects = conditions.prepare()
     environment = write_environment(out, options, place)
     entries = {dtype: enter(dtype, marks, early, published) for dtype in formats}

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,5 +79,5 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
         return text if kept == len(text) else f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
 
     possible = range(min(2, len(text)), len(text) + 1)
-    fitting = bisect_right(possible, width, key=lambda kept: font.getlength(short(kept)))
+    fitting = bisect_right(possible, width, key=lambda kept: ceil(font.getlength(short(kept))))
     return short(possible[max(0, fitting - 1)])
