@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from decinv.benchmark.figure import dress, head
+from decinv.benchmark.figure import dress, head, plain
 
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (3, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.3)))
 """Line styles, from solid to dotted."""
@@ -75,7 +75,7 @@ def draw_curves(panels: Sequence[Panel], cost: str, quality: str, title: str, ca
         dress(axes, cost, quality)
         _draw(axes, panel)
         if len(panels) > 1:
-            axes.set_title(panel.title, fontsize=11)
+            axes.set_title(plain(panel.title), fontsize=11)
     head(figure, title, caption)
     _add_legend(figure, panels[0].curves)
     figure.savefig(path, dpi=160)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import head, looks
+from decinv.benchmark.figure import head, looks, plain
 
 GREYS = ("0.62", "0.38", "0.0")
 """Colours of emphasised series, the last of which is the darkest."""
@@ -59,9 +59,9 @@ def draw_dots(
         for place in range(0, len(places), 2):
             axis.axvspan(place - 0.5, place + 0.5, color="0.96", zorder=0)
         axis.set_xlim(-0.5, len(places) - 0.5)
-        axis.set_xticks(range(len(places)), places)
+        axis.set_xticks(range(len(places)), map(plain, places))
         axis.set_ylabel(f"{value}, lower is better")
-        axis.set_title(name, loc="left", fontsize=10)
+        axis.set_title(plain(name), loc="left", fontsize=10)
         axis.grid(axis="y", color="0.88", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)

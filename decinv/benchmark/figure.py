@@ -22,9 +22,14 @@ def looks() -> Iterator[tuple[str, str]]:
     return zip(cycle(COLOURS), cycle(MARKERS), strict=False)
 
 
+def plain(text: str) -> str:
+    """Give text, such as the name of a codec's directory, so that matplotlib takes no part of it for a formula."""
+    return text.replace("$", r"\$")
+
+
 def head(figure: Figure, title: str, caption: str) -> None:
     """Write a bold line, and the caption in grey below it, above a figure of several panels in constrained layout."""
-    figure.suptitle(f"\n{caption}", x=0.01, ha="left", fontsize=9, color="0.35", linespacing=1.4)
+    figure.suptitle(plain(f"\n{caption}"), x=0.01, ha="left", fontsize=9, color="0.35", linespacing=1.4)
     top = 1 - rcParams["figure.constrained_layout.h_pad"] / figure.get_figheight()
     figure.text(0.01, top, title, ha="left", va="top", fontsize=12, fontweight="bold")
 

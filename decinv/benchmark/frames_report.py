@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head
+from decinv.benchmark.figure import COLOURS, MARKERS, head, plain
 from decinv.benchmark.table import Column, Table
 from decinv.memory import MIB
 
@@ -94,7 +94,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             _draw_line(axes, [row for row in shown if row.way == way], place)
         _dress(axes, sorted({row.frames for row in shown}))
         how = "metered on the CPU" if shown[0].is_metered else "planned"
-        axes.set_title(f"{subject} ({how})", fontsize=10.5, loc="left")
+        axes.set_title(plain(f"{subject} ({how})"), fontsize=10.5, loc="left")
     panels[0].set_ylabel("peak beyond weights and clip, MiB, log scale")
     caption = "A codec of images codes clips frame by frame, in float32. 'Checkpointed' recomputes each block of the decoder."
     if len({(row.subject, row.is_metered) for row in rows}) > len(subjects):

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from decinv.benchmark.figure import head, looks
+from decinv.benchmark.figure import head, looks, plain
 from decinv.benchmark.methods import DEFAULT
 from decinv.benchmark.table import Column, Table
 from decinv.metrics.conditioning import ROUNDING
@@ -115,7 +115,7 @@ def _draw(found: Mapping[str, Spectrum], path: Path, conditions: str) -> None:
         place = torch.arange(1, one.singular.shape[1] + 1) / one.singular.shape[1]
         low, middle, high = (one.singular.quantile(part, dim=0) for part in (0.0, 0.5, 1.0))
         axes.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(place, middle, color=colour, linewidth=2, label=name)
+        axes.plot(place, middle, color=colour, linewidth=2, label=plain(name))
         level = float((ROUNDING / one.spread).median())
         axes.axhline(level, color=colour, linestyle=(0, (1, 2)), linewidth=1.4)
     axes.set_yscale("log")

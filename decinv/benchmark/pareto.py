@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import dress, head, looks
+from decinv.benchmark.figure import dress, head, looks, plain
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def draw_pareto(panels: Sequence[Sequence[Panel]], title: str, caption: str, pat
             for line in panel.lines:
                 _draw(axes, line, *styles.get(line.label, ("black", "o")))
             dress(axes, panel.cost, panel.quality if axes is pairs[0] else "")
-            axes.set_title(panel.heading, loc="left", fontsize=10)
+            axes.set_title(plain(panel.heading), loc="left", fontsize=10)
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
     head(figure, title, caption)

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import head
+from decinv.benchmark.figure import head, plain
 
 RED = "#d62728"
 
@@ -63,7 +63,7 @@ def draw_scatters(
     for i, row in enumerate(panels):
         for j, panel in enumerate(row):
             _draw(axes[i, j], panel, scale)
-        axes[i, 0].set_ylabel(f"{rows[i]}\n\n{y}", fontsize=9)
+        axes[i, 0].set_ylabel(plain(f"{rows[i]}\n\n{y}"), fontsize=9)
     for j, column in enumerate(columns):
         axes[0, j].set_title(column, fontsize=10)
     figure.supxlabel(x, fontsize=10)

@@ -48,12 +48,12 @@ def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     for place, (row, line) in enumerate(zip(rows, pictures, strict=True)):
         top = place * (head + tall + foot)
         heading = printable(row.heading)
-        pen.text((GAP, top + head // 2), _fitting(heading, font, sheet.width - 2 * GAP), "black", font, anchor="lm")
+        pen.text((GAP, top + head // 2), fitting(heading, font, sheet.width - 2 * GAP), "black", font, anchor="lm")
         for index, (label, picture) in enumerate(zip(row.panels, line, strict=True)):
             left = GAP + index * (side + GAP)
             sheet.paste(picture, (left + (side - wide) // 2, top + head))
             middle = left + side // 2, top + head + tall + foot // 2
-            pen.text(middle, _fitting(label, font, side), "black", font, anchor="mm")
+            pen.text(middle, fitting(label, font, side), "black", font, anchor="mm")
     return sheet
 
 
@@ -72,12 +72,12 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """Shorten ``text`` in its middle until it fits."""
 
     def short(kept: int) -> str:
         return text if kept == len(text) else f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
 
     possible = range(min(2, len(text)), len(text) + 1)
-    fitting = bisect_right(possible, width, key=lambda kept: ceil(font.getlength(short(kept))))
-    return short(possible[max(0, fitting - 1)])
+    most = bisect_right(possible, width, key=lambda kept: ceil(font.getlength(short(kept))))
+    return short(possible[max(0, most - 1)])

@@ -15,7 +15,7 @@ from torch import Tensor
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.images import ERROR_GAIN, error
 from decinv.callbacks.run import draws, log_image, run_directory
-from decinv.callbacks.sheet import FONT, printable
+from decinv.callbacks.sheet import FONT, fitting, printable
 from decinv.data.clips import ClipData, moments_of
 from decinv.images.eight_bit import to_picture
 from decinv.modules.base import Inversion
@@ -147,10 +147,11 @@ def draw_strip(name: str, columns: list[tuple[Moment, tuple[Image.Image, ...]]])
     head = 36
     sheet = Image.new("RGB", (LEFT + len(columns) * (width + GAP), head + 3 * (height + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((LEFT, 9), printable(name), "black", font, anchor="lm")
+    pen.text((LEFT, 9), fitting(printable(name), font, sheet.width - LEFT), "black", font, anchor="lm")
     for index, (moment, pictures) in enumerate(columns):
         left = LEFT + index * (width + GAP)
-        pen.text((left + width // 2, 26), f"{moment.frame}  {float(moment.seconds):.2f} s", "black", font, anchor="mm")
+        when = fitting(f"{moment.frame}  {float(moment.seconds):.2f} s", font, width)
+        pen.text((left + width // 2, 26), when, "black", font, anchor="mm")
         for place, picture in enumerate(pictures):
             sheet.paste(picture, (left, head + place * (height + GAP)))
     for place, label in enumerate(("target", "D(z)", f"|error| x {ERROR_GAIN}")):
@@ -181,7 +182,8 @@ def draw_residuals(name: str, count: int, history: dict[int, Tensor]) -> Image.I
     shown = axes.imshow(table.numpy(), cmap="viridis", aspect="auto", interpolation="nearest", extent=edges)
     bar = figure.colorbar(shown, ax=axes)
     bar.set_label("log10 of the relative residual")
-    axes.set_title(name.encode("utf-8", "replace").decode(), fontsize=10)
+    font = ImageFont.truetype(FONT, 17)  # as large as the title's in pixels
+    axes.set_title(fitting(printable(name), font, int(0.8 * figure.bbox.width)), fontsize=10, parse_math=False)
     axes.set_xlabel("iteration (grey: the frame has ended)")
     axes.set_ylabel("frame")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

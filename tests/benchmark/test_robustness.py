@@ -110,7 +110,7 @@ def test_series_are_methods_and_numbers_of_iterations():
 
 def test_any_number_of_methods_has_looks_of_their_own(tmp_path):
     own = [Series(f"method {i}", [-1.0 * i], [0.1]) for i in range(14)]
-    draw_dots({"one": own}, ["none"], "dB", "title", "caption", tmp_path / "figure.png")
+    draw_dots({r"codec: $\no formula$": own}, [r"$\nor$"], "dB", "title", r"$\this$", tmp_path / "figure.png")
     assert (tmp_path / "figure.png").exists()
     assert len(set(islice(looks(), 36))) == 36
     assert len({colour for colour, _ in islice(looks(), 12)}) == 12  # as many as the figure of samplers has

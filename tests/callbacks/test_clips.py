@@ -2,6 +2,7 @@
 
 import csv
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decinv.callbacks import ClipImages, ClipWriter, Images, ResultWriter
+from decinv.callbacks.strips import draw_residuals, draw_strip
 from decinv.cli import run
 from decinv.codecs import FrameRule, LinearCodec
 from decinv.data import GeneratedClips, generate_clip
@@ -20,6 +22,7 @@ from decinv.metrics import psnr_db
 from decinv.modules import DecoderInversion
 from decinv.runs import RunDirectory
 from decinv.video import read_clip, scan
+from decinv.video.clips import Moment
 
 
 class Pairs(LinearCodec):
@@ -180,6 +183,18 @@ def test_pictures_of_clips(fit, tmp_path):
     assert sorted(file.name for file in (path / "images").iterdir()) == sorted(
         f"{name}{suffix}.png" for name in names for suffix in ("", ".residual")
     )
+
+
+@pytest.mark.parametrize("name", [r"$\no formula$.mp4", "long" * 200, "two\nlines\udcff"])
+def test_any_name_can_stand_above_pictures(name):
+    residuals = draw_residuals(name, 2, {0: torch.tensor([0.1, 0.01])})
+    picture = Image.new("RGB", (96, 96))
+    strip = draw_strip(name, [(Moment(1_000_000, Fraction(40_000)), (picture,) * 3)])
+    assert residuals.size == draw_residuals("a", 2, {0: torch.tensor([0.1, 0.01])}).size
+    for drawn in (residuals, strip):
+        grey = np.asarray(drawn.convert("L"))
+        assert (grey[:, -2:] == 255).all()
+        assert (grey[:, :2] == 255).all()
 
 
 def test_clips_of_a_codec_that_compresses_time(tmp_path):
