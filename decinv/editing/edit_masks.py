@@ -17,6 +17,9 @@ from decinv.editing.regeneration import check_strength, first_step
 from decinv.editing.source import Source
 from decinv.images.reading import SUFFIXES, read_image, read_size
 
+MASKS = 2
+"""What sets the noise of masks apart from the noise that images are sampled from, with equal seeds too."""
+
 
 class EditMask(ABC):
     """How the mask of an edit is found."""
@@ -98,7 +101,7 @@ class PromptMask(EditMask):
         """
         step = process.steps[first_step(len(process.steps), self.strength)]
         shape = (self.draws, *latent.shape[1:])
-        noise = torch.stack([draw_noise(shape, self.seed, number) for number in numbers], dim=1).to(latent.device)
+        noise = torch.stack([draw_noise(shape, self.seed, number, MASKS) for number in numbers], dim=1).to(latent.device)
         time = latent.new_full((2 * len(latent),), step.time)
         pairs = []
         for draw in noise:

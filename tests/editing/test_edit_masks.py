@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from decinv.diffusion import Prompt
+from decinv.diffusion.noise import draw_noise
 from decinv.editing import MaskFiles, PromptMask, Source
 
 
@@ -25,6 +27,21 @@ def test_prompts_that_differ_somewhere_give_that_place(source):
         [3, 0],
         [3, 1],
     ]
+
+
+def test_the_noise_of_masks_is_not_that_which_the_image_was_sampled_from(source, monkeypatch):
+    seen = []
+
+    def predict(point, time, prompt):
+        seen.append(point[0].flatten())
+        return point
+
+    monkeypatch.setattr(source.process.guidance.denoiser, "predict", predict)
+    latent = torch.zeros(1, 8, 16, 16)
+    prompt = source.process.condition.prompt
+    PromptMask(draws=2, seed=5).compare(source.process, prompt, prompt, latent, [7])
+    for drawn in (draw_noise((8, 16, 16), 5, 7), draw_noise((8, 16, 16), 5, 7, 1), seen[1]):
+        assert abs(float(torch.corrcoef(torch.stack([seen[0], drawn.flatten()]))[0, 1])) < 0.1
 
 
 @pytest.mark.parametrize("options", [{"draws": 0}, {"margin": -1}, {"ratio": 0.0}, {"threshold": 1.0}, {"strength": 0.0}])
