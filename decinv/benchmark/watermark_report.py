@@ -65,7 +65,12 @@ COLUMNS = (
     ),
     Column("tpr_01_low", "0.1 % from", "lower end of its 95 % interval", ".3f", detail=True),
     Column("tpr_01_high", "0.1 % to", "upper end", ".3f", detail=True),
-    Column("alarms", "p < 0.05", "part of unmarked images whose p-value is below 0.05; 0.05 where their noise is white", ".3f"),
+    Column(
+        "alarms",
+        "p < 0.05",
+        "part of unmarked images whose p-value is below 0.05; 0.05 at most for white noise",
+        ".3f",
+    ),
     Column("noise_nmse_db", "noise NMSE dB", "mean NMSE of the recovered noise of marked images", ".2f", "lowest"),
     Column("noise_nmse_half_width", "± dB", "half-width of the 95 % interval of that mean", ".2f", detail=True),
     Column("latent_nmse_db", "latent NMSE dB", "mean NMSE of their scaled latents", ".2f", "lowest"),

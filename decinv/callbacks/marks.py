@@ -153,7 +153,8 @@ def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected]
     table = [*((name, *rate) for name, rate in named.items()), *((name, count, None, None) for name, count in counts.items())]
     write_table(run.path / "detection.csv", ("quantity", "value", "low", "high"), map(format_row, table))
     if watermark.marks > 1:
-        read, true = (torch.tensor([getattr(row, name) for row in marked]) for name in ("mark", "true_mark"))
+        legible = [row for row in marked if row.mark != -1]  # what is beyond numbers has no nearest key
+        read, true = (torch.tensor([getattr(row, name) for row in legible], dtype=torch.long) for name in ("mark", "true_mark"))
         confusion = multiclass_confusion_matrix(read, true, watermark.marks).tolist()
         columns = ("key", *(f"read as {other}" for other in range(watermark.marks)))
         write_table(run.path / "confusion.csv", columns, (format_row((key, *found)) for key, found in enumerate(confusion)))

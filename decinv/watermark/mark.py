@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -112,7 +113,7 @@ class Watermark(ABC):
         Raises:
             ValueError: If the shape is not that of the marks.
         """
-        finite = noise.flatten(1).isfinite().all(1)
+        finite = noise.flatten(1).abs().sum(1).isfinite()  # which bounds its Fourier coefficients
         found = iter(self._find(noise[finite]))
         return [next(found) if known else Finding(-1, "", None, None) for known in finite.tolist()]
 
@@ -136,13 +137,17 @@ class _Rings(Watermark):
             decoys: Number of other keys to compare each with; see ``TreeRings``.
 
         Raises:
-            ValueError: If there is no key, they are of several shapes, an option is out of range, or a key has no decoys.
+            ValueError: If there is no key, they are of several shapes or not all different, an option is out of range, or a key
+                has no decoys.
         """
         super().__init__(fpr)
         if not keys:
             raise ValueError("Expected at least one key, but got none.")
         if len({key.shape for key in keys}) > 1:
             raise ValueError(f"Expected keys of one shape, but got {', '.join(str(key.shape) for key in keys)}.")
+        twice = [name for name, count in Counter(key.fingerprint for key in keys).items() if count > 1]
+        if twice:
+            raise ValueError(f"Expected keys that differ, but got {', '.join(twice)} more than once; leave out the others.")
         if decoys < 0 or (0 < (decoys + 1) * fpr * (1 + ROUNDING) < len(keys) and decoys):
             raise ValueError(
                 f"Expected `decoys` to be 0, or so many that a p-value can be as low as `fpr` {fpr:g}, at least "
@@ -231,7 +236,8 @@ class TreeRings(_Rings):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If there is no key, one cannot be read, an option is out of range, or a key has no decoys.
+            ValueError: If there is no key, one cannot be read or is there twice, an option is out of range, or a key has no
+                decoys.
         """
         if isinstance(keys, str):
             raise ValueError(f"Expected a list of files of keys, but got {keys!r}; put it in brackets.")
@@ -279,7 +285,7 @@ class GaussianShading(Watermark):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the key cannot be read or an option is out of range.
+            ValueError: If the key cannot be read, an option is out of range, or two users would have the same message.
         """
         super().__init__(fpr)
         if users < 1:
@@ -291,6 +297,11 @@ class GaussianShading(Watermark):
             raise ValueError(
                 f"Expected `fpr` of at least about {chance:.2g}, at which all {self.key.bits} bits of one of {users} users are "
                 f"equal by chance, but got {fpr:g}; give a key of more bits, or a higher rate."
+            )
+        if (different := len({tuple(message) for message in self.messages.tolist()})) < users:
+            raise ValueError(
+                f"Expected a message of its own for each of {users} users, but only {different} of those drawn differ; give a "
+                "key of more bits, or another `seed`."
             )
 
     @property

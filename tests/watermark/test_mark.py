@@ -134,12 +134,22 @@ def test_bad_options_are_refused(rings, shading):
         GaussianShading(shading, fpr=1e-20)
     with pytest.raises(ValueError, match="tree-ring key 1 in"):
         TreeRings([shading])
+    with pytest.raises(ValueError, match=f"keys that differ, but got {TreeRingKey.load(rings[1]).fingerprint} more than once"):
+        TreeRings([*rings, rings[1]])
 
 
-def test_noise_that_is_not_finite_carries_no_mark_and_costs_the_others_nothing(rings, shading):
+def test_users_without_a_message_of_their_own_are_refused(tmp_path):
+    ShadingKey.make(SHAPE, 10, seed=1).save(tmp_path / "key")
+    assert GaussianShading(str(tmp_path / "key"), users=5, fpr=0.1).marks == 5
+    with pytest.raises(ValueError, match=r"message of its own for each of 100 users, but only 9\d of those drawn differ"):
+        GaussianShading(str(tmp_path / "key"), users=100, fpr=0.1)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, 3.4e38])  # whose Fourier coefficients are not finite
+def test_noise_that_is_not_finite_carries_no_mark_and_costs_the_others_nothing(rings, shading, broken):
     for watermark in watermarks(rings, shading):
         marked = watermark.mark(noise(3), torch.tensor([1, 1, 0]))
-        marked[1, 2, 3, 4] = torch.nan
+        marked[1, :2, 3, 4] = broken
         first, second, third = watermark.find(marked)
         assert (second.mark, second.p_value, second.found) == (-1, None, None)
         assert second.score < min(first.score, third.score)
