@@ -23,7 +23,7 @@ from decinv.diffusion.prompt import Condition
 from decinv.editing import EditMask, Negative, Source, blend, regenerate, to_pixels
 from decinv.editing.regeneration import check_strength
 from decinv.images.eight_bit import round_to_8_bits, to_picture
-from decinv.memory import in_halves
+from decinv.memory import in_halves, is_out_of_memory
 from decinv.metrics import ClipScore, background_nmse, background_psnr_db, background_ssim, lpips, nmse_db
 from decinv.metrics.background import WINDOW
 from decinv.metrics.perceptual import SMALLEST, check_lpips
@@ -32,6 +32,9 @@ from decinv.modules.sampler import SamplerInversion
 from decinv.rows import known
 from decinv.runs import RunDirectory
 from decinv.runs.names import safe_name
+
+NO_ROOM = "Editing it does not fit into memory; set the codec's `memory_mib` or `tiling`, or a 16-bit `dtype`."
+"""Why an image has no edits where not even one fits."""
 
 
 class Editing(ChunkCallback):
@@ -136,7 +139,7 @@ class Editing(ChunkCallback):
             self._edit_left(trainer, pl_module)
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
-        """Edit the images of a chunk, one after the other, each towards all prompts at once."""
+        """Edit the images of a chunk, one after the other, each towards as many prompts at once as fit into memory."""
         if not isinstance(pl_module, SamplerInversion):
             return
         for index, name in enumerate(chunk.batch.names):
@@ -172,8 +175,11 @@ class Editing(ChunkCallback):
         try:
             inverted = find()
             rows = self._make_edits(trainer, module, inverted, self._source(module, inverted), stem)
-        except ValueError as error:
-            rows = [EditRow(name, number, prompt, reason=str(error)) for number, prompt in enumerate(self.prompts)]
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, ValueError) and not is_out_of_memory(error):
+                raise
+            why = str(error) if isinstance(error, ValueError) else NO_ROOM
+            rows = [EditRow(name, number, prompt, reason=why) for number, prompt in enumerate(self.prompts)]
             self.failed = True
         write_edit_rows(_beside(stem, ".csv"), rows)
 
@@ -207,7 +213,12 @@ class Editing(ChunkCallback):
         every = torch.zeros(len(self.prompts), dtype=torch.long, device=device)
         conditions = [Condition(targets, negative.select(every)) for negative in negatives]
         mask = None if self.mask is None else self.mask.find(source, targets)
-        latent = regenerate(process, source.trajectory, guidance, conditions, mask, self.strength)
+
+        def make(some: Tensor) -> Tensor:
+            told, where = [condition.select(some) for condition in conditions], None if mask is None else mask[some]
+            return regenerate(process, source.trajectory, guidance, told, where, self.strength)
+
+        latent = in_halves(make, torch.arange(len(self.prompts), device=device))
         rows, wide = source.size
         edits = round_to_8_bits(_decode(module, latent))[..., :rows, :wide]
         image = inverted.image

@@ -8,7 +8,7 @@ from PIL import Image
 from decinv.callbacks import Editing, ResultWriter
 from decinv.codecs import LinearCodec
 from decinv.diffusion import DDIM, DiffusersPipeline
-from decinv.editing import MaskFiles, NullText, PromptMask
+from decinv.editing import MaskFiles, NullText, PromptMask, regenerate
 from decinv.methods import NaiveInversion
 from decinv.modules import DecoderInversion, EncodedLatent, SamplerInversion
 
@@ -69,6 +69,28 @@ def test_a_bad_mask_costs_no_other_image_its_edit(fit, make_batch, module, tmp_p
     assert "mask of 'bad'" in first["reason"]
     assert (third["name"], float(third["edited"]), third["reason"]) == ("good", 1.0, "")
     assert {third[name] for name in third if "background" in name or "nmse" in name} == {""}  # there is no background
+
+
+def test_edits_that_do_not_fit_together_are_made_apart_and_cost_no_other_image_anything(
+    fit, make_batch, module, tmp_path, monkeypatch
+):
+    made, fitting = [], [2]
+
+    def limited(process, source, guidance, conditions, mask, strength):
+        if len(conditions[0].prompt.embedding) > fitting[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return regenerate(process, source, guidance, conditions, mask, strength)
+
+    monkeypatch.setattr("decinv.callbacks.editing.regenerate", limited)
+    for fitting[0] in (2, 1):
+        fit([Editing(PROMPTS, mask=PromptMask(draws=1))], [make_batch(["a"])], module=module())
+        made.append([np.asarray(Image.open(tmp_path / "run" / "edits" / f"a.{number}.png")).astype(int) for number in (0, 1)])
+    assert np.abs(np.array(made[0]) - np.array(made[1])).max() <= 1
+    fitting[0] = 0
+    editing = Editing(PROMPTS)
+    fit([editing], [make_batch(["b"])], module=module())
+    assert editing.failed
+    assert all("does not fit into memory" in row["reason"] for row in rows(tmp_path) if row["name"] == "b")
 
 
 def test_pasted_backgrounds_are_the_image_itself(fit, make_batch, module, tmp_path):
