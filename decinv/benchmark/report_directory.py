@@ -89,7 +89,7 @@ def _results(path: Path, limit: int) -> str:
             for name, cell in row.items():
                 if name not in ("name", "number") and isinstance(cell, str) and _is_number(cell):
                     moments.setdefault(name, Moments()).add(float(cell))
-    tiles = [("images", str(total)), *((status or "no status", str(count)) for status, count in counts.most_common())]
+    tiles = [("samples", str(total)), *((status or "no status", str(count)) for status, count in counts.most_common())]
     header = ["", "mean", "± 95 %", "lowest", "highest", "values"]
     cells = [
         [name, *(number(str(float(value))) for value in (*one.interval[:2], one.lowest, one.highest)), str(len(one))]

@@ -67,6 +67,7 @@ class Convergence(ChunkCallback):
         self._truth: Tensor | None = None
         self._seen: list[_Seen] = []
         self._tally = CurveTally()
+        self._stages = False
         self._offset = 0
 
     def on_train_batch_end(
@@ -104,6 +105,7 @@ class Convergence(ChunkCallback):
             pixels = problems[0] if pl_module.starts_at_encoder else 0
         curves = Curves.of(residual, chunk.result.iterations, nmse, psnr, problems, pixels)
         self._tally.add(curves)
+        self._stages |= bool(problems)
         if trainer.loggers and is_logged(trainer.current_epoch):
             tally = CurveTally()
             tally.add(curves)
@@ -121,13 +123,13 @@ class Convergence(ChunkCallback):
         if self.figure:
             path = run_directory(trainer) / "convergence.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(summary, self._tally.count).savefig(path)
+            draw(summary, self._tally.count, self._stages).savefig(path)
             with Image.open(path) as image:
                 log_image(trainer, "convergence", image, 0)
 
 
-def draw(summary: dict[str, Curve], count: int) -> Figure:
-    """Draw the summary of ``count`` samples' curves."""
+def draw(summary: dict[str, Curve], count: int, stages: bool = False) -> Figure:
+    """Draw the summary of ``count`` samples' curves; say so where they are of ``stages``, such as a sampler's steps."""
     known = "nmse_db/mean" in summary
     heights = (3, 2, 1) if known else (3, 1)
     figure = Figure(figsize=(7, 2 + 1.1 * sum(heights)), dpi=120, layout="constrained")
@@ -149,7 +151,8 @@ def draw(summary: dict[str, Curve], count: int) -> Figure:
     top.plot(steps, summary["residual/worst"], color="C3", marker=marker, linestyle="--", label="worst")
     top.set_yscale("log")
     top.set_ylabel("relative residual, best so far")
-    top.set_title(f"Convergence of {count} sample{'s' if count != 1 else ''}")
+    title = f"Convergence of {count} sample{'s' if count != 1 else ''}"
+    top.set_title(f"{title}: one problem after another" if stages else title)
     top.legend()
     if known:
         axes[1].plot(steps, summary["nmse_db/mean"], color="C2", marker=marker, label="mean")

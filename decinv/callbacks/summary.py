@@ -4,8 +4,8 @@ import time
 
 from lightning import LightningModule, Trainer
 from rich import get_console
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import run_directory, share_of
@@ -87,7 +87,7 @@ def closing_table(tally: Tally, wall_seconds: float, directory: str, part: str =
     table.add_row("wall time", f"{wall_seconds:.3g} s, {count / max(wall_seconds, 1e-9):.3g} {sample}s/s")
     if len(tally.peak_mib):
         table.add_row("peak memory", f"{tally.peak_mib.highest:.4g} MiB beside weights and images")
-    table.add_row("results", Text(directory))
+    table.add_row("results", escape(directory))
     return table
 
 

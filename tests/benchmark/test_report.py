@@ -96,7 +96,7 @@ def _start(path):
 def test_a_run_is_summarised_and_its_names_are_text(tmp_path, run):
     text, page = report(tmp_path / "page.html", run, "--pictures=3")
     words = " ".join(" ".join(page.text).split())
-    assert "3 images" in words
+    assert "3 samples" in words
     assert "2 CONVERGED" in words
     assert "1 UNREADABLE" in words
     assert "nmse_db -25 9.8 -30 -20 2" in words

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from decinv.batch import Batch, Failure
 from decinv.callbacks import Chunk, Convergence, curve_tally
+from decinv.callbacks.convergence import draw
 from decinv.callbacks.curves import Curves
 from decinv.metrics import nmse_db, psnr_db
 from decinv.modules import DecoderInversion
@@ -125,6 +126,13 @@ def test_any_logger_will_do(fit, make_batch, tmp_path, kind):
     fit([Convergence()], [make_batch(["a"]), empty], logger=logger)
     assert (tmp_path / "run" / "convergence.png").exists()
     assert (tmp_path / "log" / "metrics.csv").exists() == (kind == "csv")
+
+
+def test_a_figure_of_problems_that_follow_each_other_says_so():
+    tally = curve_tally.CurveTally()
+    tally.add(Curves.of(torch.rand(3, 2), torch.tensor([3, 3]), None, torch.zeros(3, 2), (2, 1)))
+    titles = [draw(tally.summary(), 2, stages).axes[0].get_title() for stages in (False, True)]
+    assert titles == ["Convergence of 2 samples", "Convergence of 2 samples: one problem after another"]
 
 
 def test_a_run_without_a_sample_has_no_figure(fit, tmp_path):

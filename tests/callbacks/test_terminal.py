@@ -1,5 +1,6 @@
 import pytest
 import torch
+from rich.console import Console
 
 from decinv.batch import Batch, Failure
 from decinv.callbacks import ChunkCallback, InversionProgress, Memory, Summary, base
@@ -105,6 +106,11 @@ def test_the_table_of_unreadable_inputs_alone():
         "wall time": "8 s, 0.125 images/s",
         "results": "x",
     }
+
+
+def test_the_name_of_the_run_is_no_markup(capsys):
+    Console(width=80).print(closing_table(Tally.of([Row("d", Status.UNREADABLE)]), 8.0, "runs/[/b][red]x"))
+    assert "runs/[/b][red]x" in capsys.readouterr().out
 
 
 def test_the_table_closes_a_run(fit, make_batch, tmp_path):
