@@ -55,7 +55,8 @@ def list_images(root: str) -> tuple[Input, ...]:
       manifest's. A missing file is listed all the same,
     * any other file, named by its file name,
     * a glob such as ``photos/**/*.png``: what it matches, in the order of their names, relative to the part before the
-      first wildcard,
+      first wildcard; ``**`` leaves out what a directory does, and ``*`` hidden files, unless the glob has a name with a dot
+      first,
     * the word ``samples``: the sample images of the package.
 
     Args:
@@ -91,12 +92,12 @@ def list_videos(root: str) -> tuple[Input, ...]:
 
 
 def _list(root: str, kind: _Kind) -> tuple[Input, ...]:
-    path = Path(os.path.abspath(Path(root).expanduser()))
+    path = Path(os.path.abspath(os.path.expanduser(root)))
     if not root:  # as an unset variable of a shell gives it, not the working directory
         entries = []
-    elif path.is_dir():
+    elif os.path.isdir(path):  # which is not so, rather than an error, of a name that is none
         entries = _directory(path, kind)
-    elif path.is_file():
+    elif os.path.isfile(path):
         readers = {".txt": _text, ".csv": _table}
         reader = readers.get(path.suffix.lower())
         entries = [Entry(_printable(path.name), str(path))] if reader is None else list(reader(path))
@@ -139,13 +140,13 @@ def _directory(root: Path, kind: _Kind) -> list[Entry]:
 
 
 def _glob(pattern: Path, kind: _Kind) -> list[Entry]:
-    fixed: list[str] = []
-    for part in pattern.parts:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    found = glob.glob(str(pattern), recursive=True)
-    return _named((path for path in found if _counts(path, kind)), Path(*fixed))
+    depth = next(number for number, part in enumerate(pattern.parts) if glob.has_magic(part))
+    root = Path(*pattern.parts[:depth])
+    parts = [part if part == "**" else part.replace("**", "*") for part in pattern.parts[depth:]]
+    found = root.glob("/".join([*parts, "*"] if parts[-1] == "**" else parts))
+    if not any(part.startswith(".") for part in parts):
+        found = (path for path in found if not any(part.startswith(".") for part in path.parts[depth:]))
+    return _named((str(path) for path in found if _counts(str(path), kind)), root)
 
 
 def _counts(path: str, kind: _Kind) -> bool:
@@ -168,21 +169,30 @@ def _text(manifest: Path) -> list[Entry]:
 
 
 def _table(manifest: Path) -> list[Entry]:
-    rows = csv.DictReader(io.StringIO(_read(manifest), newline=""), skipinitialspace=True)
+    rows = csv.DictReader(io.StringIO(_read(manifest), newline=""), skipinitialspace=True, strict=True)
     try:
-        if "path" not in (rows.fieldnames or ()):
-            found = list(rows.fieldnames or ())
-            raise ValueError(f"Expected a column 'path' in {str(manifest)!r}, but its columns are {found}.")
+        columns = list(rows.fieldnames or ())
+        if columns.count("path") != 1:
+            raise ValueError(
+                f"Expected a table with commas and one column 'path' in {str(manifest)!r}, but its columns are {columns}."
+            )
         folder = os.path.abspath(manifest.parent)
-        prompted = "prompt" in (rows.fieldnames or ())
+        prompted = "prompt" in columns
         entries = []
         for row in rows:
+            if more := row.get(None):
+                raise ValueError(
+                    f"Expected {len(columns)} cells in line {rows.line_num} of {str(manifest)!r}, but got {more} behind them; "
+                    'put cells with commas between quotation marks, as in "a cat, asleep".'
+                )
             path, name, prompt = ((row.get(column) or "").strip() for column in ("path", "name", "prompt"))
             if path:
                 entries.append(_located(path, name, folder)._replace(prompt=prompt if prompted else None))
         return entries
     except csv.Error as error:
-        raise ValueError(f"Expected a table of CSV in {str(manifest)!r}, but got: {error}.") from error
+        raise ValueError(
+            f"Expected a table of CSV in {str(manifest)!r}, but got after line {rows.line_num}: {error}; mend it there."
+        ) from error
 
 
 def _read(manifest: Path) -> str:
@@ -190,7 +200,7 @@ def _read(manifest: Path) -> str:
         with manifest.open(encoding="utf-8-sig", newline="") as file:  # a name may hold the end of a line
             return file.read()
     except UnicodeDecodeError as error:
-        raise ValueError(f"Expected a manifest in UTF-8, but {str(manifest)!r} is not: {error}.") from error
+        raise ValueError(f"Expected a manifest in UTF-8, but {str(manifest)!r} is not: {error}; save it as UTF-8.") from error
 
 
 def _located(line: str, name: str | None, folder: str) -> Entry:

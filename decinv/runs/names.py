@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 LONGEST_NAME = 200
 """Bytes that a file's name may have, of the 255 that common file systems take."""
 
+LONGEST_PATH = 800
+"""Bytes that it may have with its folders: systems take 4096 with those above, and Python makes no thousand folders at once."""
 
 SUFFIXES = frozenset((".png", ".csv", ".safetensors"))
 """What is written for a sample has one of these after its name, so that no folder may."""
@@ -24,6 +26,8 @@ def safe_name(name: str) -> str:
     parts = [part for part in PurePosixPath(name.replace("\0", "")).parts if part not in ("/", "//", "..")]
     parts = [part.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore") for part in parts]
     parts[:-1] = [f"{part}_" if PurePosixPath(part).suffix in SUFFIXES else part for part in parts[:-1]]
+    while len("/".join(parts).encode()) > LONGEST_PATH:
+        del parts[0]
     safe = "/".join(parts)
     if safe == name and safe:
         return name

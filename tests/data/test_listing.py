@@ -70,6 +70,17 @@ def test_glob(tree):
         list_images(str(tree / "*.nothing"))
 
 
+def test_a_glob_goes_through_no_link_to_a_directory(tree):
+    """Two links to a directory above would make a tree without end of the same images."""
+    (tree / "sub" / "up").symlink_to(tree)
+    (tree / "sub" / "again").symlink_to(tree)
+    assert names(tree / "**" / "*.webp") == ["sub/c.webp"]
+    assert names(tree / "sub" / "up" / "*.png") == ["b.png"]
+    assert names(tree / "*" / "**") == ["folder.png/k.png", "sub/c.webp", "sub/deep/d.TIFF", "sub/e.jpeg"]
+    assert names(tree / "sub" / "**.webp") == ["c.webp"]
+    assert names(tree / "**" / ".h.png") == [".h.png"]
+
+
 def test_no_root_is_not_the_working_directory(tree, monkeypatch):
     monkeypatch.chdir(tree)
     with pytest.raises(FileNotFoundError, match="at '', but found none"):
@@ -125,7 +136,7 @@ def test_a_manifest_names_files_whatever_their_characters(tree):
 
 def test_a_table_that_is_none_gets_one_sentence(tree):
     (tree / "long.csv").write_text("path\n" + "x" * (csv.field_size_limit() + 1))
-    with pytest.raises(ValueError, match=r"table of CSV in .*long\.csv', but got: field larger than field limit"):
+    with pytest.raises(ValueError, match=r"table of CSV in .*long\.csv', but got after line 1: field larger than field limit"):
         list_images(str(tree / "long.csv"))
 
 
@@ -159,6 +170,20 @@ def test_two_prompts_of_one_name_are_refused(tree):
         list_images(str(manifest))
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("path,prompt\nb.png,a cat, asleep\n", r"2 cells in line 2 of .* but got \[' ?asleep'\] behind them; put cells"),
+        ('path,name\nb.png,"x\nsub/c.webp,y\n', "after line 1: unexpected end of data; mend it there"),
+        ("path,path\nb.png,sub/c.webp\n", "one column 'path'"),
+    ],
+)
+def test_a_table_that_would_be_read_wrong_is_refused(tree, content, sentence):
+    (tree / "list.csv").write_text(content)
+    with pytest.raises(ValueError, match=sentence):
+        list_images(str(tree / "list.csv"))
+
+
 def test_csv_without_a_path(tree):
     (tree / "list.csv").write_text("file,name\nb.png,x\n")
     with pytest.raises(ValueError, match=r"column 'path' .* \['file', 'name'\]"):
@@ -186,8 +211,14 @@ def test_names_that_would_leave_the_output(tree, name):
 
 def test_a_manifest_that_is_no_text(tree):
     (tree / "list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="UTF-8"):
+    with pytest.raises(ValueError, match="save it as UTF-8"):
         list_images(str(tree / "list.txt"))
+
+
+@pytest.mark.parametrize("root", ["~nobody-has-this-name/photos", "x" * 5000, "a\0b"])
+def test_a_root_that_can_be_no_path(root):
+    with pytest.raises(FileNotFoundError, match="there is nothing at"):
+        list_images(root)
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n\n"])

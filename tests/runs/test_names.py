@@ -14,6 +14,7 @@ def test_names_that_are_file_names_stay(name):
 
 def test_other_names_become_safe_and_stay_unique(tmp_path):
     names = ["../x", "/x", "x/", "./x", "a/../../x", "..", "", "/", "a//b", "x" * 300, "x" * 301, "y" * 150 + "/" + "z" * 999]
+    names += ["d/" * 2100 + "x", "d/" * 2101 + "x"]
     names += ["nul\0", "\udcff", "~/x\\..", "a.safetensors/b", "a"]
     safe = [safe_name(name) for name in names]
     assert len(set(safe)) == len(names)
