@@ -6,6 +6,9 @@ from textwrap import shorten
 
 PACKAGE = Path(__file__).parent
 
+FIRST_WORD = "Expected"
+"""What each sentence of this package begins with; errors of functions in C seem to come from whoever called them."""
+
 
 def own_sentence(error: BaseException | None) -> str | None:
     """Give the text of the first exception among ``error`` and its causes that this package raised, or ``None``.
@@ -14,7 +17,7 @@ def own_sentence(error: BaseException | None) -> str | None:
     """
     while error is not None:
         raised = traceback.extract_tb(error.__traceback__)
-        if raised and Path(raised[-1].filename).is_relative_to(PACKAGE):
+        if raised and Path(raised[-1].filename).is_relative_to(PACKAGE) and str(error).startswith(FIRST_WORD):
             return str(error)
         error = error.__cause__
     return None

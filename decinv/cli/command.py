@@ -8,8 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
+from zipfile import is_zipfile
 
 import torch
+from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -81,15 +83,26 @@ class DecinvCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Let the command line and the configs decide, not hyper-parameters stored in a checkpoint."""
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise ValueError(f"Expected another `seed_everything`, but: {error}.") from error
+
     def before_instantiate_classes(self) -> None:
         """Let the run directory hold everything that the run writes."""
         config: Any = self.config[self.subcommand]
+        if not isinstance(config.trainer, Namespace):
+            raise ValueError(
+                f"Expected keys and values of `trainer`, but got {config.trainer!r}; leave it out where there are none."
+            )
         if config.plan:
             return
         chosen = os.environ.get(RUN_DIRECTORY)  # by the first of several local processes
         config.out = chosen or config.out or config.trainer.default_root_dir
         environment = cluster_environment()
         _refuse_twice(config.trainer.callbacks)
+        _refuse_missing_checkpoint(config.get("ckpt_path"))
         if config.out is None:
             if environment.world_size() > 1 or config.trainer.num_nodes > 1 or follows(environment):
                 raise ValueError(
@@ -103,10 +116,11 @@ class DecinvCLI(LightningCLI):
                 f"Expected one process with --fresh true, but got {environment.world_size()} that start together; delete "
                 f"{config.out} before that."
             )
-        logger = config.trainer.logger
-        # A config that an earlier run saved names that run's directory in both places.
-        if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
-            logger.init_args.save_dir = config.out
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        for logger in loggers:
+            # A config that an earlier run saved names that run's directory in both places.
+            if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
+                logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
         self.text = self._parser(self.subcommand).dump(config, skip_none=False)
         if self.run_directory.begun and not config.fresh:
@@ -125,7 +139,6 @@ class DecinvCLI(LightningCLI):
         config: Any = self.config[self.subcommand]
         if isinstance(self.model, Inversion):
             _refuse_parts(config.trainer)
-        _refuse_missing_checkpoint(config.get("ckpt_path"))
         run = self.run_directory
         later = follows(cluster_environment())
         if config.fresh and not later:
@@ -146,7 +159,7 @@ class DecinvCLI(LightningCLI):
         try:
             with replacing(run.config, shared=True) as file:
                 file.write_text(self.text, encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise OSError(f"Expected --out to name a directory that can be written, but got: {error}; change it.") from error
 
     def instantiate_classes(self) -> None:
@@ -283,9 +296,13 @@ def _refuse_twice(callbacks: Any) -> None:
 
 
 def _refuse_missing_checkpoint(path: str | None) -> None:
-    """Refuse a path to nothing; words such as ``last`` are the trainer's."""
-    if path is not None and os.sep in path and not Path(path).exists():
+    """Refuse a path to nothing, or to something else; some words are the trainer's, and so are addresses."""
+    if path is None or path in ("last", "hpc") or ":" in path:
+        return
+    if not os.path.exists(path):
         raise FileNotFoundError(f"Expected `ckpt_path` to be a checkpoint, but there is nothing at {path!r}.")
+    if os.path.isfile(path) and not is_zipfile(path):
+        raise ValueError(f"Expected `ckpt_path` to be a checkpoint, but {path!r} is none, or was cut short; name another.")
 
 
 def _refuse_deleted_checkpoint(path: str | None, directory: Path) -> None:

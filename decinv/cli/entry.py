@@ -29,6 +29,9 @@ from decinv.errors import own_sentence
 from decinv.interruption import Interrupted, interruptible
 from decinv.strategies.independent import IndependentStrategy
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Errors of a disk that is full or read-only."""
+
 
 def _quieten() -> None:
     """Silence what tells a user nothing about the run."""
@@ -98,20 +101,20 @@ def main(args: ArgsType = None) -> int:
         _say(f"decinv: {interruption}")
         return interruption.exit_status
     except (ValueError, TypeError, OSError, ImportError) as error:
-        sentence = own_sentence(error) or _about_the_disk(error)
+        sentence = own_sentence(error) or _about_files(error)
         if sentence is None:
             raise
         _say(f"decinv: error: {sentence}")
         return 2
 
 
-def _about_the_disk(error: BaseException) -> str | None:
-    """Say what is wrong where whoever wrote a file met a disk that is full or read-only."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+def _about_files(error: BaseException) -> str | None:
+    """Say what is wrong where whoever read or wrote a file met a disk that is full or read-only, or something in its place."""
+    if not isinstance(error, OSError) or (error.filename is None and error.errno not in DISK):
         return None
     return (
-        f"Expected to write files, but got: {error}. What is written is kept; run the same command again, with --out and the "
-        "run directory, to go on."
+        f"Expected to read and write files, but got: {error}. What is written is kept; run the same command "
+        "again, with --out and the run directory, to go on."
     )
 
 
@@ -121,7 +124,7 @@ def _one_thread_tells() -> Iterator[None]:
     before = threading.excepthook
 
     def tell(ended: threading.ExceptHookArgs) -> None:
-        if ended.exc_value is None or _about_the_disk(ended.exc_value) is None:
+        if not isinstance(ended.exc_value, OSError) or ended.exc_value.errno not in DISK:
             before(ended)
 
     threading.excepthook = tell

@@ -80,6 +80,8 @@ def _sentence(message: str, error: Exception | None, keys: Sequence[str]) -> str
         return _unknown_option(key, found[1], texts)
     if found := re.search(r"(?:dot import path string|Unexpected import path format): (.*)", leaf):
         return _unknown_class(key, found[1])
+    if re.search(r"instantiatable class, but \S+ is abstract", leaf):
+        return _no_class(key)
     if value and leaf.startswith("Expected a"):
         return f"Expected `{key}` to be {_types(texts)}, but got '{value[1]}'."
     if found := re.search(r"does not accept option '([^']+)'", leaf):
@@ -89,6 +91,8 @@ def _sentence(message: str, error: Exception | None, keys: Sequence[str]) -> str
         return f"Expected an option of `fit`, but got '{name}'{_close(name.lstrip('-'), keys, '--')}; see `fit --help`."
     if leaf.startswith("the following arguments are required"):
         missing = " and ".join(f"`{name.removeprefix('fit.')}`" for name in reversed(leaf.split(": ")[1].split(", ")))
+        if key:
+            return f"Expected `{key}` to have {missing}, but got none; give it."
         return f"Expected a configuration with {missing}; give one, such as `-c configs/decoder_inversion.yaml`."
     if "subcommand" in leaf:
         example = f"{_command()} fit -c configs/decoder_inversion.yaml"
@@ -111,6 +115,8 @@ def _texts(error: BaseException | None) -> Iterator[str]:
 def _unknown_option(key: str, option: str, texts: Sequence[str]) -> str:
     """Say which options the class takes that was given last on the way to the unknown one."""
     paths = re.findall(r"class_path[ =]'([\w.]+)'", "\n".join(texts[1:]))
+    if key in ("model", "data") and paths and paths[-1].startswith("lightning."):
+        return _no_class(key)
     module, _, name = (paths[-1] if paths else "").rpartition(".")
     kind = getattr(import_module(module), name, None) if module else None
     names = [] if kind is None else [name for name in inspect.signature(kind).parameters if name not in ("params", "kwargs")]
@@ -119,13 +125,25 @@ def _unknown_option(key: str, option: str, texts: Sequence[str]) -> str:
 
 
 def _unknown_class(key: str, name: str) -> str:
-    names = []
-    if key.rsplit(".", 1)[-1] in CLASSES:
-        package, base = CLASSES[key.rsplit(".", 1)[-1]]
-        classes = inspect.getmembers(package, inspect.isclass)
-        names = [entry for entry, kind in classes if issubclass(kind, base) and not inspect.isabstract(kind)]
+    names = _classes(key)
     known = f", such as {', '.join(names)}," if names else ""
     return f"Expected `{key}` to be a class{known} or a YAML file, but there is no '{name}'{_close(name, names)}."
+
+
+def _no_class(key: str) -> str:
+    """Say that there are options, but nothing yet whose they could be."""
+    names = _classes(key)
+    example = f", such as {', '.join(names)}," if names else ""
+    return f"Expected a class for `{key}`{example} before its options, but got none; put `--{key} CLASS` in front of them."
+
+
+def _classes(key: str) -> list[str]:
+    """Name the classes that would do for a key, where its last part is known."""
+    if key.rsplit(".", 1)[-1] not in CLASSES:
+        return []
+    package, base = CLASSES[key.rsplit(".", 1)[-1]]
+    classes = inspect.getmembers(package, inspect.isclass)
+    return [entry for entry, kind in classes if issubclass(kind, base) and not inspect.isabstract(kind)]
 
 
 def _types(texts: Iterable[str]) -> str:

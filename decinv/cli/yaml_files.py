@@ -12,7 +12,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key '{key.value}' is there twice", problem_mark=key.start_mark

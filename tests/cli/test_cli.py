@@ -13,6 +13,7 @@ import threading
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -286,6 +287,34 @@ def test_a_directory_that_cannot_be_written(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "name", ["config.yaml", "inputs.jsonl", "tables", "tables/00000-of-00001.csv", "images", "results.csv"]
+)
+def test_something_else_in_the_place_of_a_file(tmp_path, capsys, name):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    assert main(options) == 0
+    place = tmp_path / "run" / name
+    if place.is_dir():
+        shutil.rmtree(place)
+        place.touch()
+    else:
+        place.unlink()
+        place.mkdir()
+    (tmp_path / "run" / "latents" / "00000001.safetensors").unlink()
+    capsys.readouterr()
+    assert main(options) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("decinv: error: Expected to read and write files, but got: [Errno ")
+
+
+def test_an_error_of_the_language_is_no_sentence_of_ours(monkeypatch):
+    """What a function in C raises comes, by its traceback, from the line of ours that called it."""
+    monkeypatch.setattr("decinv.cli.entry.exit_status", lambda failed, launcher: int("three"))
+    monkeypatch.setattr("decinv.cli.entry.run", lambda args: SimpleNamespace(failed=False, trainer=Trainer(logger=False)))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main([])
+
+
+@pytest.mark.parametrize(
     "place", ["decinv.runs.directory.append_rows", "decinv.callbacks.writer.update_latents", "PIL.Image.Image.save"]
 )
 def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, monkeypatch, place):
@@ -330,7 +359,7 @@ def test_a_full_disk_that_a_loggers_thread_meets_is_told_of_once(capsys, monkeyp
     monkeypatch.setattr("decinv.cli.entry.run", run)
     assert main([]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("decinv: error: Expected to write files, but got: [Errno 28] No space left on device.")
+    assert error.startswith("decinv: error: Expected to read and write files, but got: [Errno 28] No space left on device.")
     assert error.count("\n") == 1
 
 

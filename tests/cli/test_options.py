@@ -45,6 +45,13 @@ SENTENCES = {
     "--trainer.max_stepss=3": (
         "Expected an option of `fit`, but got '--trainer.max_stepss' (did you mean `--trainer.max_steps`?); see `fit --help`."
     ),
+    "--seed_everything=-1": (
+        "Expected another `seed_everything`, but: -1 is not in bounds, numpy accepts from 0 to 4294967295."
+    ),
+    "--ckpt_path=best": "Expected `ckpt_path` to be a checkpoint, but there is nothing at 'best'.",
+    f"--ckpt_path={__file__}": (
+        f"Expected `ckpt_path` to be a checkpoint, but '{__file__}' is none, or was cut short; name another."
+    ),
     "--out": "Expected usable options, but: argument --out: expected one argument.",
     "extra": "Expected an option of `fit`, but got 'extra'; see `fit --help`.",
     "--trainer.devices=two": (
@@ -79,6 +86,23 @@ def test_classes_are_listed(capsys, key, name) -> None:
     assert f"but there is no '{name}s' (did you mean `{name}`?)." in error
 
 
+OPTIONS = {
+    "--model.method.max_iters=3": (["--model=SamplerInversion", "--data=ImageData"], "`model.method`, such as Algorithm1"),
+    "--model.codec.path=x": (["--model=DecoderInversion", "--data=ImageData"], "`model.codec`, such as AutoencoderCodec"),
+    "--data.root=x": (["--model=DecoderInversion"], "`data`, such as CaptionedLatents"),
+    "--model.max_iters=3": ([], "`model`, such as AutoencoderTraining"),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_without_their_class(capsys, option) -> None:
+    before, sentence = OPTIONS[option]
+    assert main(["fit", *before, option]) == 2
+    error = capsys.readouterr().err
+    assert f"decinv: error: Expected a class for {sentence}" in error
+    assert f"put `{option.rpartition('.')[0]} CLASS` in front of them." in error
+
+
 @pytest.mark.parametrize(("key", "name"), [("mask", "PromptMask"), ("negative", "NullText")])
 def test_classes_of_edits_are_listed(tmp_path, capsys, key, name) -> None:
     file = tmp_path / "x.yaml"
@@ -109,6 +133,8 @@ FILES = {
         "Expected 'x.yaml' to be YAML, but in line 3, column 15, mapping values are not allowed here."
     ),
     "trainer: [1": "Expected 'x.yaml' to be YAML, but in line 1, column 12, expected ',' or ']', but got '<stream end>'.",
+    "trainer: null": "Expected keys and values of `trainer`, but got None; leave it out where there are none.",
+    "? [a]\n: 1": "Expected 'x.yaml' to be YAML, but in line 1, column 3, found unhashable key.",
     "": "Expected 'x.yaml' to hold keys and values, such as `trainer:`, but got an empty file.",
     "- trainer": "Expected 'x.yaml' to hold keys and values, such as `trainer:`, but got a list.",
 }
