@@ -27,8 +27,9 @@ from decinv.interruption import Interrupted
 from decinv.modules.base import Inversion, refuse_communication
 from decinv.plan import refuse_to_plan
 from decinv.profiler import NullProfiler
-from decinv.runs import RunDirectory
+from decinv.runs import RunDirectory, Share
 from decinv.runs.atomic import replacing
+from decinv.runs.claim import claimed
 from decinv.runs.configuration import check
 from decinv.runs.merge import describe, survey
 from decinv.shipped_configs import with_shipped
@@ -145,7 +146,8 @@ class DecinvCLI(LightningCLI):
             _refuse_deleted_checkpoint(config.get("ckpt_path"), run.path)
             if isinstance(self.datamodule, IndexedData):
                 self.datamodule.list_ahead()  # which refuses a wrong source
-            run.delete()
+            with claimed(run.path, Share()):  # all of it
+                run.delete()
         self.continued = run.begun and not later
         if isinstance(self.datamodule, IndexedData):
             self.datamodule.run = run
@@ -216,7 +218,8 @@ class DecinvCLI(LightningCLI):
         """Run the trainer.
 
         Raises:
-            ValueError: If processes would wait for each other, before they are started, or options of the trainer do not fit.
+            ValueError: If processes would wait for each other, before they are started, options of the trainer do not fit, or
+                another process does the same work.
             Interrupted: If the process is asked to end; the exception then knows how to go on.
         """
         self.outcomes = Outcomes()
@@ -224,8 +227,11 @@ class DecinvCLI(LightningCLI):
             refuse_communication(self.trainer)
             observers: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             observers.append(self.outcomes)
+        shard = self.datamodule.shard if isinstance(self.datamodule, IndexedData) else Share()
+        share = shard.part(self.trainer.global_rank, self.trainer.world_size)
         try:
-            self.trainer.fit(**options)
+            with claimed(self.run_directory.path, share):
+                self.trainer.fit(**options)
             self._tell()
             if self.outcomes.cut:
                 print(f"The trainer ended early; {self._advice()}.")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from math import gcd
 from typing import Self, TypeVar
 
 T = TypeVar("T")
@@ -32,6 +33,10 @@ class Share:
     def part(self, rank: int, world_size: int) -> "Share":
         """Divide this share among the processes of one job."""
         return Share(self.index * world_size + rank, self.count * world_size)
+
+    def overlaps(self, other: "Share") -> bool:
+        """Whether a block can be in both."""
+        return (self.index - other.index) % gcd(self.count, other.count) == 0
 
     @property
     def label(self) -> str:

@@ -1,12 +1,16 @@
 """Any number of images on any number of processes: each image once, and the same results, bit for bit."""
 
+import signal
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 import torch
 
 from decinv.runs import RunDirectory, Share
 from decinv.runs.merge import survey
+
+TARGETS = Path(__file__).with_name("targets.py")
 
 
 @pytest.fixture
@@ -47,3 +51,26 @@ def test_jobs_of_an_array_share_a_directory(start, job, writer, outcome, tmp_pat
     expected, expected_latents = outcome(tmp_path / "whole")
     assert rows == expected
     assert all(torch.equal(latents[name], expected_latents[name]) for name in latents)
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh=true"]])
+def test_a_second_start_beside_the_first_is_refused(start, endless, writer, tmp_path, fresh):
+    first = start([*endless, writer, "--out", "run"])
+    table = tmp_path / "run" / "tables" / "00000-of-00001.csv"
+    first.until(lambda: table.exists() and ",latents/" in table.read_text())
+    second = start([*endless, writer, "--out", "run", *fresh], target=f"{TARGETS}:impatient")
+    assert second.wait() == 2
+    assert second.err.read_text() == (
+        f"decinv: error: Expected to work on the run in run alone, but process {first.process.pid} on {gethostname()} "
+        "(.00000-of-00001.lock) does the same work now; wait for it or end it, or delete that file if its machine was lost.\n"
+    )
+    assert first.process.is_alive()
+    assert ",latents/" in table.read_text()
+
+
+def test_a_process_that_was_killed_keeps_nobody_from_its_work(start, job, endless, writer, tmp_path):
+    first = start([*endless, writer, "--out", "run"])
+    first.until((tmp_path / "run" / "inputs.jsonl").exists)
+    first.send(signal.SIGKILL)
+    first.wait()
+    assert start([*job, writer, "--out", "run", "--fresh=true"], target=f"{TARGETS}:impatient").wait() == 0
