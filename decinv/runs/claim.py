@@ -21,8 +21,9 @@ PAUSE = 0.5
 def claimed(directory: Path, share: Share) -> Iterator[None]:
     """Hold a share of the run in a directory, so that no other process does its work at the same time.
 
-    The lock is on the file ``.I-of-N.lock``, which stays and means nothing by itself. A process that ended, by SIGKILL too,
-    holds nothing any more. Where files cannot be locked, as on some network file systems, nothing is held or refused.
+    The lock is on the file ``.I-of-N.lock``, which means nothing by itself where a process that was killed left it: a process
+    that ended, by SIGKILL too, holds nothing any more. Where files cannot be locked, as on some network file systems, nothing
+    is held or refused.
 
     Raises:
         ValueError: If another process holds the share, or one with blocks in common, and goes on doing so.
@@ -57,17 +58,37 @@ def _take(directory: Path, share: Share, files: ExitStack) -> str:
 
 
 def _lock(path: Path, files: ExitStack, note: str = "") -> str:
-    """Lock a file until ``files`` are closed and write ``note`` into it; give the note of who holds it, if somebody does."""
+    """Lock a file until ``files`` are closed, and remove it then; give the note of who holds it, if somebody does.
+
+    Args:
+        path: The file.
+        files: What keeps it.
+        note: What is written into it; it is made only where there is something to write.
+    """
     with suppress(OSError, ImportError):  # where it cannot be opened, or file system or operating system have no locks
         import fcntl
 
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        files.callback(os.close, file)  # which unlocks it; forked processes have no part in such a lock
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return f"{os.read(file, 1000).decode('utf-8', 'replace') or 'another process'} ({path.name})"
-        if note:
-            os.ftruncate(file, 0)
-            os.write(file, note.encode())
+        while True:
+            file = os.open(path, os.O_RDWR | (os.O_CREAT if note else 0), 0o666)
+            files.callback(os.close, file)  # which unlocks it; forked processes have no part in such a lock
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return f"{os.read(file, 1000).decode('utf-8', 'replace') or 'another process'} ({path.name})"
+            if _is_there(path, file):  # not removed between the opening and the locking
+                break
+        files.callback(_remove, path)
+        os.ftruncate(file, 0)
+        os.write(file, note.encode())
     return ""
+
+
+def _is_there(path: Path, file: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file), path.stat())
+    return False
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

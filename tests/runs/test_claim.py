@@ -60,9 +60,10 @@ def test_a_share_is_held_by_one_process_until_it_dies(tmp_path, hold) -> None:
             pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    for free in ("1/4", "0/1"):
+    for free in ("0/1", "1/4"):
         with claimed(tmp_path, Share.parse(free)):
-            pass
+            assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_is_waited_for_a_process_that_ends(tmp_path, hold, monkeypatch) -> None:
@@ -83,6 +84,22 @@ def test_what_one_process_does_again_is_not_refused(tmp_path) -> None:
     for _ in range(2):
         with claimed(tmp_path, Share()):
             pass
+
+
+def test_a_lock_on_a_file_that_was_removed_counts_for_nothing(tmp_path, monkeypatch) -> None:
+    """Its holder ended, and removed it, between the opening and the locking of it by this process."""
+    opened = os.open
+    path = tmp_path / ".00000-of-00001.lock"
+
+    def open_too_early(*args: object) -> int:
+        file = opened(*args)  # type: ignore[arg-type]
+        monkeypatch.setattr(os, "open", opened)
+        path.unlink()
+        return file
+
+    monkeypatch.setattr(os, "open", open_too_early)
+    with claimed(tmp_path, Share()):
+        assert path.read_text().startswith(f"process {os.getpid()} on ")
 
 
 @pytest.mark.parametrize("place", ["nowhere", "file"])
