@@ -193,14 +193,16 @@ def _ring(centre: np.ndarray, radius: float, aspect: float, angle: float, spokes
 
 
 class _Stream(IterableDataset[Tensor]):
-    """The endless sequence of scenes of one seed, of which each of n workers draws every n-th."""
+    """The endless sequence of scenes of one seed, of which each of n workers of each process draws every n-th."""
 
-    def __init__(self, size: int, seed: int, first: int) -> None:
+    def __init__(self, size: int, seed: int, first: int, rank: int, processes: int) -> None:
         self.size, self.seed, self.first = size, seed, first
+        self.rank, self.processes = rank, processes
 
     def __iter__(self) -> Iterator[Tensor]:
         worker = get_worker_info()
         index, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        index, step = index * self.processes + self.rank, step * self.processes
         while True:
             yield procedural_image(self.first + index, self.size, self.seed)
             index += step
@@ -242,9 +244,11 @@ class ProceduralImages(LightningDataModule):
         self.num_workers = num_workers
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """Continue the endless training sequence where a resumed training left it."""
-        done = self.trainer.global_step * self.batch_size if self.trainer else 0
-        stream = _Stream(self.size, self.seed, done)
+        """Continue the endless training sequence where a resumed training left it; no two processes draw the same scene."""
+        rank, processes, steps = 0, 1, 0
+        if self.trainer:
+            rank, processes, steps = self.trainer.global_rank, self.trainer.world_size, self.trainer.global_step
+        stream = _Stream(self.size, self.seed, steps * self.batch_size * processes, rank, processes)
         workers = self.num_workers
         return DataLoader(
             stream, self.batch_size, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=ignore_signals

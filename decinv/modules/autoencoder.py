@@ -6,16 +6,16 @@ from typing import cast
 
 import torch
 from diffusers import AutoencoderKL
-from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from decinv.images.luminance import luminance
 from decinv.metrics.pixel import psnr_db
+from decinv.modules.drawn import DrawnByStep
 from decinv.modules.schedule import Trapezoid
 
 
-class AutoencoderTraining(LightningModule):
+class AutoencoderTraining(DrawnByStep):
     """Train an ``AutoencoderKL`` by L1 + MSE + L1 of image gradients + KL, and save it as diffusers does.
 
     The loss of an image ``x`` with posterior ``q`` and reconstruction ``y = D(z)``, ``z ~ q``, averaged over pixels, is::

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from diffusers import ConfigMixin, UNet2DConditionModel
-from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from decinv.diffusion.text import encode_prompts
+from decinv.modules.drawn import DrawnByStep
 from decinv.modules.schedule import Trapezoid
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 
-class DiffusionTraining(LightningModule, ABC):
+class DiffusionTraining(DrawnByStep, ABC):
     """Train a U-Net conditioned by a text encoder, and save both as a pipeline of diffusers without an autoencoder.
 
     Weights are averaged exponentially over the steps, over fewer of them early on, and the averages are validated and saved:

@@ -82,6 +82,18 @@ def test_a_resumed_training_continues_the_sequence():
     assert torch.equal(next(iter(data.train_dataloader())), procedural_batch(2, 16, seed=9, first=6))
 
 
+def test_processes_share_the_sequence_out(monkeypatch):
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    drawn = []
+    for rank in range(2):
+        monkeypatch.setattr(Trainer, "global_rank", rank)
+        data = ProceduralImages(size=16, batch_size=2, seed=9, num_workers=0)
+        data.trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+        batches = iter(data.train_dataloader())
+        drawn.append(torch.stack([next(batches), next(batches)]))
+    assert torch.equal(torch.stack(drawn, 2).flatten(0, 2), procedural_batch(8, 16, seed=9))
+
+
 def test_validation_is_the_held_out_sequence():
     batches = list(
         ProceduralImages(size=16, batch_size=4, validation_seed=7, validation_count=6, num_workers=0).val_dataloader()

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
 from decinv.codecs import AutoencoderCodec
-from decinv.data import procedural_batch
+from decinv.data import ProceduralImages, procedural_batch
 from decinv.modules.autoencoder import AutoencoderTraining, amplify_chroma, correlation
 
 BT601 = torch.tensor([0.299, 0.587, 0.114])
@@ -116,3 +117,18 @@ def test_correlation_is_that_of_numpy():
 def test_arguments_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=str(next(iter(options.values())))):
         tiny(**options)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_a_training_that_was_continued_equals_one_that_never_stopped(tmp_path):
+    def train(**options):
+        saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+        module = tiny()
+        trainer = Trainer(max_steps=4, accelerator="cpu", default_root_dir=tmp_path, callbacks=[saving], **quiet)
+        trainer.fit(module, datamodule=ProceduralImages(size=16, batch_size=2, num_workers=0, validation_count=2), **options)
+        return module.state_dict()
+
+    whole = train()
+    continued = train(ckpt_path=str(tmp_path / "step=2.ckpt"))
+    assert all(torch.equal(continued[name], whole[name]) for name in whole)
