@@ -4,6 +4,7 @@ import csv
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -42,6 +43,12 @@ def rows(run):
         return list(csv.DictReader(file))
 
 
+def differ(*paths):
+    """Give the largest difference of two images, in levels of 8 bits; batches of other sizes may be rounded otherwise."""
+    one, other = (np.asarray(Image.open(path), dtype=int) for path in paths)
+    return np.abs(one - other).max()
+
+
 def test_edits_that_fail_are_told_of(tmp_path, edit, capsys):
     assert edit("run") == 3
     assert "1 of 2 edits failed; " in capsys.readouterr().out
@@ -59,8 +66,7 @@ def test_edits_that_failed_are_made_by_the_same_command_without_inverting_again(
     assert "says why" not in capsys.readouterr().out
     assert (results.read_bytes(), good.stat().st_mtime_ns) == before
     assert edit("fresh", "--data.batch_size=1") == 0
-    again, fresh = ((tmp_path / out / "edits" / "b.png.0.png").read_bytes() for out in ("run", "fresh"))
-    assert again == fresh
+    assert differ(*(tmp_path / out / "edits" / "b.png.0.png" for out in ("run", "fresh"))) <= 1
     assert [row["reason"] for row in rows(tmp_path / "run")] == ["", ""]
 
 
@@ -81,8 +87,7 @@ def test_edits_of_generated_images_are_made_again(tmp_path, edit):
     Image.new("L", (16, 16), 255).save(tmp_path / "masks" / "sampled-00001.png")
     assert edit("run", *data) == 0
     assert edit("fresh", *data, "--data.batch_size=1") == 0
-    again, fresh = ((tmp_path / out / "edits" / "sampled-00001.0.png") for out in ("run", "fresh"))
-    assert again.read_bytes() == fresh.read_bytes()
+    assert differ(*(tmp_path / out / "edits" / "sampled-00001.0.png" for out in ("run", "fresh"))) <= 1
 
 
 def test_edits_that_failed_count_where_their_noise_was_not_written(tmp_path, edit):
