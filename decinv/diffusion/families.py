@@ -36,6 +36,10 @@ class Family(ABC):
     long_text: int | None = None
     zeros: bool = False
 
+    def schedule(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give the scheduler's config as the pipeline has it, from the one in its directory."""
+        return config
+
     def fits(self, index: Mapping[str, Any]) -> bool:
         """Whether the parts that a ``model_index.json`` names make a pipeline of this kind."""
         return _part(index, self.folder) == self.network.__name__
@@ -89,6 +93,11 @@ class Stable(Family):
     added: str | None = None
     """What the network is told beside the prompt, in its ``addition_embed_type``."""
 
+    def schedule(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Set ``steps_offset`` to 1, as ``StableDiffusionPipeline`` does whatever the file says; 0 was left in old ones."""
+        unsaid = () if "steps_offset" in config else ("steps_offset",)
+        return {**config, "steps_offset": 1, "_use_default_values": unsaid}
+
     def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:
         """Refuse networks that are told the guidance scale, classes or pictures too."""
         super().refuse(config, index)
@@ -121,6 +130,10 @@ class StableXL(Stable):
     sized = True
     zeros = True
     added = "text_time"
+
+    def schedule(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Leave it as it is."""
+        return config
 
     def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:
         """Refuse the refiner, which is told an aesthetic score."""

@@ -34,10 +34,10 @@ class FlowEuler(Sampler):
                 f"Expected a pipeline of flow matching for {type(self).__name__}, but got {kind}; take `DDIM`, say."
             )
 
-    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+    def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
         """Give the scheduler the pipeline's grid, and the shift that it computes from the size of the image."""
         sigmas = [1 - index / self.steps for index in range(self.steps)]
-        scheduler.set_timesteps(sigmas=sigmas, mu=shift_of(scheduler.config, tokens))
+        scheduler.set_timesteps(sigmas=sigmas, mu=shift_of(config, tokens))
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler.
@@ -65,9 +65,9 @@ class Stable3Euler(FlowEuler):
         """
         super().__init__(steps)
 
-    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+    def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
         """Let the scheduler space the times, and shift them by the size of the image where it asks for that."""
-        scheduler.set_timesteps(self.steps, mu=shift_of(scheduler.config, tokens))
+        scheduler.set_timesteps(self.steps, mu=shift_of(config, tokens))
 
 
 class RectifiedFlow(FlowEuler):
@@ -86,12 +86,19 @@ class RectifiedFlow(FlowEuler):
         super().__init__(steps)
 
     def refuse_kind(self, config: Mapping[str, Any]) -> None:
-        """Refuse the config of flow matching, where networks predict the velocity towards noise.
+        """Refuse the config of a network that predicts something else, as of flow matching, the velocity towards noise.
+
+        That of a rectified flow says nothing of it: it is the one of the Stable Diffusion 1 that the flow was tuned from.
 
         Raises:
             ValueError: If it is.
         """
-        kind = config.get("_class_name", "")
+        kind, predicted = config.get("_class_name", ""), config.get("prediction_type", "epsilon")
+        if predicted != "epsilon":
+            raise ValueError(
+                f"Expected a network that predicts the velocity towards data for {type(self).__name__}, but that of a pipeline "
+                f"with `prediction_type` {predicted!r} predicts that; take `DDIM`, say."
+            )
         if kind.startswith("FlowMatch"):
             raise ValueError(
                 f"Expected a network that predicts the velocity towards data for {type(self).__name__}, but that of a pipeline "

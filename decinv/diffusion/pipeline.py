@@ -138,7 +138,7 @@ class DiffusersPipeline(Pipeline):
         self.path = path
         self.dtype = torch_dtype(dtype)
         self.directory = _find(path)
-        self.config = _read(self.directory / "scheduler" / "scheduler_config.json")
+        config = _read(self.directory / "scheduler" / "scheduler_config.json")
         index = _read(self.directory / "model_index.json")
         self._told_guidance = 3.5 if told_guidance is None else told_guidance
         self._tf32 = tf32
@@ -159,6 +159,7 @@ class DiffusersPipeline(Pipeline):
         if text_length is not None and (family.long_text is None or text_length < 1):
             uses = "no" if family.long_text is None else "a positive"
             raise ValueError(f"Expected {uses} `text_length` for {index.get('_class_name')}, but got {text_length}.")
+        self.config = family.schedule(config)
         self.channels, self.patch = family.channels(network), family.patch(network)
         self._zeros = bool(index.get("force_zeros_for_empty_prompt", family.zeros))
         self._family = family

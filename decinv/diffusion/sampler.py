@@ -97,7 +97,8 @@ class Sampler(ABC):
         """
         self.refuse_kind(config)
         known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
-        chosen = known - set(config.get("_use_default_values", ()))  # another class has defaults of its own
+        own = config.get("_class_name") == self.scheduler_class.__name__  # another class has defaults of its own
+        chosen = known - set(() if own else config.get("_use_default_values", ()))
         options = {key: value for key, value in config.items() if key in chosen} | self.options()
         if self.spacing is not None:
             options["timestep_spacing"] = self.spacing
@@ -108,7 +109,7 @@ class Sampler(ABC):
         for option in ("clip_sample", "thresholding"):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
-        self.set_times(scheduler, tokens)
+        self.set_times(scheduler, {**config, **scheduler.config}, tokens)
         sigmas = getattr(scheduler, "sigmas", None)  # the last one may be where the last step begins
         if sigmas is not None and not (sigmas[:-1].diff() < 0).all():
             raise ValueError(f"Expected steps that each lower the noise, but some of {self.steps} do not; take fewer.")
@@ -136,9 +137,9 @@ class Sampler(ABC):
         """Give the scheduler's options that make it this sampler."""
         return {}
 
-    def set_times(self, scheduler: Any, tokens: int | None) -> None:
-        """Let the scheduler choose its times."""
-        del tokens
+    def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
+        """Let the scheduler choose its times; the config is its own, with what else the pipeline's says."""
+        del config, tokens
         scheduler.set_timesteps(self.steps)
 
     @abstractmethod
@@ -173,12 +174,12 @@ class DDIM(Sampler):
         """Data are latents, which are not clipped."""
         return {"clip_sample": False} | ({} if self.offset is None else {"steps_offset": self.offset})
 
-    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+    def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
         """Let the scheduler choose among the times of the training."""
-        most = scheduler.config.num_train_timesteps
+        most = config["num_train_timesteps"]
         if self.steps > most:
             raise ValueError(f"Expected `steps` to be at most {most}, the times of the training, but got {self.steps}.")
-        super().set_times(scheduler, tokens)
+        super().set_times(scheduler, config, tokens)
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler. Where a step leads is its own affair, so it is tried out.
@@ -232,14 +233,24 @@ class DPMSolver(Sampler):
         options = {"solver_order": self.order, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"}
         return options | _levels(self.sigmas) | ({} if self.sigmas is None else {"use_lu_lambdas": False})
 
-    def set_times(self, scheduler: Any, tokens: int | None) -> None:
+    def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
         """Let the scheduler choose its times, shifted by the size of the image where it asks for that."""
-        scheduler.set_timesteps(self.steps, mu=shift_of(scheduler.config, tokens))
+        if config["use_dynamic_shifting"] and config["time_shift_type"] != "exponential":
+            raise ValueError(
+                f"Expected `time_shift_type` 'exponential' for {type(self).__name__}, which shifts times in no other way, but "
+                f"got {config['time_shift_type']!r}; take the pipeline's own scheduler of flows."
+            )
+        scheduler.set_timesteps(self.steps, mu=shift_of(config, tokens))
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
         """Read the steps off the scheduler, whose first step is of first order, and its last one where it says so."""
         scheduler = self.scheduler(config, tokens)
         flows = scheduler.config.use_flow_sigmas
+        if flows and scheduler.sigmas[0] > 1:
+            raise ValueError(
+                "Expected levels of flows, which are at most 1, since `use_flow_sigmas` is set, but they begin at "
+                f"{float(scheduler.sigmas[0]):.3g}; leave `sigmas` away, and set the other `use_..._sigmas` to false."
+            )
         level = flow_level if flows else _normalised
         levels = [level(float(sigma)) for sigma in scheduler.sigmas]
         predicted = _predicted(scheduler, ("epsilon", "sample", "flow_prediction") if flows else DIFFUSIONS)
@@ -316,7 +327,7 @@ def shift_of(config: Mapping[str, Any], tokens: int | None) -> float | None:
     if tokens is None:
         raise ValueError("Expected `tokens`, by which the scheduler shifts its times, but got None.")
     low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.16)  # as for Stable Diffusion 3, where not given
     return float(base + (tokens - low) * (most - base) / (high - low))
 
 

@@ -56,6 +56,23 @@ def test_stable_diffusion_with_ddim(saved_pipeline, scale):
     close(ours(path, DDIM(3), scale, noise()), expected.images)
 
 
+@pytest.mark.filterwarnings("ignore:The configuration file of this scheduler")
+@pytest.mark.parametrize("offset", [{"steps_offset": 0}, {}], ids=str)
+def test_stable_diffusion_with_an_outdated_offset(saved_pipeline, tmp_path, offset):
+    path = tmp_path / "other"
+    shutil.copytree(saved_pipeline("stable")[0], path)
+    file = path / "scheduler" / "scheduler_config.json"
+    config = json.loads(file.read_text())
+    del config["steps_offset"]
+    file.write_text(json.dumps(config | offset))
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(path)
+    theirs.set_progress_bar_config(disable=True)
+    options = {"height": 32, "width": 32, "guidance_scale": 1.0, "latents": noise(), "output_type": "latent"}
+    close(ours(path, DDIM(3), 1.0, noise()), theirs(PROMPTS, num_inference_steps=3, **options).images)
+    theirs.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(theirs.scheduler.config, timestep_spacing="leading")
+    close(ours(path, DPMSolver(3, spacing="leading"), 1.0, noise()), theirs(PROMPTS, num_inference_steps=3, **options).images)
+
+
 def test_stable_diffusion_with_another_solver_and_a_negative_prompt(saved_pipeline):
     path, theirs = saved_pipeline("stable")
     theirs = diffusers.StableDiffusionPipeline(

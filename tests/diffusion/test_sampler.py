@@ -3,6 +3,7 @@
 import diffusers
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
 from decinv.diffusion import DDIM, DPMSolver, Euler, EulerAncestral, FlowEuler, RectifiedFlow
 
@@ -203,6 +204,8 @@ def test_rectified_flows_go_the_other_way_than_flow_matching(config):
     assert len(sampler.trajectory(other).steps) == 1
     with pytest.raises(ValueError, match=r"velocity towards data for RectifiedFlow.*FlowMatchEulerDiscreteScheduler"):
         sampler.trajectory({"_class_name": "FlowMatchEulerDiscreteScheduler"})
+    with pytest.raises(ValueError, match=r"velocity towards data for RectifiedFlow.*`prediction_type` 'v_prediction'"):
+        sampler.trajectory(other | {"prediction_type": "v_prediction"})
 
 
 def test_predictions_that_do_not_go_with_the_levels_are_refused(config):
@@ -228,8 +231,19 @@ def test_times_of_dpm_solver_are_shifted_by_the_size_of_the_image(config, tokens
     config = {key: value for key, value in config.items() if key not in ("set_alpha_to_one", "skip_prk_steps", "clip_sample")}
     options = {"use_dynamic_shifting": True, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
     scheduler = diffusers.DPMSolverMultistepScheduler(**config | options, algorithm_type="dpmsolver++")
-    scheduler.set_timesteps(6, mu=0.5 + (tokens - 256) * 0.65 / 3840)
+    scheduler.set_timesteps(6, mu=calculate_shift(tokens, 256, 4096, 0.5, 1.16))  # what Stable Diffusion 3 takes without any
     assert compare(DPMSolver(6), scheduler, tokens=tokens) <= 1e-5
+    scheduler.set_timesteps(6, mu=calculate_shift(tokens, 256, 4096, 0.3, 1.4))
+    told = dict(scheduler.config) | {"base_shift": 0.3, "max_shift": 1.4}
+    assert compare(DPMSolver(6), scheduler, tokens=tokens, config=told) <= 1e-5
+    with pytest.raises(ValueError, match="Expected `time_shift_type` 'exponential' for DPMSolver"):
+        DPMSolver(6).trajectory(config | options | {"time_shift_type": "linear"}, tokens)
+
+
+def test_levels_above_1_are_refused_for_flows(config):
+    flows = config | {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    with pytest.raises(ValueError, match="at most 1, since `use_flow_sigmas` is set, but they begin at"):
+        DPMSolver(6, sigmas="karras").trajectory(flows)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
