@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 
+import numpy as np
 import torch
 import yaml
 from jsonargparse import ArgumentParser
@@ -187,7 +188,7 @@ def _check_sampling(
             raise TypeError(f"Expected `{name}` to be a `{kind.__name__}` of decinv, but got {found}{saved}.")
     if negative_prompt is not None and not isinstance(negative_prompt, str):
         raise TypeError(f"Expected one `negative_prompt` for all images, or None, but got {negative_prompt!r}.")
-    if not isinstance(guidance, int | float):
+    if not isinstance(guidance, int | float | np.floating):
         raise TypeError(f"Expected `guidance` to be a number, but got {guidance!r}.")
     check_range(guidance, noise_seed)
 

@@ -52,8 +52,8 @@ def without_content(owner: T, model: nn.Module, device: torch.device | str) -> T
 
 
 def variant_of(files: Iterable[Path]) -> str | None:
-    """Give the variant of weights where there are no others: fp16 of ``diffusion_pytorch_model.fp16.safetensors``."""
-    names = [file.name.split(".") for file in files]
+    """Give the first variant of weights where there are no others: fp16 of ``diffusion_pytorch_model.fp16.safetensors``."""
+    names = sorted(file.name.split(".") for file in files)
     return names[0][1].split("-")[0] if names and all(len(parts) == 3 for parts in names) else None
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -268,7 +269,9 @@ def test_invert_goes_on_to_the_noise(codec, sampler):
     image = codec.decode(codec.scaling.invert(process.generate(noise)))
     assert image.abs().max() < 1
     result = decinv.invert(
-        image, codec, rtol=1e-7, batch_size=2, pipeline=pipeline, sampler=sampler, guidance=2.0, prompt=["a", "b", "c"]
+        *(image, codec),
+        **{"rtol": 1e-7, "batch_size": 2, "pipeline": pipeline, "sampler": sampler, "guidance": np.float32(2.0)},
+        prompt=["a", "b", "c"],
     )
     torch.testing.assert_close(result.noise, noise, atol=5e-3, rtol=0)
     assert torch.equal(result.latent, decinv.invert(image, codec, rtol=1e-7, batch_size=2).latent)
@@ -363,6 +366,7 @@ def test_no_images_give_no_noise(codec):
         ({"guidance": float("inf")}, ValueError),
         ({"guidance": float("nan")}, ValueError),
         ({"noise_seed": 2**70}, ValueError),
+        ({"noise_seed": 1.5}, ValueError),
     ],
 )
 def test_wrong_arguments_of_the_sampler_are_refused_before_anything_is_solved(codec, monkeypatch, options, error):

@@ -19,6 +19,7 @@ from decinv.diffusion.families import FAMILIES
 from decinv.diffusion.prompt import Prompt
 from decinv.diffusion.sampler import Sampler, Trajectory
 from decinv.dtypes import Dtype, torch_dtype
+from decinv.errors import reason
 from decinv.memory import release
 from decinv.weights import loading, refuse_incomplete, variant_of, without_weights
 
@@ -253,7 +254,7 @@ def _find(path: str) -> Path:
             path = snapshot_download(path, allow_patterns=list(WANTED), ignore_patterns=["*.fp16.*", "*.non_ema.*"])
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
-                f"Expected a pipeline at the hub id {path!r}, of which there is no directory here, but got: {error}."
+                f"Expected a pipeline at the hub id {path!r}, of which there is no directory here, but got: {reason(error)}."
             ) from error
     return pipeline_directory(path)
 

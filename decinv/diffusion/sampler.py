@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import (
@@ -76,10 +76,11 @@ class Sampler(ABC):
             spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
 
         Raises:
-            ValueError: If ``steps`` is below 1.
+            ValueError: If ``steps`` is no whole number above 0, or ``spacing`` none of the three.
         """
-        if steps < 1:
-            raise ValueError(f"Expected `steps` to be at least 1, but got {steps}.")
+        if steps < 1 or steps != int(steps):
+            raise ValueError(f"Expected `steps` to be a whole number of at least 1, but got {steps!r}.")
+        _refuse_other("spacing", spacing, (None, *get_args(Spacing)))
         self.steps = steps
         self.spacing = spacing
 
@@ -223,8 +224,13 @@ class DPMSolver(Sampler):
             sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
                 ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says. Few steps
                 of spaced times end with one that takes so much noise away that little of it can be found again.
+
+        Raises:
+            ValueError: If an argument is out of range.
         """
         super().__init__(steps, spacing)
+        _refuse_other("order", order, (1, 2))
+        _refuse_other("sigmas", sigmas, (None, *get_args(Sigmas)))
         self.order = order
         self.sigmas = sigmas
 
@@ -281,8 +287,12 @@ class Euler(Sampler):
             spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
             sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
                 ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says.
+
+        Raises:
+            ValueError: If an argument is out of range.
         """
         super().__init__(steps, spacing)
+        _refuse_other("sigmas", sigmas, (None, *get_args(Sigmas)))
         self.sigmas = sigmas
 
     def options(self) -> dict[str, Any]:
@@ -329,6 +339,16 @@ def shift_of(config: Mapping[str, Any], tokens: int | None) -> float | None:
     low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.16)  # as for Stable Diffusion 3, where not given
     return float(base + (tokens - low) * (most - base) / (high - low))
+
+
+def _refuse_other(name: str, value: object, known: Sequence[object]) -> None:
+    """Refuse an argument that is none of those known.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if value not in known:
+        raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, known))}, but got {value!r}.")
 
 
 def _levels(sigmas: Sigmas | None) -> dict[str, bool]:

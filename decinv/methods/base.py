@@ -130,7 +130,7 @@ def finer(trajectory: Trajectory, sampler: DDIM) -> Trajectory:
     Raises:
         ValueError: If the trajectory is that of a flow, on whose scheduler there is no DDIM.
     """
-    if str(trajectory.config.get("_class_name")).startswith("FlowMatch"):
+    if str(trajectory.config.get("_class_name")).startswith("FlowMatch") or trajectory.config.get("use_flow_sigmas"):
         raise ValueError("Expected a sampler whose noise levels come from betas, but got that of a flow; take its own steps.")
     fine = sampler.trajectory({**trajectory.config, "steps_offset": 0})
     first = trajectory.steps[0].time

@@ -24,6 +24,7 @@ from decinv.diffusion import (
     Stable3Euler,
 )
 from decinv.problems.newton_krylov import NewtonKrylovProblem
+from decinv.weights import variant_of
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red circle on a blue background", "a blue square"]
@@ -351,6 +352,15 @@ def test_weights_of_a_variant_alone_are_loaded(saved_pipeline, tmp_path):
     for file in (path / "unet" / "diffusion_pytorch_model", path / "text_encoder" / "model"):
         file.with_name(f"{file.name}.safetensors").rename(file.with_name(f"{file.name}.fp16.safetensors"))
     assert torch.equal(ours(path, DDIM(2), 2.0, noise()), expected)
+
+
+def test_of_several_variants_the_first_by_name_is_loaded():
+    for names in (
+        ["model.non_ema.safetensors", "model.fp16.safetensors"],
+        ["model.fp16.safetensors", "model.non_ema.safetensors"],
+    ):
+        assert variant_of(map(Path, names)) == "fp16"
+    assert variant_of(map(Path, ["model.fp16.safetensors", "model.safetensors"])) is None
 
 
 def test_sdxl_without_its_first_text_encoder(saved_pipeline, pipelines, tmp_path):

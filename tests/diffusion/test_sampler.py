@@ -219,6 +219,22 @@ def test_predictions_that_do_not_go_with_the_levels_are_refused(config):
             sampler.trajectory(config | options)
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: DDIM(2.5), "steps"),
+        (lambda: DPMSolver(0), "steps"),
+        (lambda: DDIM(5, "even"), "spacing"),
+        (lambda: DPMSolver(5, order=3), "order"),
+        (lambda: DPMSolver(5, sigmas="lu"), "sigmas"),
+        (lambda: Euler(5, sigmas="lu"), "sigmas"),
+    ],
+)
+def test_arguments_that_no_step_has_are_refused(make, name):
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be"):
+        make()
+
+
 def test_log_linear_levels_of_euler(config):
     config = {key: value for key, value in config.items() if key not in ("set_alpha_to_one", "skip_prk_steps", "clip_sample")}
     scheduler = diffusers.EulerDiscreteScheduler(**config | {"interpolation_type": "log_linear"})

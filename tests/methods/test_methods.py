@@ -342,6 +342,9 @@ def test_a_finer_grid_of_what_is_no_ddim_is_refused(make, noise):
         process = make(sampler, prediction_type="flow_prediction" if isinstance(sampler, FlowEuler) else "epsilon")
         with pytest.raises(ValueError, match=message):
             NaiveInversion(100).invert(process, noise)
+    flow = DPMSolver(5).trajectory({"use_flow_sigmas": True, "prediction_type": "epsilon", "flow_shift": 3.0})
+    with pytest.raises(ValueError, match="that of a flow"):
+        NaiveInversion(100).check(flow)
 
 
 @pytest.mark.parametrize("sampler", [DDIM(10), DPMSolver(6, 2), Euler(8)], ids=["ddim", "dpm2", "euler"])
