@@ -102,6 +102,11 @@ def test_sampler_job(tmp_path, saved_pipeline):
     assert [names_in(path) for path in (directory / "noise").glob("*")] == [{"sampled-00000"}]
 
 
+def test_the_sampler_of_the_job_has_the_times_of_any_pipeline():
+    config = yaml.safe_load((CONFIGS / "sampler_inversion.yaml").read_text())
+    assert config["model"]["init_args"]["sampler"] == {"class_path": "DDIM", "init_args": {"steps": 50}}
+
+
 def test_samplers_of_pairs(tmp_path, saved_pipeline):
     fit(
         tmp_path,
