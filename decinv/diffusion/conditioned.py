@@ -21,7 +21,7 @@ def check_range(guidance: float, noise_seed: int) -> None:
     if not 0 <= guidance < math.inf:
         raise ValueError(f"Expected `guidance` to be at least 0 and finite, but got {guidance}.")
     if not 0 <= noise_seed < 2**63 or noise_seed != int(noise_seed):
-        raise ValueError(f"Expected `noise_seed` to be a whole number, at least 0 and below 2^63, but got {noise_seed}.")
+        raise ValueError(f"Expected `noise_seed` to be at least 0, below 2^63 and a whole number, but got {noise_seed}.")
 
 
 def conditioned(
