@@ -143,7 +143,7 @@ def normal(sampler, **options):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("sampler/*.yaml")), ids=lambda path: path.stem)
 def test_sampler_fragments(path):
-    flows = {"prediction_type": "flow_prediction"} if path.stem in ("flux", "instaflow", "sd3", "rf_solver", "fireflow") else {}
+    flows = {"prediction_type": "flow_prediction"} if path.stem in ("flux", "sd3", "rf_solver", "fireflow") else {}
     process, noise = normal(load(path, Sampler), **flows)
     assert process.generate(noise).isfinite().all()
 

@@ -12,7 +12,7 @@ from decinv.metrics.conditioning import ROUNDING
 
 def test_a_run_writes_table_and_figure(saved, tmp_path, capsys):
     out = tmp_path / "out"
-    options = ["--codecs", f"[{saved('kl')}]", "--count", "2", "--size", "32", "--iterations", "3", "--directions", "1"]
+    options = ["--codecs", f"[{saved('kl')}]", "--count", "2", "--size", "16", "--iterations", "3", "--directions", "1"]
     assert main(["invertibility", "--out", str(out), *options]) == 0
     (row,) = csv.DictReader((out / "table.csv").read_text().splitlines())
     assert row["codec"] == "kl"

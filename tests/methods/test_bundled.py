@@ -11,9 +11,7 @@ from decinv.methods import ExactInversion
 from decinv.metrics import nmse_db
 
 
-@pytest.mark.parametrize(
-    ("sampler", "bound"), [(DDIM(50), 1e-6), (DDIM(50, offset=4), 1e-6), (DPMSolver(10), 1e-4)], ids=["ddim", "offset", "2m"]
-)
+@pytest.mark.parametrize(("sampler", "bound"), [(DDIM(50), 1e-6), (DPMSolver(10), 1e-4)], ids=["ddim", "2m"])
 def test_exact_inversion_is_exact(sampler, bound):
     pipeline = DiffusersPipeline("bundled")
     noise = torch.randn(1, pipeline.channels, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -97,7 +97,7 @@ def test_the_command_line_starts_its_processes_and_ends_with_them(tmp_path) -> N
     args = [
         *("fit", "-c", str(ROOT / "configs" / "decoder_inversion.yaml")),
         *("--model.codec", str(ROOT / "configs" / "codec" / "linear.yaml")),
-        *("--data", str(ROOT / "configs" / "data" / "generated.yaml"), "--data.count=1000000", "--data.size=16"),
+        *("--data", str(ROOT / "configs" / "data" / "generated.yaml"), "--data.count=100000", "--data.size=16"),
         *("--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.callbacks=[]", "--trainer.devices=2"),
         "--trainer.enable_progress_bar=false",
     ]
