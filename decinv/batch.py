@@ -1,6 +1,9 @@
 """What goes into an inversion: a chunk of images, named, with their true latents where these are known."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from itertools import compress
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,32 +61,38 @@ class Batch(NamedTuple):
 
     def part(self, start: int, stop: int) -> "Batch":
         """Give the samples from ``start`` to ``stop`` as a chunk, with the failures if it begins at the first one."""
-        return Batch(
-            image=self.image[start:stop],
-            names=self.names[start:stop],
-            latent=None if self.latent is None else self.latent[start:stop],
-            sizes=self.sizes[start:stop],
-            failures=() if start else self.failures,
-            numbers=self.numbers[start:stop],
-            noise=None if self.noise is None else self.noise[start:stop],
-            prompts=self.prompts[start:stop],
-            companion=None if self.companion is None else self.companion[start:stop],
-        )
+        rows: Any = itemgetter(slice(start, stop))
+        return self._chosen(rows, rows, () if start else self.failures)
 
     def without(self, failed: dict[int, Failure]) -> "Batch":
         """Give the other samples, and the failures together with those of ``failed`` (by index)."""
-        kept = [row for row in range(len(self.names)) if row not in failed]
-        rows = torch.tensor(kept, dtype=torch.int64, device=self.image.device)
+        kept = [row not in failed for row in range(len(self.names))]
+        rows = torch.tensor(kept, dtype=torch.bool, device=self.image.device)
+        return self._chosen(
+            lambda tensor: tensor[rows], lambda entries: tuple(compress(entries, kept)), (*self.failures, *failed.values())
+        )
+
+    def _chosen(
+        self,
+        rows: Callable[[Tensor], Tensor],
+        entries: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+        failures: tuple[Failure, ...],
+    ) -> "Batch":
+        """Give some samples: ``rows`` takes theirs of a tensor, ``entries`` of a tuple, which may be empty."""
+
+        def known(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else rows(tensor)
+
         return Batch(
-            image=self.image[rows],
-            names=tuple(self.names[row] for row in kept),
-            latent=None if self.latent is None else self.latent[rows],
-            sizes=tuple(self.sizes[row] for row in kept) if self.sizes else (),
-            failures=(*self.failures, *failed.values()),
-            numbers=tuple(self.numbers[row] for row in kept) if self.numbers else (),
-            noise=None if self.noise is None else self.noise[rows],
-            prompts=tuple(self.prompts[row] for row in kept) if self.prompts else (),
-            companion=None if self.companion is None else self.companion[rows],
+            image=rows(self.image),
+            names=entries(self.names),
+            latent=known(self.latent),
+            sizes=entries(self.sizes),
+            failures=failures,
+            numbers=entries(self.numbers),
+            noise=known(self.noise),
+            prompts=entries(self.prompts),
+            companion=known(self.companion),
         )
 
 

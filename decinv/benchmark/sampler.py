@@ -176,8 +176,8 @@ def sampler(
     chosen = choose(known, methods, "methods")
     others, front = choose(chosen, elsewhere, "elsewhere"), choose(known, behind, "behind")
     settings = [Setting(name, one, scale, model, autoencoder) for scale in guidance for name, one in samplers.items()]
-    for setting in settings:
-        trajectory = setting.process(prompts[:1], cells).trajectory
+    trajectories = [setting.process(prompts[:1], cells).trajectory for setting in settings]
+    for setting, trajectory in zip(settings, trajectories, strict=True):
         refuse_methods([*chosen, *front] if setting.guidance == reference else others, setting.name, trajectory)
     before = [(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     environment = write_environment(out, options, place)
@@ -185,18 +185,17 @@ def sampler(
     rows: list[Row] = []
     starts = range(0, count, batch_size)
     with ticking(len(settings) * len(starts)) as tick:
-        for setting in settings:
+        for setting, trajectory in zip(settings, trajectories, strict=True):
             central = setting.guidance == reference
-            several = any(step.history for step in setting.process(prompts[:1], cells).steps)
             found: list[list[Found]] = []
             for start in starts:
                 tick(f"{setting.name}, guidance {setting.guidance:g}")
                 made = setting.make(prompts, range(start, min(start + batch_size, count)), cells, seed)
-                taking = [one for one in (chosen if central else others) if one.inverts(several)]
+                taking = [one for one in (chosen if central else others) if one.inverts(trajectory.multistep)]
                 parts = list(compare(setting, made, TRUE_LATENT, made.latent, 0.0, taking, central))
                 for method, steps in before if central else []:
                     latent, seconds = invert_decoder(method, steps, autoencoder, made.image)
-                    inner = [one for one in front if one.inverts(several)]
+                    inner = [one for one in front if one.inverts(trajectory.multistep)]
                     parts += compare(setting, made, method.name, latent, seconds, inner, False)
                 found.append(parts)
             rows += [summarise(parts) for parts in zip(*found, strict=True)]
@@ -226,9 +225,8 @@ def refuse_methods(taking: Sequence[Contender], name: str, trajectory: Trajector
     Raises:
         ValueError: If there is one.
     """
-    several = any(step.history for step in trajectory.steps)
     for one in taking:
-        if one.inverts(several):
+        if one.inverts(trajectory.multistep):
             try:
                 one.method.check(trajectory)
             except ValueError as error:

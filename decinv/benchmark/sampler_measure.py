@@ -70,7 +70,7 @@ class _Watch:
             return self.latents[0]
         if len(self.latents) != len(process.steps):
             return None
-        later = self.latents[:-1] if any(step.history for step in process.steps) else self.targets[1:]
+        later = self.latents[:-1] if process.trajectory.multistep else self.targets[1:]
         return torch.stack([noise * process.trajectory.start, *reversed(later)], dim=1)
 
 

@@ -41,6 +41,11 @@ class Trajectory:
     coupling: Coupling | None = None
     backward: tuple[Step, ...] = ()
 
+    @property
+    def multistep(self) -> bool:
+        """Whether steps depend on those before."""
+        return any(step.history for step in self.steps)
+
     def reversed(self) -> "Trajectory":
         """Give the trajectory of the steps ``backward``."""
         return Trajectory(self.backward)

@@ -79,7 +79,7 @@ class FirstOrderMethod(Method):
     def check(self, trajectory: Trajectory) -> None:
         """Refuse multistep samplers, and those of pairs."""
         super().check(trajectory)
-        if any(step.history for step in trajectory.steps):
+        if trajectory.multistep:
             raise ValueError(
                 f"Expected a sampler of first order for {type(self).__name__}, but its steps depend on those before; use "
                 "`WholeTrajectory`."

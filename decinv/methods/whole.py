@@ -99,7 +99,7 @@ class ExactInversion(Method):
         super().__init__(self.whole.update, self.whole.stopping)
 
     def _chosen(self, trajectory: Trajectory) -> Method:
-        return self.whole if any(step.history for step in trajectory.steps) else self.stepwise
+        return self.whole if trajectory.multistep else self.stepwise
 
     def problems(self, trajectory: Trajectory) -> int:
         """Give the number of problems of the method that is chosen."""
