@@ -32,7 +32,10 @@ class InvertibleSampler(DDIM, Coupling, ABC):
 
 
 class EDICT(InvertibleSampler):
-    """Two coupled trajectories, each stepped with the noise predicted at the other (Wallace et al., arXiv 2211.12446)."""
+    """Two coupled trajectories, each stepped with the noise predicted at the other (Wallace et al., arXiv 2211.12446).
+
+    They take turns in being stepped first, as in the released code; the image is that of the one that begins.
+    """
 
     def __init__(self, steps: int = 50, spacing: Spacing | None = None, mixing: float = 0.93) -> None:
         """Set grid and coupling.
@@ -53,23 +56,24 @@ class EDICT(InvertibleSampler):
 
     def generate(self, steps: Sequence[Step], predict: Predict, point: Tensor) -> Pair:
         """Step both trajectories, and average."""
-        p = self.mixing
-        x = y = point.double()
-        for step in steps:
-            x = _ahead(predict, step, x, y)
-            y = _ahead(predict, step, y, x)
-            x = p * x + (1 - p) * y
-            y = p * y + (1 - p) * x
-        return x, y
+        p, pair = self.mixing, [point.double()] * 2
+        for index, step in enumerate(steps):
+            for one in _turns(index):
+                pair[one] = _ahead(predict, step, pair[one], pair[1 - one])
+            pair[0] = p * pair[0] + (1 - p) * pair[1]
+            pair[1] = p * pair[1] + (1 - p) * pair[0]
+        return pair[0], pair[1]
 
     def invert(self, steps: Sequence[Step], predict: Predict, pair: Pair) -> Tensor:
         """Undo each step in reverse order."""
         p, (x, y) = self.mixing, pair
-        for step in reversed(steps):
+        for index, step in reversed(list(enumerate(steps))):
             y = (y - (1 - p) * x) / p
             x = (x - (1 - p) * y) / p
-            y = _behind(predict, step, y, x)
-            x = _behind(predict, step, x, y)
+            points = [x, y]
+            for one in reversed(_turns(index)):
+                points[one] = _behind(predict, step, points[one], points[1 - one])
+            x, y = points
         return x
 
     def complete(self, steps: Sequence[Step], predict: Predict, latent: Tensor) -> Pair:
@@ -158,6 +162,11 @@ class BELM(TwoPointSampler):
         here = step.start.ratio
         ratio = (here - step.end.ratio) / (earlier.start.ratio - here)
         return ratio**2 * step.end.alpha / earlier.start.alpha
+
+
+def _turns(index: int) -> tuple[int, int]:
+    """Give which of EDICT's trajectories is stepped first, and which second."""
+    return index % 2, 1 - index % 2
 
 
 def _both(predict: Predict, earlier: Step, step: Step, point: Tensor) -> Pair:
