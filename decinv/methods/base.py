@@ -90,15 +90,15 @@ class SinglestepMethod(FirstOrderMethod):
     """Invert the steps of a first-order sampler one after another, the last one first, each from its own result alone."""
 
     @abstractmethod
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
-        """Go from x_t, without the noise that the step added to it, to x_s; ``latent`` is where the trajectory ends."""
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
+        """Go from x_t to x_s; ``target`` is x_t without the noise that the step added, ``latent`` where the trajectory ends."""
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Invert the last step, the one before it, and so on."""
         point = latent
         for index in reversed(range(len(process.steps))):
             target = process.before_noise(index, point)
-            point = yield from self.back(process, process.steps[index], target, latent)
+            point = yield from self.back(process, process.steps[index], point, target, latent)
         return point / process.trajectory.start
 
 

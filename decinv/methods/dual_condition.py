@@ -44,7 +44,7 @@ class DualConditionalInversion(SPDInv):
         super().__init__(update, max_iters, tolerance, last_iterate)
         self.rate = rate
 
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Descend from the naive inversion."""
         start = naive_step(process, step, target)
         return (yield DualConditionProblem(process, step.plain, target, start, latent, self.rate)).latent

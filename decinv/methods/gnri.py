@@ -33,9 +33,9 @@ class GuidedNewton(SinglestepMethod):
         self.weight = weight
         self.eta = eta
 
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Take Newton steps from x_t."""
-        return (yield GuidedNewtonProblem(process, step.plain, target, target, self.weight, self.eta)).latent
+        return (yield GuidedNewtonProblem(process, step.plain, target, point, self.weight, self.eta)).latent
 
 
 class GuidedNewtonReleased(SinglestepMethod):
@@ -61,8 +61,8 @@ class GuidedNewtonReleased(SinglestepMethod):
             raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")
         self.weight = weight
 
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Take sign steps from x_t."""
-        problem = SignStepProblem(process, step.plain, target, target, latent, self.weight)
+        problem = SignStepProblem(process, step.plain, target, point, latent, self.weight)
         yield problem
         return problem.image

@@ -31,7 +31,7 @@ class NewtonKrylov(SinglestepMethod):
         super().__init__(ForwardStep, Stopping(max_iters, rtol, patience))
         self.products = products
 
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Take Newton steps from the naive inversion."""
         start = naive_step(process, step, target)
         return (yield NewtonKrylovProblem(process, step.plain, target, start, self.products)).latent

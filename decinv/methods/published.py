@@ -51,7 +51,7 @@ class Algorithm1(SinglestepMethod):
         super().__init__(update, Stopping(max_iters, tolerance, None, last_iterate))
         self.gradient = gradient
 
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Take forward steps from the naive inversion."""
         make = GradientStepProblem if self.gradient else StepProblem
         start = naive_step(process, step, target)

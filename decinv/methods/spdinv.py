@@ -53,7 +53,7 @@ class SPDInv(SinglestepMethod):
         super().check(trajectory)
         refuse_pure_noise(trajectory, type(self).__name__)
 
-    def back(self, process: Process, step: Step, target: Tensor, latent: Tensor) -> Course:
+    def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Descend from the naive inversion."""
         start = naive_step(process, step, target)
         return (yield FixedPointProblem(process, step.plain, target, start)).latent

@@ -55,7 +55,7 @@ class Stepwise(FirstOrderMethod):
         for index in reversed(range(len(process.steps))):
             step, noise = process.steps[index], process.noise(index)
             target = process.before_noise(index, point)
-            start = step.back(target, _extrapolated(eps)) if eps and self.extrapolate else target
+            start = step.back(target, _extrapolated(eps)) if eps and self.extrapolate else point
             problem = StepProblem(process, step, point, start, step.slope if self.precondition else 1.0, noise=noise)
             point = (yield problem).latent
             eps = [step.eps(point, problem.output), *eps[:1]]

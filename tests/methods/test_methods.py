@@ -177,6 +177,18 @@ def test_renoise_averages_the_iterates(make, noise):
     torch.testing.assert_close(solver.results[0].latent, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_iterations_of_ancestral_steps_start_from_the_noisy_point(make, noise):
+    process = make(EulerAncestral(3, "trailing"))
+    latent = process.generate(noise)
+    point = latent
+    for index in (2, 1, 0):
+        step, target = process.steps[index], process.before_noise(index, point)
+        point = step.back(target, step.eps(point, process.predict(step, point)))
+    method = Stepwise(ForwardStep, 1, rtol=0.0, patience=None, last_iterate=True, extrapolate=False)
+    found = method.invert(process, latent).latent
+    torch.testing.assert_close(found, point / process.trajectory.start, rtol=1e-4, atol=1e-4)
+
+
 def test_algorithm_2_is_not_exact_and_the_whole_trajectory_is(make, noise):
     process = make(DPMSolver(10), scale=1.0)
     latent = process.generate(noise)
@@ -383,7 +395,7 @@ def test_released_gnri_is_a_loop_of_sign_steps(make, noise):
             step, sigma = process.steps[index], process.steps[index].start.sigma
             added = process.noise(index, rows)
             target = point if added is None else point - step.noise * added
-            z, best, lowest = target, None, torch.inf
+            z, best, lowest = point, None, torch.inf
             for _ in range(2):
                 image = step.back(target, step.eps(z, process.predict(step, z, rows)))
                 objective = (image - z).abs() + 0.05 * ((image - latent[row : row + 1]) / sigma).square()
