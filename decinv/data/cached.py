@@ -87,7 +87,9 @@ class CachedLatents(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Captioned]:
         """Continue the endless sequence of batches where a resumed training left it."""
-        rank, done = (self.trainer.global_rank, self.trainer.global_step) if self.trainer else (0, 0)
+        rank, done = 0, 0
+        if self.trainer:
+            rank, done = self.trainer.global_rank, self.trainer.global_step * self.trainer.accumulate_grad_batches
         sizes = (self.batch_size, self.large_batch_size)
         batches = _Batches((self.small, self.large), sizes, self.large_every, [self.seed, rank], done)
         return DataLoader(batches, batch_size=None)

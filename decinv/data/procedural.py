@@ -245,10 +245,11 @@ class ProceduralImages(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Continue the endless training sequence where a resumed training left it; no two processes draw the same scene."""
-        rank, processes, steps = 0, 1, 0
+        rank, processes, batches = 0, 1, 0
         if self.trainer:
-            rank, processes, steps = self.trainer.global_rank, self.trainer.world_size, self.trainer.global_step
-        stream = _Stream(self.size, self.seed, steps * self.batch_size * processes, rank, processes)
+            rank, processes = self.trainer.global_rank, self.trainer.world_size
+            batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        stream = _Stream(self.size, self.seed, batches * self.batch_size * processes, rank, processes)
         workers = self.num_workers
         return DataLoader(
             stream, self.batch_size, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=ignore_signals

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -120,10 +120,12 @@ def test_arguments_out_of_range_are_refused(options):
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
-def test_a_training_that_was_continued_equals_one_that_never_stopped(tmp_path):
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_a_training_that_was_continued_equals_one_that_never_stopped(tmp_path, accumulated):
     def train(**options):
         saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+        quiet |= {"accumulate_grad_batches": accumulated}
         module = tiny()
         trainer = Trainer(max_steps=4, accelerator="cpu", default_root_dir=tmp_path, callbacks=[saving], **quiet)
         trainer.fit(module, datamodule=ProceduralImages(size=16, batch_size=2, num_workers=0, validation_count=2), **options)
@@ -132,3 +134,16 @@ def test_a_training_that_was_continued_equals_one_that_never_stopped(tmp_path):
     whole = train()
     continued = train(ckpt_path=str(tmp_path / "step=2.ckpt"))
     assert all(torch.equal(continued[name], whole[name]) for name in whole)
+
+
+def test_batches_of_one_step_have_draws_of_their_own():
+    drawn = []
+
+    class Drawing(Callback):
+        def on_train_batch_end(self, *_):
+            drawn.append(torch.rand(1).item())
+
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = Trainer(max_steps=2, accelerator="cpu", callbacks=[Drawing()], accumulate_grad_batches=2, **quiet)
+    trainer.fit(tiny(), datamodule=ProceduralImages(size=16, batch_size=2, num_workers=0, validation_count=2))
+    assert len(set(drawn)) == 4
