@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
@@ -49,6 +49,12 @@ class OptionError(ValueError):
 
 class OptionParser(LightningArgumentParser):
     """A parser that says in one sentence what is wrong, where jsonargparse prints its usage and all that it tried."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Parse arguments; those that another parser hands on to this one, as it read them, have None written for null."""
+        if not self.exit_on_error and args is not None:
+            args = [f"{one.removesuffix('None')}null" if one.endswith("=None") else one for one in args]
+        return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the sentence, unless another parser asks this one whether a value would do.

@@ -186,3 +186,15 @@ def test_python_gets_an_exception_and_help_still_exits() -> None:
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--model.help", "DecoderInversion"])
     assert stop.value.code == 0
+
+
+NESTED = {"once": ["DDIM", "sampler"], "twice": ["Cached", "sampler.sampler"]}
+
+
+@pytest.mark.parametrize(("kind", "key"), NESTED.values(), ids=NESTED)
+def test_null_reaches_classes_within_classes(capsys, kind, key) -> None:
+    job = ["fit", "-c", str(CONFIGS / "sampler_inversion.yaml"), f"--model.sampler={kind}", f"--model.{key}=DDIM"]
+    with pytest.raises(SystemExit) as stop:
+        main([*job, f"--model.{key}.offset=1", f"--model.{key}.offset=null", "--print_config"])
+    assert stop.value.code == 0
+    assert " offset: null\n" in capsys.readouterr().out
