@@ -139,7 +139,6 @@ class DiffusersPipeline(Pipeline):
         self.path = path
         self.dtype = torch_dtype(dtype)
         self.directory = _find(path)
-        config = _read(self.directory / "scheduler" / "scheduler_config.json")
         index = _read(self.directory / "model_index.json")
         self._told_guidance = 3.5 if told_guidance is None else told_guidance
         self._tf32 = tf32
@@ -148,6 +147,7 @@ class DiffusersPipeline(Pipeline):
             raise ValueError(
                 f"Expected Stable Diffusion 1 to 3, SDXL or Flux at {path!r}, but got {index.get('_class_name')!r}."
             )
+        config = _read(self.directory / "scheduler" / "scheduler_config.json")
         network = _read(self.directory / family.folder / "config.json")
         family.refuse(network, index)
         if not without_weights():

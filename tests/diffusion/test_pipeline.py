@@ -265,8 +265,6 @@ def test_half_precision_keeps_points_in_float32(saved_pipeline):
 def test_what_is_no_pipeline_is_refused(saved_pipeline, tmp_path):
     with pytest.raises(FileNotFoundError, match="model_index"):
         DiffusersPipeline(str(tmp_path))
-    (tmp_path / "scheduler").mkdir()
-    (tmp_path / "scheduler" / "scheduler_config.json").write_text("{}")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "MochiPipeline"}))
     with pytest.raises(ValueError, match="MochiPipeline"):
         DiffusersPipeline(str(tmp_path))
