@@ -224,7 +224,7 @@ class DPMSolver(Sampler):
 
         Args:
             steps: Number of steps, at least 1.
-            order: 1, which is DDIM on another grid, or 2, which is 2M.
+            order: 1, which is DDIM on another grid, or 2, which is 2M, by the rule of the pipeline's ``solver_type``.
             spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
             sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
                 ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says. Few steps
@@ -240,8 +240,8 @@ class DPMSolver(Sampler):
         self.sigmas = sigmas
 
     def options(self) -> dict[str, Any]:
-        """Set levels and order; the published solver is the deterministic one for data prediction, by the midpoint rule."""
-        options = {"solver_order": self.order, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"}
+        """Set levels and order; the published solver is the deterministic one for data prediction."""
+        options = {"solver_order": self.order, "algorithm_type": "dpmsolver++"}
         return options | _levels(self.sigmas) | ({} if self.sigmas is None else {"use_lu_lambdas": False})
 
     def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
@@ -271,11 +271,12 @@ class DPMSolver(Sampler):
         ]
         options = scheduler.config
         lower = options.lower_order_final and len(plain) < 15
-        last = lower or options.euler_at_final or options.final_sigmas_type == "zero"
-        steps = [
-            step if self.order == 1 or not index or (last and index == len(plain) - 1) else second_order(plain[index - 1], step)
-            for index, step in enumerate(plain)
-        ]
+        last = bool(lower or options.euler_at_final or options.final_sigmas_type == "zero")
+        heun = options.solver_type == "heun"
+        steps = plain.copy()
+        if self.order == 2:
+            for index in range(1, len(plain) - last):
+                steps[index] = second_order(plain[index - 1], plain[index], heun)
         return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
 
 

@@ -125,21 +125,25 @@ def first_order(time: float, scale: float, start: Level, end: Level, parts: Part
     return Step(time, scale, start, end, parts, point, output)
 
 
-def second_order(before: Step, plain: Step) -> Step:
+def second_order(before: Step, plain: Step, heun: bool = False) -> Step:
     """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095, Algorithm 2): the step ``plain`` with history of the step before.
 
     With ``lambda = log(alpha / sigma)``, ``h = lambda_t - lambda_s`` and ``r = (lambda_s - lambda_r) / h``, x_0 becomes
-    ``(1 + 1 / (2r)) y_s - 1 / (2r) y_r`` in ``x_t = (sigma_t / sigma_s) x_s - alpha_t (e^-h - 1) x_0``.
+    ``y_s + (y_s - y_r) / (2r)`` in ``x_t = (sigma_t / sigma_s) x_s - alpha_t (e^-h - 1) x_0``. By the rule of ``heun`` the
+    weight of ``y_s - y_r`` is ``alpha_t ((e^-h - 1) / h + 1) / r`` instead.
     """
     start, end = plain.start, plain.end
     ratio = end.sigma / start.sigma
     weight = end.alpha - ratio * start.alpha  # -alpha_t (e^-h - 1)
-    tilt = _log_snr(end, start) / (2 * _log_snr(start, before.start))  # 1 / (2r)
+    length = _log_snr(end, start)
+    tilt = length / (2 * _log_snr(start, before.start)) * weight  # weight of y_s - y_r
+    if heun:
+        tilt *= 2 * (end.alpha / weight - 1 / length)
     return Step(
         *(plain.time, plain.scale, start, end, plain.parts),
-        point=ratio + weight * (1 + tilt) * plain.parts.data_point,
-        output=weight * (1 + tilt) * plain.parts.data_output,
-        history=-weight * tilt,
+        point=ratio + (weight + tilt) * plain.parts.data_point,
+        output=(weight + tilt) * plain.parts.data_output,
+        history=-tilt,
         landing=plain.landing,
         landing_scale=plain.landing_scale,
     )
