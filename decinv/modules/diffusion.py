@@ -99,8 +99,9 @@ class DiffusionTraining(DrawnByStep, ABC):
         return loss
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Average the weights."""
-        self.average.update_parameters(self.networks)
+        """Average the weights, once a step, which may take several batches."""
+        if self.global_step > int(self.average.n_averaged):
+            self.average.update_parameters(self.networks)
 
     def validation_step(self, batch: tuple[Tensor, Sequence[str]], batch_idx: int) -> None:
         """Log the errors of the averaged weights at noise and times that are the same in each validation."""

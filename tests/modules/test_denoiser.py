@@ -65,6 +65,12 @@ class TestTraining:
         unused = {name for name in before if "position_ids" in name}
         assert changed == set(before) - unused
 
+    def test_weights_are_averaged_once_a_step(self, tmp_path):
+        module = tiny()
+        options = {"max_steps": 1, "accumulate_grad_batches": 2, "default_root_dir": tmp_path}
+        Trainer(**options, **QUIET).fit(module, datamodule=Two())
+        assert module.global_step == int(module.average.n_averaged) == 1
+
     def test_what_is_saved_are_the_averages(self, trained):
         module, directory = trained
         unet = StableDiffusionPipeline.from_pretrained(directory, vae=None).unet
@@ -139,6 +145,6 @@ def test_averages_soon_forget_the_start_and_keep_to_their_decay():
     for step, kept in enumerate((0.0, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15, 7 / 16, 8 / 17, 0.5, 0.5)):
         weight.fill_(float(step))
         expected.append(step if not step else kept * expected[-1] + (1 - kept) * step)
-        module.on_train_batch_end(None, None, step)
+        module.average.update_parameters(module.networks)
         average = dict(module.averaged.named_parameters())[name]
         torch.testing.assert_close(average, torch.full_like(average, expected[-1]))
