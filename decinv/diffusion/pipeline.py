@@ -214,6 +214,8 @@ class DiffusersPipeline(Pipeline):
         with loading(kind.__name__, directory):
             model, info = kind.from_pretrained(directory, variant=variant, output_loading_info=True, **options)
         refuse_incomplete(model, info["missing_keys"], info["unexpected_keys"], directory)
+        for parameter in model.parameters():  # diffusers keeps the file's format where its first tensor has the model's
+            parameter.data = parameter.data.to(self.dtype)
         return model
 
     def denoiser(self, device: torch.device) -> Denoiser:

@@ -262,6 +262,14 @@ def test_half_precision_keeps_points_in_float32(saved_pipeline):
     assert 1e-5 < float((rounded - exact).norm() / exact.norm()) < 0.1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("kind", ["stable", "xl", "three", "flux"])
+def test_weights_have_the_format_that_was_asked_for(saved_pipeline, kind, dtype):
+    path, _ = saved_pipeline(kind)
+    model = DiffusersPipeline(str(path), str(dtype).removeprefix("torch.")).denoiser(CPU).model
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+
+
 def test_what_is_no_pipeline_is_refused(saved_pipeline, tmp_path):
     with pytest.raises(FileNotFoundError, match="model_index"):
         DiffusersPipeline(str(tmp_path))
