@@ -41,10 +41,12 @@ def test_batches_are_seeded_and_go_on_after_a_restart(data):
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, two, strict=False))
 
     class Resumed:
-        global_rank, global_step = 0, 3
+        global_rank, global_step, accumulate_grad_batches = 0, 3, 1
 
     data.trainer = Resumed()
     assert torch.equal(next(iter(data.train_dataloader()))[0], first[3][0])
+    data.trainer.global_step, data.trainer.accumulate_grad_batches = 1, 2
+    assert torch.equal(next(iter(data.train_dataloader()))[0], first[2][0])
 
 
 def test_validation_is_other_scenes_in_order(data):
