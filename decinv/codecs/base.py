@@ -137,6 +137,8 @@ class Codec(nn.Module, ABC):
         self, work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool, shape: tuple[int, ...], name: str
     ) -> Tensor:
         """Give what one of a subclass's maps comes to, if it keeps what it gets and its attributes promise that shape."""
+        if self.training:  # the subclass has left ``freeze`` out
+            self.freeze()
         version = None if rows.is_inference() else rows._version
         output: object = _run(work, rows, by_frames)
         if version is not None and rows._version != version:
@@ -171,7 +173,7 @@ class Codec(nn.Module, ABC):
         return f"{name} with shape (B, {channels}, {rest[3:]}), or of clips {clip}"
 
     def freeze(self) -> Self:
-        """Make the weights constants; subclasses call it at the end of their construction."""
+        """Make the weights constants, and dropout and batch normalisation deterministic; at the latest, the first use does."""
         self.requires_grad_(False)
         return self.eval()
 

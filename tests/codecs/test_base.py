@@ -45,6 +45,43 @@ def test_training_mode_is_never_entered(images) -> None:
     assert torch.equal(codec.encode(images(2)), codec.encode(images(2)))
 
 
+class Unfrozen(Codec):
+    """Leave ``freeze`` out; in training mode batch normalisation would mix the images, and change with each of them."""
+
+    stride, latent_channels = 8, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.AvgPool2d(8), nn.BatchNorm2d(3), nn.Dropout(0.5))
+
+    def _encode(self, image: Tensor) -> Tensor:
+        encoded: Tensor = self.layers(image)
+        return encoded
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return nn.functional.interpolate(latent, scale_factor=8.0)
+
+
+@pytest.mark.parametrize("first", ["encode", "decode"])
+def test_a_codec_that_was_not_frozen_is_at_its_first_use(images, first: str) -> None:
+    codec, image = Unfrozen(), images(2)
+    assert codec.training
+    if first == "encode":
+        # The statistics are those that the layer starts with: mean 0, variance 1.
+        expected = nn.functional.avg_pool2d(image, 8) / (1 + codec.layers[1].eps) ** 0.5
+        torch.testing.assert_close(codec.encode(image), expected)
+    else:
+        codec.decode(image[..., :2, :2])
+    assert not any(module.training for module in codec.modules())
+    assert not any(parameter.requires_grad for parameter in codec.parameters())
+
+
+def test_images_do_not_mix_in_a_codec_that_was_not_frozen(images) -> None:
+    together = decinv.invert(images(3), Unfrozen(), max_iters=3).latent
+    alone = decinv.invert(images(3), Unfrozen(), max_iters=3, batch_size=1).latent
+    torch.testing.assert_close(together, alone)
+
+
 def test_weights_get_no_gradient_but_latents_do(images) -> None:
     codec = Noisy()
     latent = codec.encode(images(1)).requires_grad_()
