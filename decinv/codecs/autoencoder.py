@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -52,7 +52,8 @@ class AutoencoderCodec(Codec):
             path: ``bundled``, a directory saved by diffusers (an autoencoder, or a pipeline with its autoencoder in
                 ``vae``, ``vqvae`` or ``movq``), or a hub id.
             subfolder: Subfolder of ``path`` that holds the autoencoder; by default it is found.
-            dtype: Number format of the codec's weights and arithmetic; latents and solver state are float32 all the same.
+            dtype: Number format of the codec's weights and arithmetic; latents and solver state are float32 all the same. In 16
+                bits a trainer's mixed precision changes nothing.
             tf32: Whether CUDA may round the factors of float32 convolutions to TF32, as torch lets it by default. That is
                 faster, and latents come out about as inexact as with a codec in float16.
             channels_last: Whether weights and activations are laid out channels-last, which is faster on some devices.
@@ -139,9 +140,14 @@ class AutoencoderCodec(Codec):
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """Compute as exactly as asked for, and say it where torch cannot compute in the codec's number format on its device."""
+        """Compute as exactly as asked for, and say it where torch cannot compute in the codec's number format on its device.
+
+        Autocast is for codecs in float32: in 16 bits torch may refuse what mixes weights of one format with images of another.
+        """
+        kind = self.device.type
+        mixes = kind != "meta" and self.dtype != torch.float32 and torch.is_autocast_enabled(kind)
         try:
-            with self.arithmetic():
+            with self.arithmetic(), torch.autocast(kind, enabled=False) if mixes else nullcontext():
                 yield
         except NotImplementedError as error:
             raise ValueError(

@@ -138,6 +138,18 @@ def test_a_number_format_that_torch_cannot_compute_in_is_refused_in_one_sentence
 
 
 @pytest.mark.filterwarnings("ignore:The autoencoder at .* is known to overflow:UserWarning")  # tested below
+@pytest.mark.parametrize(("dtype", "mixed"), [("float16", torch.bfloat16), ("bfloat16", torch.float16)])
+def test_mixed_precision_changes_nothing_of_a_codec_in_16_bits(saved: Saved, images, dtype: str, mixed: torch.dtype) -> None:
+    codec = AutoencoderCodec(str(saved("kl_statistics")), dtype=dtype)  # type: ignore[arg-type]
+    image = images(2, 32, 32)
+    latent = codec.encode(image)
+    decoded = codec.decode(latent)
+    with torch.autocast("cpu", mixed):
+        assert torch.equal(codec.encode(image), latent)
+        assert torch.equal(codec.decode(latent), decoded)
+
+
+@pytest.mark.filterwarnings("ignore:The autoencoder at .* is known to overflow:UserWarning")  # tested below
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.08)])
 @pytest.mark.parametrize("name", ["kl", "tiny", "dc"])
 def test_half_precision_gives_float32_latents(saved: Saved, images, name: str, dtype: str, tolerance: float) -> None:
