@@ -105,12 +105,12 @@ class Anderson(UpdateRule):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if lr <= 0 or history < 1 or ridge <= 0 or pull < 0 or prior < 0 or not 0 <= decay < 1:
+        if not (lr > 0 and history >= 1 and ridge > 0 and pull >= 0 and prior >= 0 and 0 <= decay < 1):
             raise ValueError(
                 "Expected `lr` and `ridge` above 0, `history` at least 1, `pull` and `prior` at least 0 and `decay` in [0, 1), "
                 f"but got {lr}, {ridge}, {history}, {pull}, {prior} and {decay}."
             )
-        if pixel_weight < 0 or latent_weight < 0 or pixel_weight + latent_weight == 0:
+        if not (pixel_weight >= 0 and latent_weight >= 0 and pixel_weight + latent_weight > 0):
             raise ValueError(
                 "Expected `pixel_weight` and `latent_weight` at least 0 and not both 0, "
                 f"but got {pixel_weight} and {latent_weight}."

@@ -26,7 +26,7 @@ class AveragedForwardStep(UpdateRule):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if lr <= 0 or first < 1:
+        if not (lr > 0 and first >= 1):
             raise ValueError(f"Expected `lr` above 0 and `first` at least 1, but got {lr} and {first}.")
         super().__init__(params, {"lr": lr})
         self.first = first

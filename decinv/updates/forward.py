@@ -23,7 +23,7 @@ class ForwardStep(UpdateRule):
         Raises:
             ValueError: If ``lr`` is not above 0.
         """
-        if lr <= 0:
+        if not lr > 0:
             raise ValueError(f"Expected `lr` above 0, but got {lr}.")
         super().__init__(params, {"lr": lr})
 

@@ -32,7 +32,7 @@ class InertialKM(UpdateRule):
         Warns:
             UserWarning: If Theorem 2's condition fails, so that convergence is not proven.
         """
-        if lr <= 0 or beta <= 0:
+        if not (lr > 0 and beta > 0):
             raise ValueError(f"Expected `lr` and `beta` above 0, but got {lr} and {beta}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"Expected `momentum` in [0, 1), but got {momentum}.")

@@ -40,7 +40,7 @@ class PlateauForwardStep(UpdateRule):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if lr <= 0 or warmup < 1 or patience < 0 or not 0 <= threshold < 1 or not 0 < factor < 1:
+        if not (lr > 0 and warmup >= 1 and patience >= 0 and 0 <= threshold < 1 and 0 < factor < 1):
             raise ValueError(
                 "Expected `lr` above 0, `warmup` at least 1, `patience` at least 0, `threshold` in [0, 1) and `factor` in "
                 f"(0, 1), but got {lr}, {warmup}, {patience}, {threshold} and {factor}."

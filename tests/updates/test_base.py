@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from decinv.problems.base import Evaluation
-from decinv.updates import Anderson, ForwardStep, InertialKM, Scheduled
+from decinv.updates import Anderson, AveragedForwardStep, ForwardStep, InertialKM, PlateauForwardStep, Scheduled
+from decinv.updates.base import UpdateRule
 from decinv.updates.stock import as_rule
 
 
@@ -13,6 +14,21 @@ def test_one_parameter_only() -> None:
         ForwardStep(parameters)
     with pytest.raises(ValueError, match="but got 2"):
         as_rule(torch.optim.SGD([{"params": [parameters[0]]}, {"params": [parameters[1]]}], lr=1.0))
+
+
+@pytest.mark.parametrize(
+    ("rule", "option"),
+    [
+        *((Anderson, name) for name in ("lr", "pull", "prior", "decay", "ridge", "pixel_weight", "latent_weight", "trust")),
+        *((InertialKM, name) for name in ("lr", "momentum", "beta")),
+        *((PlateauForwardStep, name) for name in ("lr", "threshold", "factor")),
+        (ForwardStep, "lr"),
+        (AveragedForwardStep, "lr"),
+    ],
+)
+def test_options_that_are_no_numbers_are_refused(rule: type[UpdateRule], option: str) -> None:
+    with pytest.raises(ValueError, match=rf"Expected.*`{option}`.*\bnan\b"):
+        rule([nn.Parameter(torch.zeros(1, 2))], **{option: torch.nan})
 
 
 def test_a_step_without_residual_says_so() -> None:
