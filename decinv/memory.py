@@ -2,14 +2,13 @@
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 T = TypeVar("T")
 
@@ -128,17 +127,22 @@ class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        older = {storage._cdata for storage in self._storages((args, kwargs))}
+        older = {storage._cdata for storage in self._storages((*args, *kwargs.values()))}
         output = func(*args, **kwargs)
-        for storage in self._storages(output):
+        for storage in self._storages((output,)):
             if storage._cdata in self._sizes or storage._cdata not in older:
                 self._book(storage)
         self.peak = max(self.peak, self.live)
         return output
 
-    def _storages(self, tree: Any) -> list[UntypedStorage]:
-        tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-        return [tensor.untyped_storage() for tensor in tensors if tensor.device.type == self.device_type]
+    def _storages(self, values: Iterable[Any]) -> Iterator[UntypedStorage]:
+        """Give the storages of all tensors among values, and in lists and tuples there, which is all that operations take."""
+        for value in values:
+            if isinstance(value, Tensor):
+                if value.device.type == self.device_type:
+                    yield value.untyped_storage()
+            elif isinstance(value, list | tuple):
+                yield from self._storages(value)
 
     def _book(self, storage: UntypedStorage) -> None:
         """Take in a new storage, or the new size of a known one."""
