@@ -1,5 +1,6 @@
 """Options of commands that are functions, and what is wrong with one in one sentence."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -32,5 +33,7 @@ def run_command(commands: Mapping[str, Callable[..., Any]], args: Sequence[str] 
     Raises:
         ValueError: If the options are none of that function.
     """
-    words = None if args is None else list(args)
-    auto_cli(dict(commands), args=words, as_positional=False, prog=prog, parser_class=SentenceParser)
+    words = list(sys.argv[1:] if args is None else args)
+    chosen: dict[str, Any] = {name: commands[name] for name in words[:1] if name in commands}
+    # A parser of one takes a tenth of the time of one of all.
+    auto_cli(chosen or {**commands}, args=words, as_positional=False, prog=prog, parser_class=SentenceParser)
