@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from zipfile import is_zipfile
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -123,7 +124,8 @@ class DecinvCLI(LightningCLI):
             if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in ("", config.trainer.default_root_dir):
                 logger.init_args.save_dir = config.out
         config.trainer.default_root_dir = config.out
-        self.text = self._parser(self.subcommand).dump(config, skip_none=False)
+        self.text = self._parser(self.subcommand).dump(config, skip_none=False, skip_check=True)
+        self.config_dump = yaml.safe_load(self.text)  # what a module saves as its hyper-parameters, else written anew
         if self.run_directory.begun and not config.fresh:
             check(self.run_directory.config, self.text)
 
