@@ -30,9 +30,15 @@ class Layout(NamedTuple):
     frames: FrameRule | None
 
 
+_TRIED: dict[tuple[object, ...], Layout] = {}
+"""What was learnt before, by all that an autoencoder's shapes follow from: its driver, class and config, and tiling."""
+
+
 @torch.no_grad()
 def probe(driver: Driver, path: str) -> Layout:
     """Run images without content through an autoencoder, small ones with content if it must, and see what comes out.
+
+    An autoencoder like one before is not tried again.
 
     Args:
         driver: Its driver.
@@ -41,9 +47,18 @@ def probe(driver: Driver, path: str) -> Layout:
     Raises:
         ValueError: If it codes no RGB image or clip, with the reason, or cannot be tried out on the meta device.
     """
-    kind, what = type(driver.model).__name__, "clips of RGB frames" if driver.codes_clips else "single RGB images"
     if driver.reads_values and next(driver.model.parameters()).is_meta:
+        kind = type(driver.model).__name__
         raise ValueError(f"Expected an autoencoder that works without content, as planning asks for, but got {kind}.")
+    model = driver.model
+    key = type(driver), type(model), vars(model).get("use_tiling"), repr(sorted(model.config.items()))
+    if key not in _TRIED:
+        _TRIED[key] = _try(driver, path)
+    return _TRIED[key]
+
+
+def _try(driver: Driver, path: str) -> Layout:
+    kind, what = type(driver.model).__name__, "clips of RGB frames" if driver.codes_clips else "single RGB images"
     blank = driver if driver.reads_values else without_content(driver, driver.model, "meta")
     rule = driver.frame_rule() if driver.codes_clips else None
     problem = "it encodes no image"

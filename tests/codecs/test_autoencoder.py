@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from decinv.codecs import AutoencoderCodec, load_codec
+from decinv.codecs import AutoencoderCodec, load_codec, probing
 from decinv.codecs.driver import ClipDriver
 from decinv.codecs.drivers import DRIVERS, UNSUPPORTED
 from decinv.memory import MIB, PeakMemory
@@ -112,6 +112,13 @@ def test_no_tile_has_the_whole_image_s_map_however_wide_its_rim(saved: Saved, im
     latent = codec.encode(images(1, 32, 256))
     tile = codec.decode(latent[..., :31])[..., :8]
     assert (tile - codec.decode(latent)[..., :8]).abs().max() > 1e-4, "23 of 32 columns are rim, yet GroupNorm sees the last"
+
+
+def test_an_autoencoder_is_tried_out_once(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_codec(saved("kl"))
+    monkeypatch.setattr(probing, "_pass", lambda *_: pytest.fail("tried again"))
+    again = load_codec(saved("kl"), dtype="bfloat16")
+    assert (again.stride, again.latent_channels, again.frames) == (first.stride, first.latent_channels, first.frames)
 
 
 def test_channels_last_changes_nothing_but_the_layout(saved: Saved, images) -> None:
