@@ -200,12 +200,11 @@ class DDIM(Sampler):
                 f"{scheduler.config.steps_offset} begin at {int(scheduler.timesteps.max())}; take fewer steps."
             )
         predicted = _predicted(scheduler)
+        predictions, points = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
         steps = []
         for time in scheduler.timesteps:
             start = _variance_preserving(float(scheduler.alphas_cumprod[time]))
-            zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-            point = float(scheduler.step(zero, time, one).prev_sample)
-            output = float(scheduler.step(one, time, zero).prev_sample)
+            point, output = scheduler.step(predictions, time, points).prev_sample.tolist()
             parts = predicted(start)
             end = _reached(parts, point, output)
             steps.append(predicted_step(float(time), start, end, predicted))
