@@ -1,5 +1,6 @@
 """What tests share: one thread, seeded images, and tiny random autoencoders of diffusers saved to disk."""
 
+import gc
 import importlib.util
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -42,6 +43,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore:{pattern}")
 
 
+def _freeze() -> None:
+    """Leave what was imported, half a million objects, out of every later garbage collection; the package asks for many."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    """Look at no import again."""
+    _freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
@@ -70,6 +82,7 @@ def pipelines() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    _freeze()
     return module
 
 

@@ -1,5 +1,6 @@
 """What a process of ``conftest.start`` does; a script that finds ARGS, ENV, CWD, OUT, ERR and TARGET among its globals."""
 
+import gc
 import os
 import runpy
 import signal
@@ -33,6 +34,7 @@ def become(env: dict[str, str], cwd: str, out: str, err: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
 
 
+gc.freeze()  # what the fork server imported stays shared, and no collection looks at it
 given: dict[str, Any] = globals()
 become(given["ENV"], given["CWD"], given["OUT"], given["ERR"])
 file, _, name = given["TARGET"].rpartition(":")
