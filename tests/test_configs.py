@@ -19,6 +19,8 @@ QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--
 LINEAR = ["--model.codec=LinearCodec", "--model.codec.stride=8"]
 SMALL = ["--model.block_out_channels=[8,8]", "--model.norm_num_groups=4"]
 SHORT = [*LINEAR, "--model.max_iters=3", "--data.limit=2"]
+LEAN = ["--trainer.callbacks=[ResultWriter]", "--trainer.logger=false"]
+"""No curves and pictures, which take longer than the rest of a short run; the jobs have them."""
 
 
 def fit(tmp_path, config, *options):
@@ -54,7 +56,7 @@ def test_jobs(tmp_path, path):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("update/*.yaml")), ids=lambda path: path.stem)
 def test_update_fragments(tmp_path, path):
     job = "gradient_inversion.yaml" if "gradient" in path.stem else "decoder_inversion.yaml"
-    cli = fit(tmp_path, job, *SHORT, "--model.update", str(path))
+    cli = fit(tmp_path, job, *SHORT, *LEAN, "--model.update", str(path))
     assert (tmp_path / "run" / "results.csv").is_file()
     assert cli.trainer.global_step > 0
 
@@ -62,7 +64,7 @@ def test_update_fragments(tmp_path, path):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("codec/*.yaml")), ids=lambda path: path.stem)
 def test_codec_fragments(tmp_path, path):
     data = ["--data=GeneratedData", "--data.count=1", "--data.size=16"]  # small, for not every machine computes in bfloat16
-    fit(tmp_path, "decoder_inversion.yaml", "--model.max_iters=2", "--model.codec", str(path), *data)
+    fit(tmp_path, "decoder_inversion.yaml", "--model.max_iters=1", *LEAN, "--model.codec", str(path), *data)
     assert "MAX_ITERS" in (tmp_path / "run" / "results.csv").read_text()
 
 
@@ -74,7 +76,7 @@ def test_data_fragments(tmp_path, path):
         "video": ["--data.limit=1", "--data.clip_length=2", "--data.clips=1"],
     }
     size = sizes.get(path.stem, ["--data.limit=2"])
-    options = ["--data", str(path), *size, *LINEAR, "--model.max_iters=3"]
+    options = ["--data", str(path), *size, *LINEAR, *LEAN, "--model.max_iters=3"]
     fit(tmp_path, "decoder_inversion.yaml", *options)
     assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
 

@@ -38,6 +38,22 @@ QUICK = [
     "--data.limit=2",
     "--data.batch_size=1",
 ]
+LEAN = [*QUICK, "--trainer.callbacks=[ResultWriter]", "--trainer.logger=false"]
+"""The same without curves and pictures, which take longer than all else, where they are not the point."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Give the directory of a run of all callbacks that is done, not to be changed."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    assert main(["fit", "-c", JOB, *QUICK, "--out", str(directory)]) == 0
+    return directory
+
+
+@pytest.fixture
+def done(finished, tmp_path):
+    """Give a copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def test_a_run_leaves_everything_in_its_directory(tmp_path, monkeypatch):
@@ -62,12 +78,28 @@ def test_a_class_of_a_module_in_the_working_directory_is_found(tmp_path, monkeyp
     (tmp_path / "own_codec.py").write_text("from decinv.codecs import LinearCodec\nclass OwnCodec(LinearCodec): pass\n")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "own.yaml").write_text("model: {init_args: {codec: {class_path: own_codec.OwnCodec}}}\n")
-    assert main(["fit", "-c", JOB, *QUICK, "-c=configs/own.yaml", "--model.codec.stride=8", "--out=run"]) == 0
+    assert main(["fit", "-c", JOB, *LEAN, "-c=configs/own.yaml", "--model.codec.stride=8", "--out=run"]) == 0
+
+
+def test_a_module_saves_the_hyper_parameters_that_it_was_made_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_module.py").write_text(
+        "from decinv.codecs import Codec\n"
+        "from decinv.modules import EncoderInversion\n"
+        "class OwnModule(EncoderInversion):\n"
+        "    def __init__(self, codec: Codec, depth: int = 3) -> None:\n"
+        "        super().__init__(codec)\n"
+        "        self.save_hyperparameters()\n"
+    )
+    own = ["--model=own_module.OwnModule", *LEAN, "--model.depth=5"]
+    made = run(["fit", "-c", str(Path(JOB).with_name("encoder_inversion.yaml")), *own, "--out=run"]).model.hparams
+    assert (made["_class_path"], made["depth"]) == ("own_module.OwnModule", 5)
+    assert made["codec"]["init_args"]["stride"] == 8
 
 
 @pytest.mark.parametrize(("options", "expected"), [([], NullProfiler), (["--trainer.profiler=simple"], SimpleProfiler)])
 def test_a_profiler_that_is_asked_for_is_the_one(tmp_path, options: list[str], expected: type) -> None:
-    cli = run(["fit", "-c", JOB, *QUICK, *options, "--out", str(tmp_path / "run")])
+    cli = run(["fit", "-c", JOB, *LEAN, *options, "--out", str(tmp_path / "run")])
     assert type(cli.trainer.profiler) is expected
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
     assert saved["trainer"]["profiler"] == (options[0].split("=")[1] if options else None)
@@ -76,7 +108,7 @@ def test_a_profiler_that_is_asked_for_is_the_one(tmp_path, options: list[str], e
 def test_without_out_a_fresh_directory_under_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        run(["fit", "-c", JOB, *QUICK])
+        run(["fit", "-c", JOB, *LEAN])
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
@@ -105,24 +137,24 @@ def test_a_fresh_directory_that_cannot_be_made_is_one_sentence(tmp_path):
 
 def test_a_start_that_failed_leaves_no_fresh_directory(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "-c", JOB, *QUICK, "--model.max_iters=-1"]) == 2
+    assert main(["fit", "-c", JOB, *LEAN, "--model.max_iters=-1"]) == 2
     assert "Expected" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-    run(["fit", "-c", JOB, *QUICK])
-    assert main(["fit", "-c", JOB, *QUICK, "--model.max_iters=-1"]) == 2
+    run(["fit", "-c", JOB, *LEAN])
+    assert main(["fit", "-c", JOB, *LEAN, "--model.max_iters=-1"]) == 2
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
 def test_the_default_root_directory_is_where_a_run_goes_without_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run(["fit", "-c", JOB, *QUICK, "--trainer.default_root_dir=one"])
-    run(["fit", "-c", JOB, *QUICK, "--trainer.default_root_dir=one", "--out=two"])
+    run(["fit", "-c", JOB, *LEAN, "--trainer.default_root_dir=one"])
+    run(["fit", "-c", JOB, *LEAN, "--trainer.default_root_dir=one", "--out=two"])
     assert all((tmp_path / name / "results.csv").is_file() for name in ("one", "two"))
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    options = ["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "run")]
     assert main(options) == 0
     before = (tmp_path / "run" / "results.csv").read_bytes()
     stamp = (tmp_path / "run" / "latents" / "00000000.safetensors").stat().st_mtime_ns
@@ -138,7 +170,7 @@ def test_a_run_is_continued_or_deleted_and_never_mixed(tmp_path, capsys):
 
 
 def test_a_chunk_that_the_trainer_ends_early_has_no_rows_and_goes_on(tmp_path, capsys):
-    options = ["fit", "-c", JOB, *QUICK, "--model.codec.scaling_factor=1", "--model.rtol=0", "--data.batch_size=2"]
+    options = ["fit", "-c", JOB, *LEAN, "--model.codec.scaling_factor=1", "--model.rtol=0", "--data.batch_size=2"]
     assert main([*options, "--out", str(tmp_path / "whole")]) == 0
     options += ["--out", str(tmp_path / "run")]
     assert main([*options, "--trainer.max_steps=3"]) == 3
@@ -151,7 +183,8 @@ def test_a_chunk_that_the_trainer_ends_early_has_no_rows_and_goes_on(tmp_path, c
 
 
 def test_curves_go_on_where_those_of_an_earlier_start_ended(tmp_path):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    callbacks = '[Memory, {"class_path": "Convergence", "init_args": {"figure": false}}]'
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks", callbacks, "--out", str(tmp_path / "run")]
     main([*options, "--trainer.max_steps=8"])
     assert main(options) == 0
     events = EventAccumulator(str(tmp_path / "run")).Reload()
@@ -186,30 +219,29 @@ def test_a_training_goes_on_from_its_checkpoint_in_its_directory(tmp_path, capsy
     "option", ["max_epochs=1", "limit_train_batches=1", "limit_train_batches=0.5", "overfit_batches=1", "fast_dev_run=true"]
 )
 def test_limits_in_epochs_and_batches_are_refused(tmp_path, capsys, option):
-    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run"), f"--trainer.{option}"]) == 2
+    assert main(["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "run"), f"--trainer.{option}"]) == 2
     assert f"Expected no `trainer.{option.split('=')[0]}`, since an epoch is a chunk" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.shard=9/2", "--data.root=/nowhere", "--ckpt_path=/no/file"])
-def test_a_fresh_start_that_fails_deletes_nothing(tmp_path, wrong):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
-    assert main(options) == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+def test_a_fresh_start_that_fails_deletes_nothing(done, wrong):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(done)]
+    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
     assert main([*options, "--fresh=true", wrong]) == 2
-    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
 
 def test_a_start_that_failed_at_once_leaves_nothing_to_continue(tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     for wrong in ("--model.max_iters=-1", "--data.root=/nowhere", "--model.codec.stride=-1"):
-        assert main(["fit", "-c", JOB, *QUICK, wrong, *out]) == 2
+        assert main(["fit", "-c", JOB, *LEAN, wrong, *out]) == 2
         assert "Expected" in capsys.readouterr().err
-    assert main(["fit", "-c", JOB, *QUICK, *out]) == 0
+    assert main(["fit", "-c", JOB, *LEAN, *out]) == 0
 
 
 def test_the_saved_config_runs_again(tmp_path):
-    run(["fit", "-c", JOB, *QUICK, "--model.rtol=1e-3", "--out", str(tmp_path / "one")])
+    run(["fit", "-c", JOB, *QUICK, LEAN[-2], "--model.rtol=1e-3", "--out", str(tmp_path / "one")])  # with a logger's paths
     saved = tmp_path / "one" / "config.yaml"
     assert yaml.safe_load(saved.read_text())["model"]["init_args"]["rtol"] == 1e-3
     run(["fit", "-c", str(saved), "--out", str(tmp_path / "two")])
@@ -235,7 +267,7 @@ def _rows(directory):
     ],
 )
 def test_bad_values_get_one_sentence(tmp_path, capsys, options, sentence):
-    assert main(["fit", "-c", JOB, *QUICK, *options, "--out", str(tmp_path / "run")]) == 2
+    assert main(["fit", "-c", JOB, *LEAN, *options, "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert sentence in error
     assert "Traceback" not in error
@@ -268,7 +300,7 @@ def test_an_interruption_that_the_trainer_took_for_its_own_is_one(tmp_path, caps
 
     monkeypatch.setattr(Trainer, "fit", end)
     handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
-    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]) == 143
+    assert main(["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "run")]) == 143
     assert capsys.readouterr().err.endswith(f"run the same command again with --out {tmp_path / 'run'}.\n")
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == handlers
 
@@ -282,24 +314,23 @@ def test_print_config_is_a_config(capsys, tmp_path):
 
 def test_a_directory_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert main(["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "file" / "run")]) == 2
+    assert main(["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "file" / "run")]) == 2
     assert "Expected --out to name a directory that can be written, but got: [Errno 20]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "name", ["config.yaml", "inputs.jsonl", "tables", "tables/00000-of-00001.csv", "images", "results.csv"]
 )
-def test_something_else_in_the_place_of_a_file(tmp_path, capsys, name):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
-    assert main(options) == 0
-    place = tmp_path / "run" / name
+def test_something_else_in_the_place_of_a_file(done, capsys, name):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(done)]
+    place = done / name
     if place.is_dir():
         shutil.rmtree(place)
         place.touch()
     else:
         place.unlink()
         place.mkdir()
-    (tmp_path / "run" / "latents" / "00000001.safetensors").unlink()
+    (done / "latents" / "00000001.safetensors").unlink()
     capsys.readouterr()
     assert main(options) == 2
     error = capsys.readouterr().err
@@ -314,13 +345,27 @@ def test_an_error_of_the_language_is_no_sentence_of_ours(monkeypatch):
         main([])
 
 
+SIX = [*QUICK, "--data.limit=6", "--trainer.logger=false", "--trainer.callbacks=[Images, ResultWriter]"]
+
+
+def _results(directory):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "peak_mib")} for row in _rows(directory)]
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory):
+    """Give the results of six images."""
+    directory = tmp_path_factory.mktemp("six") / "run"
+    assert main(["fit", "-c", JOB, *SIX, "--out", str(directory)]) == 0
+    return _results(directory)
+
+
 @pytest.mark.parametrize(
     "place", ["decinv.runs.directory.append_rows", "decinv.callbacks.writer.update_latents", "PIL.Image.Image.save"]
 )
-def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, monkeypatch, place):
+def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, monkeypatch, place, six):
     """The disk is full from the third write on, and then has room again: the run goes on and ends like any other."""
-    options = ["fit", "-c", JOB, *QUICK, "--data.limit=6", "--trainer.logger=false"]
-    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    options = ["fit", "-c", JOB, *SIX, "--out", str(tmp_path / "run")]
     module, _, name = place.rpartition(".")
     target = pydoc.locate(module)
     write, count = getattr(target, name), itertools.count()
@@ -332,18 +377,14 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_written(tmp_path, capsys, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(target, name, full)
-        assert main([*options, "--out", str(tmp_path / "run")]) == 2
+        assert main(options) == 2
     error = capsys.readouterr().err
     assert (
         len(re.findall(r"No space left on device\. What is written is kept; run the same command again,? with --out", error))
         == 1
     )
-    assert main([*options, "--out", str(tmp_path / "run")]) == 0
-
-    def rows(directory):
-        return [{k: v for k, v in row.items() if k not in ("seconds", "peak_mib")} for row in _rows(directory)]
-
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert main(options) == 0
+    assert _results(tmp_path / "run") == six
 
 
 def test_a_full_disk_that_a_loggers_thread_meets_is_told_of_once(capsys, monkeypatch):
@@ -369,11 +410,10 @@ def test_a_callback_that_is_there_twice_is_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_latents_that_were_lost_are_made_again(tmp_path):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
-    assert main(options) == 0
-    before = (tmp_path / "run" / "results.csv").read_text()
-    first, second = sorted((tmp_path / "run" / "latents").iterdir())
+def test_latents_that_were_lost_are_made_again(done):
+    options = ["fit", "-c", JOB, *QUICK, "--out", str(done)]
+    before = (done / "results.csv").read_text()
+    first, second = sorted((done / "latents").iterdir())
     latents = {name: latent.clone() for name, latent in load_file(first).items()}  # not a view of the file
     first.write_bytes(first.read_bytes()[:-10])
     second.unlink()
@@ -384,7 +424,7 @@ def test_latents_that_were_lost_are_made_again(tmp_path):
     def names(text):
         return [line.split(",")[0] for line in text.splitlines()]
 
-    assert names((tmp_path / "run" / "results.csv").read_text()) == names(before)
+    assert names((done / "results.csv").read_text()) == names(before)
 
 
 def _images(folder, count):
@@ -396,7 +436,7 @@ def _images(folder, count):
 def test_an_image_that_is_done_keeps_its_result_when_its_file_is_gone(tmp_path):
     """Its chunk's mates are other ones then, and are written to the file that holds its latent."""
     _images(tmp_path / "images", 6)
-    shown = [*QUICK[:3], f"--data.root={tmp_path / 'images'}", "--data.batch_size=2", "--data.block=6"]
+    shown = [*QUICK[:3], *LEAN[len(QUICK) :], f"--data.root={tmp_path / 'images'}", "--data.batch_size=2", "--data.block=6"]
     options = ["fit", "-c", JOB, *shown, "--out", str(tmp_path / "run")]
     assert main(options) == 0
     directory = RunDirectory(tmp_path / "run")
@@ -414,7 +454,7 @@ def test_an_image_that_is_done_keeps_its_result_when_its_file_is_gone(tmp_path):
 
 
 def test_images_without_a_result_show_in_the_exit_status(tmp_path, monkeypatch):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    options = ["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "run")]
     monkeypatch.setattr("decinv.runs.latents.names_in", lambda path: frozenset())
     monkeypatch.setattr("decinv.runs.directory.names_in", lambda path: frozenset())
     assert main(options) == 3
@@ -439,7 +479,7 @@ def test_a_run_whose_list_of_inputs_is_lost_makes_up_none(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("name", ["config.yaml", "inputs.jsonl"])
 def test_a_run_that_lost_what_it_is_a_run_of_is_not_continued(tmp_path, capsys, name):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
+    options = ["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "run")]
     assert main(options) == 0
     file = tmp_path / "run" / name
     file.unlink()
@@ -450,10 +490,7 @@ def test_a_run_that_lost_what_it_is_a_run_of_is_not_continued(tmp_path, capsys, 
     assert main([*options, "--fresh", "true"]) == 0
 
 
-def test_an_empty_configuration_is_refused(tmp_path, capsys):
-    options = ["fit", "-c", JOB, *QUICK, "--out", str(tmp_path / "run")]
-    assert main(options) == 0
-    (tmp_path / "run" / "config.yaml").write_text("")
-    capsys.readouterr()
-    assert main(options) == 2
+def test_an_empty_configuration_is_refused(done, capsys):
+    (done / "config.yaml").write_text("")
+    assert main(["fit", "-c", JOB, *QUICK, "--out", str(done)]) == 2
     assert "but it holds none" in capsys.readouterr().err
