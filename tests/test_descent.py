@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from decinv.api import invert
 from decinv.codecs import AutoencoderCodec, LinearCodec, load_codec
-from decinv.data.generated import generate
+from decinv.data.generated import decode_rounded, draw_latent
 from decinv.metrics.latent import nmse_db
 from decinv.problems import DecoderProblem, DescentProblem, GradientProblem
 from decinv.problems.base import Evaluation
@@ -147,9 +147,8 @@ def test_a_descent_continues_in_its_middle_bit_for_bit(images) -> None:
 def test_what_the_default_leaves_at_the_encoder_is_moved() -> None:
     """Two images of which E makes much of a small pixel error: their latents' errors fall, where they were the encoder's."""
     codec = AutoencoderCodec()
-    batch = generate(codec, 16, 64, 1000)
-    assert batch.latent is not None
-    image, truth = batch.image[[2, 7]], batch.latent[[2, 7]]
+    truth = torch.stack([draw_latent(codec, index, 64, 1000) for index in (2, 7)])
+    image = decode_rounded(codec, truth)
     before, after = (invert(image, codec, max_iters=5, gradient_steps=steps) for steps in (0, 8))
     torch.testing.assert_close(before.latent, codec.encode(image), rtol=0, atol=1e-6)
     first, last = (nmse_db(result.latent, truth) for result in (before, after))

@@ -14,8 +14,10 @@ def run(tmp_path_factory, saved):
     out = tmp_path_factory.mktemp("frames") / "new"
     small = {"codec": saved("kl"), "counts": "[1,3]", "size": 16, "height": 16, "width": 24, "most_frames": 1}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STABLE_DIFFUSION, "block_out_channels", (32, 32, 32, 32))
+        patch.setitem(STABLE_DIFFUSION, "block_out_channels", (32, 32))
         patch.setitem(STABLE_DIFFUSION, "layers_per_block", 1)
+        for side in ("down_block_types", "up_block_types"):
+            patch.setitem(STABLE_DIFFUSION, side, STABLE_DIFFUSION[side][:2])
         patch.setattr("decinv.benchmark.frames.WAYS", WAYS[1:])  # the default's history takes long to fill
         assert main(["frames", "--out", str(out), *(f"--{key}={value}" for key, value in small.items())]) == 0
     return out

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from decinv.batch import Batch, Failure
-from decinv.callbacks import Chunk, Convergence, curve_tally
+from decinv.callbacks import Chunk, Convergence, curve_tally, thinning
 from decinv.callbacks.convergence import draw
 from decinv.callbacks.curves import Curves
 from decinv.metrics import nmse_db, psnr_db
@@ -228,19 +228,20 @@ def test_a_second_run_begins_afresh(codec):
 
 
 def test_neither_memory_nor_logs_grow_with_the_number_of_chunks(codec, monkeypatch):
-    monkeypatch.setattr(curve_tally, "KEPT", 2400)
+    monkeypatch.setattr(curve_tally, "KEPT", 480)
+    monkeypatch.setattr(thinning, "LOGGED", 200)
     logged = []
     logger = SimpleNamespace(log_metrics=lambda scalars, step: logged.append(step))
     bench, sizes = Bench(codec, loggers=[logger]), []
     chunk = finished([[0.5, 0.3, 0.9, 0.8], [0.4, NAN, 1.0, 0.7]], codec.scaling)
-    for number in range(1, 3001):
+    for number in range(1, 601):
         tally = bench.play(*chunk)
-        if number % 500 == 0:
+        if number % 100 == 0:
             sizes.append(len(pickle.dumps(vars(bench.callback))))
-    assert tally.count == 12_000
+    assert tally.count == 2_400
     assert sizes[0] < 0.9 * sizes[1]  # all samples are kept up to the bound
     assert max(sizes[1:]) - min(sizes[1:]) < 100
-    assert len(logged) == 2 * (1000 + 500 + 250)
-    assert logged[-1] == 2 * 2997
-    np.testing.assert_array_equal(tally.summary()["active_samples"], [12_000, 9_000])
+    assert len(logged) == 2 * (200 + 100 + 50)
+    assert logged[-1] == 2 * 597
+    np.testing.assert_array_equal(tally.summary()["active_samples"], [2_400, 1_800])
     np.testing.assert_allclose(tally.summary()["nmse_db/worst"], decibels(0.9, 0.9), atol=1e-4)

@@ -16,8 +16,12 @@ from decinv.runs.claim import claimed
 HOLD = """
 import sys, time
 from pathlib import Path
-from decinv.runs import Share
+from types import ModuleType
+for package in ("decinv", "decinv.runs"):  # without what they import, which takes ten seconds
+    sys.modules[package] = ModuleType(package)
+    sys.modules[package].__path__ = [str(Path(sys.argv[3], *package.split(".")))]
 from decinv.runs.claim import claimed
+from decinv.runs.share import Share
 with claimed(Path(sys.argv[1]), Share.parse(sys.argv[2])):
     print("held", flush=True)
     time.sleep(600)
@@ -32,7 +36,7 @@ def hold(tmp_path: Path) -> Iterator[Holder]:
     holders = []
 
     def start(share: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", HOLD, str(tmp_path), share]
+        command = [sys.executable, "-c", HOLD, str(tmp_path), share, str(Path(claim.__file__).parents[2])]
         holders.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert holders[-1].stdout is not None
         assert holders[-1].stdout.readline() == "held\n"
