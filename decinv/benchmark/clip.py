@@ -57,7 +57,7 @@ def clip(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "marks": list(marks)}
+    options = dict(locals())
     refuse_table(out)
     if clip_length < 2:
         raise ValueError(f"Expected `clip_length` to be at least 2, but got {clip_length}.")

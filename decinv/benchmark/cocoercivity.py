@@ -96,7 +96,7 @@ def cocoercivity(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "codecs": list(codecs)}
+    options = dict(locals())
     refuse_table(out)
     conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
     if steps < 2 or long <= steps or not floor > 0:

@@ -59,9 +59,7 @@ def decoder(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    lists = {"codecs": list(codecs), "dtypes": dtypes and list(dtypes), "marks": list(marks), "early": list(early)}
-    options = {**locals(), "out": str(out), "published": list(published), **lists}
-    del options["lists"]
+    options = dict(locals())
     refuse_table(out)
     conditions = Conditions(codecs, "float32", device, count, size, batch_size, seed, perturbation, threads)
     check_marks(marks)

@@ -92,7 +92,7 @@ def editing(
         FileNotFoundError: If there is no model where one should be.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "sources": list(sources), "targets": list(targets), "guidances": list(guidances)}
+    options = dict(locals())
     refuse_table(out)
     if min(iterations, sampler_iters) < 1 or size < 11 or not guidances:
         raise ValueError(

@@ -36,13 +36,13 @@ def write_environment(out: Path, options: Mapping[str, Any], device: torch.devic
 
     Args:
         out: The directory to write into; made where there is none.
-        options: The benchmark's options, of types that JSON can hold.
+        options: The benchmark's options; what JSON has no type for, such as a path, is written as its text.
         device: Where the benchmark computes.
 
     Returns:
-        What was written.
+        What was written, with the options as they were given.
     """
     environment = {"options": dict(options), **describe_environment(device)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    (out / "environment.json").write_text(json.dumps(environment, indent=2, default=str) + "\n", encoding="utf-8")
     return environment

@@ -97,7 +97,7 @@ def frames(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range, or the codec is one of clips.
     """
-    options = {**locals(), "out": str(out), "counts": list(counts)}
+    options = dict(locals())
     refuse_table(out)
     if not counts or min(counts) < 1 or list(counts) != sorted(set(counts)):
         raise ValueError(f"Expected `counts` to increase from at least 1, but got {list(counts)}.")

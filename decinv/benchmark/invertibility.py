@@ -55,7 +55,7 @@ def invertibility(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "codecs": list(codecs)}
+    options = dict(locals())
     refuse_table(out)
     conditions = Conditions(codecs, "float32", device, count, size, 1, seed, perturbation, threads)
     if min(iterations, directions) < 1:

@@ -104,7 +104,7 @@ def robustness(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "codecs": list(codecs)}
+    options = dict(locals())
     refuse_table(out)
     conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
     subjects = conditions.prepare()

@@ -54,7 +54,7 @@ def rules(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "codecs": list(codecs), "marks": list(marks)}
+    options = dict(locals())
     refuse_table(out)
     conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
     check_marks(marks)

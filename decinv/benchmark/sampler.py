@@ -151,7 +151,7 @@ def sampler(
         FileNotFoundError: If there is no model where one should be.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out)}
+    options = dict(locals())
     refuse_table(out)
     samplers: dict[str, Sampler] = {} if ddim is None else {f"DDIM {ddim}": DDIM(ddim, offset=offset)}
     samplers |= {} if multistep is None else {f"2M {multistep}": DPMSolver(multistep)}

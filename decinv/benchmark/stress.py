@@ -58,7 +58,7 @@ def stress(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
-    options = {**locals(), "out": str(out), "codecs": list(codecs), "marks": list(marks)}
+    options = dict(locals())
     refuse_table(out)
     conditions = Conditions(codecs, "float32", device, count, size, count, seed, perturbation, threads)
     check_marks(marks)

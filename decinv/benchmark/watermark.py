@@ -156,7 +156,7 @@ def watermark(
     chosen = attacks_of(size) if attacks is None else attacks
     inversions = [Inversion(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
-    options |= {"out": str(out), "prompts": list(shown), "attacks": {name: repr(attack) for name, attack in chosen.items()}}
+    options |= {"prompts": shown, "attacks": {name: repr(attack) for name, attack in chosen.items()}}
     environment = write_environment(out, options, place)
     total = (1 + len(chosen) * len(inversions)) * (mark.marks + 1) * count
     rows: list[Row] = []
