@@ -84,7 +84,6 @@ def clip(
             findings.append(race(entries, model, chunk))
     table = Table(COLUMNS, summarise(findings, clip_length * count))
     frames = list(of_frames(findings, chunks))
-    table.write_csv(out / "table.csv")
     Table(FRAME_COLUMNS, frames).write_csv(out / "frames.csv")
     many = f"{count} generated clip{'s' if count > 1 else ''}"
     phrase = (
@@ -92,7 +91,7 @@ def clip(
         f"float32; {environment['device_name']} ({place}), threads: {torch.get_num_threads()}"
     )
     heading = f"# Inversion of clips, frame by frame\n\n{phrase}. Means are over all frames.\n\n"
-    (out / "table.md").write_text(heading + table.markdown() + "\n", encoding="utf-8")
+    table.write(out, heading, "\n")
     draw_frames([row for row in frames if str(row["frame"]).startswith(f"{clip_of(chunks[0])}/")], phrase, out / "frames.png")
     table.print()
 

@@ -85,8 +85,7 @@ def write_report(found: Mapping[Key, Ratios], out: Path, conditions: str) -> Non
         conditions: A phrase on what was measured and where, for table.md and the figure.
     """
     table = Table(COLUMNS, [summarise(key, part) for key, part in found.items()])
-    table.write_csv(out / "table.csv")
-    (out / "table.md").write_text(f"# Cocoercivity along the path\n\n{conditions}.\n\n{table.markdown()}", encoding="utf-8")
+    table.write(out, f"# Cocoercivity along the path\n\n{conditions}.\n\n")
     Table(IMAGES, [row for key, part in found.items() for row in _each(key, part)]).write_csv(out / "images.csv")
     rows = list(dict.fromkeys((key.codec, key.reference) for key in found))
     draw_scatters(

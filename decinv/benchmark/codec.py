@@ -54,9 +54,7 @@ def codec(
     model = load_codec(codec)
     rows = [reconstruction(model, count, size, seed), *own(model, images), *along_the_path(model, count, size, seed, steps)]
     table = Table(COLUMNS, rows)
-    out.mkdir(parents=True, exist_ok=True)
-    table.write_csv(out / "table.csv")
-    (out / "table.md").write_text(table.markdown() + "\n", encoding="utf-8")
+    table.write(out, below="\n")
     table.print()
 
 

@@ -77,12 +77,11 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
         conditions: A phrase on what was measured and where, for table.md and the figure.
     """
     table = Table(COLUMNS, [asdict(row) for row in rows], leading=2)
-    table.write_csv(out / "table.csv")
     same = Table(matched.COLUMNS, [asdict(found) for found in matched.match(rows)])
     same.write_csv(out / "matched.csv")
     heading = f"# Decoder inversion\n\n{conditions}. The best of each number of iterations is in bold.\n\n"
     equal = f"\n## Time at the same NMSE\n\n{same.markdown()}\n"
-    (out / "table.md").write_text(heading + table.markdown() + equal + PAPER, encoding="utf-8")
+    table.write(out, heading, equal + PAPER)
     draw_pareto(
         [panels([row for row in rows if row.codec == codec], codec) for codec in dict.fromkeys(row.codec for row in rows)],
         title="Decoder inversion: how close to the true latent, how fast, and in how much memory",

@@ -109,9 +109,8 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
         conditions: A phrase on what was measured and where.
     """
     table = Table(COLUMNS, [asdict(row) for row in rows])
-    table.write_csv(out / "table.csv")
     heading = f"# Edits of generated images\n\n{conditions}. The best of each guidance scale is in bold.\n\n"
-    (out / "table.md").write_text(heading + table.markdown(), encoding="utf-8")
+    table.write(out, heading)
     series = []
     for guidance in dict.fromkeys(row.guidance for row in rows):
         own = [row for row in rows if row.guidance == guidance]

@@ -76,8 +76,7 @@ def write_report(rows: Sequence[Row], out: Path) -> None:
         ],
         leading=2,
     )
-    table.write_csv(out / "table.csv")
-    (out / "table.md").write_text(table.markdown(), encoding="utf-8")
+    table.write(out)
     draw(rows, out / "figure.png")
     table.print()
 

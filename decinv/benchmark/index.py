@@ -57,9 +57,7 @@ def index(out: Path, count: int = 1_000_000, processes: int = 8, batch_size: int
         timed("merge and check all tables", lambda: merge(run))
         timed("read the merged results", lambda: sum(1 for _ in run.rows()))
     table = Table(COLUMNS, rows)
-    out.mkdir(parents=True, exist_ok=True)
-    table.write_csv(out / "table.csv")
-    (out / "table.md").write_text(f"{count} images, {processes} processes\n\n{table.markdown()}\n", encoding="utf-8")
+    table.write(out, f"{count} images, {processes} processes\n\n", "\n")
     table.print()
 
 

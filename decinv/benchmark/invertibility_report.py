@@ -100,9 +100,7 @@ def write_invertibility(found: Mapping[str, Spectrum], iterations: int, out: Pat
         conditions: A phrase on what was measured and where.
     """
     table = Table(columns_of(iterations), [asdict(codec_row(name, one)) for name, one in found.items()])
-    table.write_csv(out / "table.csv")
-    text = f"# What 8-bit images show of their latents\n\n{conditions}.\n\n{table.markdown()}"
-    (out / "table.md").write_text(text, encoding="utf-8")
+    table.write(out, f"# What 8-bit images show of their latents\n\n{conditions}.\n\n")
     _draw(found, out / "spectrum.png", conditions)
     table.print()
 

@@ -85,9 +85,7 @@ def overhead(
             for name, rule in rules.items():
                 times[name] += time_inversion(metered, rule, images, batch_size, steps, run / name)
     table = Table(COLUMNS, [_row(name, found) for name, found in times.items()])
-    out.mkdir(parents=True, exist_ok=True)
-    table.write_csv(out / "table.csv")
-    (out / "table.md").write_text(f"{table.markdown()}\n", encoding="utf-8")
+    table.write(out, below="\n")
     table.print()
 
 

@@ -65,9 +65,8 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
         conditions: A phrase on what was measured and where, for table.md and the figure.
     """
     table = Table(COLUMNS, [asdict(row) for row in rows])
-    table.write_csv(out / "table.csv")
     heading = f"# Decoder inversion of distorted images\n\n{conditions}. The best of each distortion is in bold.\n\n"
-    (out / "table.md").write_text(heading + table.markdown(), encoding="utf-8")
+    table.write(out, heading)
     draw_dots(
         {
             f"codec: {codec}": series([row for row in rows if row.codec == codec])

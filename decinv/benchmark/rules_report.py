@@ -134,12 +134,11 @@ def write_rules(found: Found, marks: Sequence[int], out: Path, conditions: str) 
     """
     rows = rule_rows(found)
     table, short = Table(COLUMNS, [asdict(row) for row in rows], leading=2), overview(rows, marks)
-    table.write_csv(out / "table.csv")
-    text = (
+    above = (
         f"# Update rules and learning rates\n\n{conditions}. The best of each codec is in bold.\n\n{short.markdown()}\n"
-        f"{PUBLISHED}\n## All figures\n\nThe best of each codec and number of evaluations is in bold.\n\n{table.markdown()}"
+        f"{PUBLISHED}\n## All figures\n\nThe best of each codec and number of evaluations is in bold.\n\n"
     )
-    (out / "table.md").write_text(text, encoding="utf-8")
+    table.write(out, above)
     draw_curves(
         panels(found),
         cost="evaluations",

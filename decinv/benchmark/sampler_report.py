@@ -65,12 +65,10 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str, reference: flo
         reference: The guidance scale that the figure shows.
     """
     table, same = tables(rows)
-    table.write_csv(out / "table.csv")
-    text = f"# Sampler inversion\n\n{conditions}. The best of each group is in bold.\n\n{table.markdown()}"
+    matched = "" if same is None else f"\n## Evaluations at the same T0T\n\n{same.markdown()}"
+    table.write(out, f"# Sampler inversion\n\n{conditions}. The best of each group is in bold.\n\n", matched)
     if same is not None:
         same.write_csv(out / "matched.csv")
-        text += f"\n## Evaluations at the same T0T\n\n{same.markdown()}"
-    (out / "table.md").write_text(text, encoding="utf-8")
     write_steps(rows, out / "steps.csv")
     central = [row for row in rows if row.guidance == reference and row.decoder == TRUE_LATENT]
     if central:

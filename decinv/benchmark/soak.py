@@ -91,10 +91,8 @@ def soak(out: Path, count: int = 20_000, size: int = 8, batch_size: int = 16, ma
     rows = tenths(probe.notes)
     growth = float(rows[-1]["resident_mib"] or 0) / float(rows[0]["resident_mib"] or 1) - 1
     table = Table(COLUMNS, rows)
-    out.mkdir(parents=True, exist_ok=True)
-    table.write_csv(out / "table.csv")
     line = f"Resident memory grew by {growth:.1%} from a tenth of the run to its end."
-    (out / "table.md").write_text(f"{table.markdown()}\n\n{line}\n", encoding="utf-8")
+    table.write(out, below=f"\n\n{line}\n")
     table.print()
     print(line)
 

@@ -24,9 +24,8 @@ def write_report(rows: Sequence[StressRow], out: Path, conditions: str) -> None:
     """
     marks = sorted({mark for row in rows for mark in row.nmse_db})
     table = Table(columns(marks), [cells(row, marks) for row in rows])
-    table.write_csv(out / "table.csv")
     heading = f"# Decoder inversion on hard codecs\n\n{conditions}. The best of each codec is in bold.\n\n"
-    (out / "table.md").write_text(heading + table.markdown(), encoding="utf-8")
+    table.write(out, heading)
     draw(rows, out / "stress.png", conditions)
     table.print()
 

@@ -85,6 +85,18 @@ class Table:
         keys = [column.key for column in self.columns]
         write_csv(path, keys, ([row[key] for key in keys] for row in self.rows))
 
+    def write(self, out: Path, above: str = "", below: str = "") -> None:
+        """Write table.csv and table.md into a directory, which is made where there is none.
+
+        Args:
+            out: The directory.
+            above: What table.md says before the table, Markdown.
+            below: What it says after the legend.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        self.write_csv(out / "table.csv")
+        (out / "table.md").write_text(above + self.markdown() + below, encoding="utf-8")
+
     def markdown(self) -> str:
         """Give the table as aligned Markdown, with a legend of its columns."""
         titles = [column.title for column in self.columns]

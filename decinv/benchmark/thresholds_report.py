@@ -147,10 +147,8 @@ def write_thresholds(found: Found, levels: Sequence[float], out: Path, condition
     """
     rows = threshold_rows(found, levels)
     table, sentences = Table(COLUMNS, [asdict(row) for row in rows], leading=2), headlines(found, rows)
-    table.write_csv(out / "table.csv")
-    text = f"{conditions}. The best of each codec and level is in bold.\n\n{table.markdown()}"
     heading = "# Evaluations needed\n\n" + "".join(f"{sentence}\n\n" for sentence in sentences)
-    (out / "table.md").write_text(heading + text, encoding="utf-8")
+    table.write(out, f"{heading}{conditions}. The best of each codec and level is in bold.\n\n")
     draw_curves(
         panels(found, rows),
         cost="evaluations needed",

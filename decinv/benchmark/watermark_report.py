@@ -156,9 +156,8 @@ def write_report(rows: Sequence[Row], out: Path, conditions: str) -> None:
         conditions: A phrase on what was measured and where.
     """
     table = Table(COLUMNS, [{key: value for key, value in asdict(row).items() if key != "confusion"} for row in rows])
-    table.write_csv(out / "table.csv")
     heading = f"# Watermarks after attacks\n\n{conditions}; marked as often. The best of each attack is in bold.\n\n"
-    (out / "table.md").write_text(heading + table.markdown(), encoding="utf-8")
+    table.write(out, heading)
     write_confusion(rows, out / "confusion.csv")
     samplers = list(dict.fromkeys(row.sampler for row in rows))
     draw_dots(
