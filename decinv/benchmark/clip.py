@@ -66,9 +66,7 @@ def clip(
     check_marks([baseline], "baseline")
     if count < 1:
         raise ValueError(f"Expected `count` to be at least 1, but got {count}.")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = conditions.place()
+    place = conditions.begin()
     model = load_codec(codec, "float32", place)
     clips = [generate_clip(model, index, clip_length, size, seed, perturbation) for index in range(count)]
     chunks = [part for whole in clips for part in split(whole, batch_size, place)]

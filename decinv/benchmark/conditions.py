@@ -88,16 +88,20 @@ class Conditions:
             reason = str(error).splitlines()[0]
             raise ValueError(f"Expected `device` to name a device of this machine, but got {name!r}: {reason}") from error
 
+    def begin(self) -> torch.device:
+        """Set the threads, and give the device to compute on; see ``place``."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return self.place()
+
     def prepare(self) -> list[Subject]:
-        """Set the threads, load all codecs and generate all images, so that what is wrong shows before anything is measured.
+        """Begin, load all codecs and generate all images, so that what is wrong shows before anything is measured.
 
         Raises:
             FileNotFoundError: If there is no autoencoder where a codec should be.
             ValueError: If a codec, the device or an option of the images is none that can be used.
         """
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        place = self.place()
+        place = self.begin()
         subjects = []
         for name, path in zip(self.names, self.codecs, strict=True):
             codec = load_codec(path, self.dtype, place)

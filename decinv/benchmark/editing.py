@@ -104,9 +104,7 @@ def editing(
     if not sources or len(sources) != len(targets):
         raise ValueError(f"Expected as many `targets` as `sources`, but got {len(targets)} and {len(sources)}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = conditions.place()
+    place = conditions.begin()
     model, pairs = model_for([DDIM(steps)], pipeline, dtype), list(zip(sources, targets, strict=True))
     loaded = load_codec(codec_of(pipeline, codec), dtype, place)
     inversions = (

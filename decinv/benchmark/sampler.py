@@ -164,9 +164,7 @@ def sampler(
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
     if unknown := set(decoders) - BY_NAME.keys():
         raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(sorted(unknown))}.")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = conditions.place()
+    place = conditions.begin()
     model = model_for(samplers.values(), pipeline, dtype)
     autoencoder = load_codec(codec_of(pipeline, codec), dtype, place)
     if size < 1 or size % autoencoder.stride:

@@ -143,9 +143,7 @@ def watermark(
         named = ", ".join(decoders) or "none"
         raise ValueError(f"Expected `decoders` to be different ones of {', '.join(BY_NAME)}, but got {named}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = conditions.place()
+    place = conditions.begin()
     model = model_for([DDIM(steps)], pipeline, dtype)
     codec = load_codec(codec_of(pipeline), dtype, place)
     shown = default_prompts(pipeline, count) if prompts is None else prompts
