@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head
+from decinv.benchmark.figure import COLOURS, MARKERS, head, open_up
 from decinv.benchmark.methods import DEFAULT, GRADIENT
 from decinv.benchmark.table import Column, Value
 
@@ -57,9 +57,7 @@ def draw_frames(rows: Sequence[Mapping[str, Value]], caption: str, path: Path) -
     axes.set_xlabel("frame")
     axes.set_ylabel("NMSE of the latent, dB, lower is better")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_up(axes)
     figure.legend(loc="outside right center", frameon=False, title="method, iterations")
     head(figure, "Inversion of a clip: how close to the true latent of each frame", f"{caption}\ndashed: with backpropagation")
     figure.savefig(path, dpi=160)

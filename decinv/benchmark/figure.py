@@ -34,6 +34,13 @@ def head(figure: Figure, title: str, caption: str) -> None:
     figure.text(0.01, top, title, ha="left", va="top", fontsize=12, fontweight="bold")
 
 
+def open_up(axes: Axes) -> None:
+    """Put a light grid behind what is drawn, and leave the frame open above and on the right."""
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def dress(axes: Axes, cost: str, quality: str) -> None:
     """Scale and name axes for quality, lower is better, against a cost on a logarithmic axis.
 
@@ -49,7 +56,5 @@ def dress(axes: Axes, cost: str, quality: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{cost}, log scale")
     axes.set_ylabel(quality and f"{quality}, lower is better")
-    axes.grid(which="major", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_up(axes)
     axes.tick_params(length=3, color="0.6")

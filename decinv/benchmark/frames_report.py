@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head, plain
+from decinv.benchmark.figure import COLOURS, MARKERS, head, open_up, plain
 from decinv.benchmark.table import Column, Table
 from decinv.memory import MIB
 
@@ -125,7 +125,5 @@ def _dress(axes: Axes, counts: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.set_xlabel("frames of the clip, log scale")
-    axes.grid(which="major", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_up(axes)
     axes.tick_params(length=3, color="0.6")

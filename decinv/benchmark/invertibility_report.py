@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from decinv.benchmark.figure import head, looks, plain
+from decinv.benchmark.figure import head, looks, open_up, plain
 from decinv.benchmark.methods import DEFAULT
 from decinv.benchmark.table import Column, Table
 from decinv.metrics.conditioning import ROUNDING
@@ -121,9 +121,7 @@ def _draw(found: Mapping[str, Spectrum], path: Path, conditions: str) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("directions of the latent, the strongest first")
     axes.set_ylabel("singular value of D's Jacobian, log scale")
-    axes.grid(which="major", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_up(axes)
     axes.legend(frameon=False)
     caption = "line: median image, area: all images; below the dotted line the rounded image tells less than the encoder does"
     head(figure, "What 8-bit images show of their latents", f"{conditions}\n{caption}")

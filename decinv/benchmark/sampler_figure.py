@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from decinv.benchmark.figure import head, looks
-from decinv.benchmark.sampler_methods import OURS
+from decinv.benchmark.figure import head, looks, open_up
+from decinv.benchmark.sampler_methods import OURS, is_ours
 from decinv.benchmark.sampler_rows import Row
 
 
@@ -25,16 +25,16 @@ def draw_sampler(rows: Sequence[Row], caption: str, path: Path) -> None:
     figure = Figure(figsize=(16, 1.2 + 4.2 * len(samplers)))
     figure.set_layout_engine("constrained", wspace=0.04, hspace=0.05)
     grid = figure.subplots(len(samplers), 3, squeeze=False)
-    others = dict.fromkeys(row.method for row in rows if not _ours(row))
+    others = dict.fromkeys(row.method for row in rows if not is_ours(row.method))
     styles = dict(zip(others, looks(), strict=False))
     handles: dict[str, Any] = {}
     for name, (by_step, by_evaluations, by_seconds) in zip(samplers, grid, strict=True):
         here = [row for row in rows if row.sampler == name]
         for row in here:
-            if row.residuals and (not _ours(row) or row.method == OURS):
+            if row.residuals and (not is_ours(row.method) or row.method == OURS):
                 _line(by_step, range(1, len(row.residuals) + 1), row.residuals, row, styles)
-        own = sorted((row for row in here if _ours(row)), key=lambda row: row.evaluations)
-        for group in [*([row] for row in here if not _ours(row)), own]:
+        own = sorted((row for row in here if is_ours(row.method)), key=lambda row: row.evaluations)
+        for group in [*([row] for row in here if not is_ours(row.method)), own]:
             if group:
                 look = _look(group[0], styles) | {"linestyle": "-" if group is own else ""}
                 (handle,) = by_evaluations.plot([r.evaluations for r in group], [r.t0t_db for r in group], **look)
@@ -55,15 +55,11 @@ def draw_sampler(rows: Sequence[Row], caption: str, path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
-def _ours(row: Row) -> bool:
-    return row.method.split(",")[0] == OURS
-
-
 def _look(row: Row, styles: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """Give a method's look, as matplotlib's lines take it."""
-    colour, marker = ("black", "o") if _ours(row) else styles[row.method]
+    colour, marker = ("black", "o") if is_ours(row.method) else styles[row.method]
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-    return {"color": colour, "marker": marker, "markersize": 8, "linewidth": 2.4 if _ours(row) else 1.5, **edge}
+    return {"color": colour, "marker": marker, "markersize": 8, "linewidth": 2.4 if is_ours(row.method) else 1.5, **edge}
 
 
 def _line(axes: Axes, steps: Sequence[int], residuals: Sequence[float], row: Row, styles: dict[str, tuple[str, str]]) -> None:
@@ -75,7 +71,5 @@ def _name(axes: Axes, title: str, cost: str, quality: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(cost)
     axes.set_ylabel(quality)
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_up(axes)
     axes.tick_params(length=3, color="0.6")

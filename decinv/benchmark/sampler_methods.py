@@ -20,6 +20,12 @@ from decinv.updates import AveragedForwardStep, ForwardStep, ResidualAnderson
 OURS = "ours"
 """The default of the package."""
 
+
+def is_ours(name: str) -> bool:
+    """Whether a method of a name is the package's own; those with another tolerance say it behind a comma."""
+    return name.split(",")[0] == OURS
+
+
 PUBLISHED_VALUES = 4 * 64 * 64
 """Values of a latent of Stable Diffusion at 512 px, for which the threshold of the published algorithms was chosen."""
 
@@ -29,7 +35,7 @@ class Contender:
     """A method that takes part.
 
     Attributes:
-        name: What tables and figures call it; those of ours say their tolerance after that.
+        name: What tables and figures call it.
         method: The method.
         first_order: Whether it can invert samplers of first order.
         multistep: Whether it can invert samplers whose steps depend on those before.
@@ -39,11 +45,6 @@ class Contender:
     method: Method
     first_order: bool = True
     multistep: bool = False
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is the package's own."""
-        return self.name.split(",")[0] == OURS
 
     def inverts(self, multistep: bool) -> bool:
         """Whether it can invert samplers of this kind."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decinv.benchmark.sampler_methods import OURS
+from decinv.benchmark.sampler_methods import is_ours
 from decinv.status import Status
 
 TRUE_LATENT = "true latent"
@@ -110,7 +110,7 @@ def match(rows: Sequence[Row]) -> list[Match]:
     """Match every other method, from the true latent, with the cheapest of ours that is as accurate."""
     found = []
     given = [row for row in rows if row.decoder == TRUE_LATENT]
-    own = [row for row in given if row.method.split(",")[0] == OURS]
+    own = [row for row in given if is_ours(row.method)]
     for row in given:
         if row in own or not row.evaluations:
             continue
