@@ -1,7 +1,6 @@
 """The benchmark of robustness: what can still be recovered from images that were distorted on their way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,30 +23,16 @@ from decinv.images.distortions import Distortion, brighten, compose, crop, frame
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 
-
-@dataclass(frozen=True)
-class Attack:
-    """A distortion that the benchmark applies.
-
-    Attributes:
-        name: What table and figure call it.
-        distort: The distortion.
-    """
-
-    name: str
-    distort: Distortion
-
-
-ATTACKS = (
-    Attack("none", compose()),
-    *(Attack(f"JPEG {quality}", partial(jpeg, quality=quality)) for quality in (95, 75, 50)),
-    Attack("resize 75 %", partial(resize, factor=0.75)),
-    *(Attack(f"noise {std}", partial(noise, std=std)) for std in (0.01, 0.05)),
-    Attack("brighter 0.1", partial(brighten, shift=0.1)),
-    Attack("frame 75 %", partial(frame, side=0.75)),
-    Attack("crop 75 %", partial(crop, side=0.75)),
-)
-"""All distortions, in the order of the table."""
+DISTORTIONS: dict[str, Distortion] = {
+    "none": compose(),
+    **{f"JPEG {quality}": partial(jpeg, quality=quality) for quality in (95, 75, 50)},
+    "resize 75 %": partial(resize, factor=0.75),
+    **{f"noise {std}": partial(noise, std=std) for std in (0.01, 0.05)},
+    "brighter 0.1": partial(brighten, shift=0.1),
+    "frame 75 %": partial(frame, side=0.75),
+    "crop 75 %": partial(crop, side=0.75),
+}
+"""All distortions by name, in the order of the table."""
 
 RUNS = (("encoder", (0,)), (PAPER, (100,)), (GRADIENT, (50,)), (DEFAULT, (5, 20, 50)), (MAP, (50,)))
 """The methods by name, and the numbers of iterations after which each reports; a backward pass costs about two encodes."""
@@ -110,21 +95,21 @@ def robustness(
     subjects = conditions.prepare()
     environment = write_environment(out, options, conditions.place())
     rows: list[Row] = []
-    with ticking(len(subjects) * len(ATTACKS) * len(RUNS)) as tick:
+    with ticking(len(subjects) * len(DISTORTIONS) * len(RUNS)) as tick:
         for name, codec, clean in subjects:
-            for attack in ATTACKS:
-                distorted = distort(attack, clean)
+            for title, distortion in DISTORTIONS.items():
+                distorted = distort(distortion, clean)
                 for method, marks in RUNS:
-                    tick(f"{attack.name}: {method}")
+                    tick(f"{title}: {method}")
                     pairs = zip(distorted, clean, strict=True)
                     parts = [recover(BY_NAME[method], codec, chunk, whole.image, marks) for chunk, whole in pairs]
-                    rows += [join(name, attack.name, method, mark, [part[mark] for part in parts]) for mark in parts[0]]
+                    rows += [join(name, title, method, mark, [part[mark] for part in parts]) for mark in parts[0]]
     write_report(rows, out, conditions.phrase(environment["device_name"]))
 
 
-def distort(attack: Attack, chunks: Sequence[Batch]) -> list[Batch]:
+def distort(distortion: Distortion, chunks: Sequence[Batch]) -> list[Batch]:
     """Distort the images of all chunks at once, so that noise differs from chunk to chunk."""
-    images = attack.distort(torch.cat([chunk.image for chunk in chunks]))
+    images = distortion(torch.cat([chunk.image for chunk in chunks]))
     parts = torch.split(images, [len(chunk.image) for chunk in chunks])
     return [chunk._replace(image=image) for chunk, image in zip(chunks, parts, strict=True)]
 

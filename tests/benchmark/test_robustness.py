@@ -14,7 +14,7 @@ from decinv.benchmark.__main__ import main
 from decinv.benchmark.dots import Series, draw_dots
 from decinv.benchmark.figure import looks
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT
-from decinv.benchmark.robustness import ATTACKS, RUNS, Attack, Recovered, distort, join, recover
+from decinv.benchmark.robustness import DISTORTIONS, RUNS, Recovered, distort, join, recover
 from decinv.benchmark.robustness_report import Row, series
 from decinv.codecs import LinearCodec, load_codec
 from decinv.data.generated import generate
@@ -49,8 +49,8 @@ def test_summary_of_known_values():
 
 
 def test_the_command_writes_everything(tmp_path, saved, capsys, monkeypatch):
-    attacks = (Attack("none", compose()), Attack("bright", partial(brighten, shift=0.2)))
-    monkeypatch.setattr(robustness_module, "ATTACKS", attacks)
+    few = {"none": compose(), "bright": partial(brighten, shift=0.2)}
+    monkeypatch.setattr(robustness_module, "DISTORTIONS", few)
     monkeypatch.setattr(robustness_module, "RUNS", (("encoder", (0,)), (DEFAULT, (1, 2))))
     out, codecs = tmp_path / "out", [str(saved("kl")), str(saved("tiny"))]
     options = [f"--codecs=[{','.join(codecs)}]", "--count=3", "--size=16", "--batch_size=2", "--device=cpu"]
@@ -60,16 +60,16 @@ def test_the_command_writes_everything(tmp_path, saved, capsys, monkeypatch):
         rows = list(csv.DictReader(file))
     runs = [("encoder", "0"), (DEFAULT, "1"), (DEFAULT, "2")]
     found = [(row["codec"], row["distortion"], row["method"], row["iterations"]) for row in rows]
-    assert found == [(saved(name).name, attack.name, *run) for name in ("kl", "tiny") for attack in attacks for run in runs]
+    assert found == [(saved(name).name, title, *run) for name in ("kl", "tiny") for title in few for run in runs]
 
     codec, scaled = load_codec(codecs[0]), load_codec(codecs[0]).scaling.apply
     batch = generate(codec, 3, 16)
-    for row, attack in zip(rows[::3], attacks, strict=False):
-        latent = codec.encode(attack.distort(batch.image))
+    for row, distortion in zip(rows[::3], few.values(), strict=False):
+        latent = codec.encode(distortion(batch.image))
         decoded = codec.decode(latent).clamp(-1, 1)
         assert float(row["nmse_db"]) == pytest.approx(float(nmse_db(scaled(latent), scaled(batch.latent)).mean()), abs=1e-3)
         assert float(row["psnr_clean_db"]) == pytest.approx(float(psnr_db(decoded, batch.image).mean()), abs=1e-3)
-        expected = psnr_db(decoded, attack.distort(batch.image)).mean()
+        expected = psnr_db(decoded, distortion(batch.image)).mean()
         assert float(row["psnr_distorted_db"]) == pytest.approx(float(expected), abs=1e-3)
     assert rows[0]["psnr_distorted_db"] == rows[0]["psnr_clean_db"]
     assert json.loads((out / "environment.json").read_text())["options"]["codecs"] == codecs
@@ -80,7 +80,7 @@ def test_the_command_writes_everything(tmp_path, saved, capsys, monkeypatch):
 
 def test_noise_differs_from_chunk_to_chunk():
     chunks = [Batch(torch.zeros(count, 3, 8, 8), tuple("abc"[:count]), torch.zeros(count, 4, 1, 1)) for count in (2, 1)]
-    found = distort(Attack("noise", partial(noise, std=0.1)), chunks)
+    found = distort(partial(noise, std=0.1), chunks)
     assert [(len(chunk.image), chunk.names) for chunk in found] == [(2, ("a", "b")), (1, ("a",))]
     together = torch.cat([chunk.image for chunk in found])
     torch.testing.assert_close(together, noise(torch.zeros(3, 3, 8, 8), 0.1))
@@ -95,7 +95,7 @@ def test_bad_options_are_named(tmp_path, capsys):
 
 
 def test_distortions_have_names_of_their_own_and_the_methods_exist():
-    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) == 10
+    assert len(DISTORTIONS) == 10
     assert all(name in BY_NAME for name, _ in RUNS)
     assert sum(marks[-1] for name, marks in RUNS if name != GRADIENT) == 200  # as the help says
 
