@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from decinv.benchmark.figure import dress, head, plain
+from decinv.benchmark.figure import dress, head
+from decinv.callbacks.sheet import plain
 
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (3, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.3)))
 """Line styles, from solid to dotted."""

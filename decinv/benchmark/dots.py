@@ -6,7 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import head, looks, plain
+from decinv.benchmark.figure import head, looks
+from decinv.callbacks.sheet import plain
 
 GREYS = ("0.62", "0.38", "0.0")
 """Colours of emphasised series, the last of which is the darkest."""

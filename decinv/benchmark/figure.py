@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from decinv.callbacks.sheet import plain
+
 COLOURS = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"),
     *("#882255", "#999933", "#332288", "#44AA99", "#CC6677", "#117733"),
@@ -20,11 +22,6 @@ MARKERS = ("s", "^", "D", "v", "P", "X", "p", "<", ">")
 def looks() -> Iterator[tuple[str, str]]:
     """Give colours with markers, without end; the first 36 differ."""
     return zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-
-
-def plain(text: str) -> str:
-    """Give text, such as the name of a codec's directory, so that matplotlib takes no part of it for a formula."""
-    return text.replace("$", r"\$")
 
 
 def head(figure: Figure, title: str, caption: str) -> None:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from decinv.benchmark.figure import COLOURS, MARKERS, head, open_up, plain
+from decinv.benchmark.figure import COLOURS, MARKERS, head, open_up
 from decinv.benchmark.table import Column, Table
+from decinv.callbacks.sheet import plain
 from decinv.memory import MIB
 
 

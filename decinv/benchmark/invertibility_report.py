@@ -9,9 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from decinv.benchmark.figure import head, looks, open_up, plain
+from decinv.benchmark.figure import head, looks, open_up
 from decinv.benchmark.methods import DEFAULT
 from decinv.benchmark.table import Column, Table
+from decinv.callbacks.sheet import plain
 from decinv.metrics.conditioning import ROUNDING
 
 

@@ -8,7 +8,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import dress, head, looks, plain
+from decinv.benchmark.figure import dress, head, looks
+from decinv.callbacks.sheet import plain
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from decinv.benchmark.figure import head, plain
+from decinv.benchmark.figure import head
+from decinv.callbacks.sheet import plain
 
 RED = "#d62728"
 

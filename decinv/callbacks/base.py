@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decinv.batch import Batch
 from decinv.callbacks.memory import Memory
-from decinv.callbacks.run import as_inversion
+from decinv.callbacks.run import as_inversion, observers_of
 from decinv.modules.base import Inversion
 from decinv.result import Result
 from decinv.rows import Row, make_rows
@@ -64,8 +64,7 @@ _finished: WeakKeyDictionary[Inversion, Chunk] = WeakKeyDictionary()
 def _finished_chunk(trainer: Trainer, module: Inversion, batch: Batch) -> Chunk:
     chunk = _finished.get(module)
     if chunk is None or chunk.batch is not batch:
-        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        peak = next((c.peak_mib for c in observers if isinstance(c, Memory)), None)
+        peak = next((c.peak_mib for c in observers_of(trainer) if isinstance(c, Memory)), None)
         result, reconstruction = module.result, module.reconstruction
         chunk = Chunk(batch, result, reconstruction, make_rows(batch, result, reconstruction, module.codec.scaling, peak))
         _finished[module] = chunk

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decinv.batch import Failure
 from decinv.callbacks.images import draw
-from decinv.callbacks.run import as_inversion, run_directory, share_of
+from decinv.callbacks.run import as_inversion, data_of, observers_of, run_directory, share_of
 from decinv.callbacks.writer import ResultWriter
 from decinv.codecs.base import Codec
 from decinv.data.buckets import Sample
@@ -65,19 +65,18 @@ class ClipWriter(Callback):
             ValueError: If the data has no clips, or no ``ResultWriter`` writes latents.
         """
         as_inversion(pl_module, self)
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         if not isinstance(data, ClipData):
             raise ValueError(
                 f"Expected data with clips, such as VideoData, for ClipWriter, but got {type(data).__name__}; remove it from "
                 "`trainer.callbacks`."
             )
-        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if not any(isinstance(other, ResultWriter) and other.latents for other in observers):
+        if not any(isinstance(other, ResultWriter) and other.latents for other in observers_of(trainer)):
             raise ValueError("Expected a ResultWriter that writes latents beside ClipWriter, but got none; add it.")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the clips, after all callbacks have come to their end; not called after exceptions."""
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         run = RunDirectory(run_directory(trainer))
         joined = run.path / "clips.csv"
         if not isinstance(data, ClipData) or joined.exists() or not run.results.exists() or not survey(run).complete:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from PIL import Image
 from rich import get_console
 from torch import Tensor
@@ -14,7 +14,7 @@ from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.edit_rows import EditRow, merge_edit_rows, write_edit_rows
 from decinv.callbacks.images import ERROR_GAIN, error, heading
 from decinv.callbacks.inverted import Inverted, from_chunk, from_disk, unedited
-from decinv.callbacks.run import log_image, run_directory
+from decinv.callbacks.run import data_of, log_image, observers_of, run_directory
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
@@ -111,7 +111,7 @@ class Editing(ChunkCallback):
         pl_module.trajectory.refuse_pairs()
         if self.negative is not None and not scale > 1:
             raise ValueError(f"Expected `guidance` above 1, which leads away from `negative`, but got {scale}.")
-        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        observers = observers_of(trainer)
         before = observers[: observers.index(self)] if self in observers else []
         if any(isinstance(other, ResultWriter) for other in before):
             raise ValueError(
@@ -130,7 +130,7 @@ class Editing(ChunkCallback):
             check_lpips()
         if self.clip is not None:
             self._score = ClipScore(self.clip)
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         if self.mask is not None and isinstance(data, IndexedData):
             self.mask.check(item.name for item in data.inputs)
         if isinstance(pl_module, SamplerInversion):
@@ -157,7 +157,7 @@ class Editing(ChunkCallback):
 
     def _edit_left(self, trainer: Trainer, module: SamplerInversion) -> None:
         """Edit images that earlier starts inverted, from their noise on the disk, where edits failed or are gone."""
-        data, run = getattr(trainer, "datamodule", None), RunDirectory(run_directory(trainer))
+        data, run = data_of(trainer), RunDirectory(run_directory(trainer))
         if not isinstance(data, IndexedData) or data.run is None:
             return
         left = unedited(data, run, lambda name: _beside(_stem(trainer, name), ".csv"))

@@ -5,7 +5,7 @@ from PIL import Image
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import draws, log_image, run_directory
+from decinv.callbacks.run import draws, put_picture
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.modules.base import Inversion
 from decinv.rows import Row
@@ -45,11 +45,8 @@ class Images(ChunkCallback):
             height, width = chunk.batch.size(index)
             pair = [images[index, ..., :height, :width] for images in (chunk.batch.image, chunk.reconstruction)]
             target, reconstruction = (one if one.ndim == 3 else one[:, one.shape[1] // 2] for one in pair)
-            picture = draw(target, reconstruction, row)
-            path = run_directory(trainer) / "images" / f"{safe_name(row.name)}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
-            log_image(trainer, f"images/{row.name}", picture, self._drawn + index)
+            picture, step = draw(target, reconstruction, row), self._drawn + index
+            put_picture(trainer, safe_name(row.name), f"images/{row.name}", picture, step)
         self._drawn += len(wanted)
 
 

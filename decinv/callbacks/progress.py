@@ -8,7 +8,7 @@ from rich import get_console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from decinv.callbacks.run import as_inversion
+from decinv.callbacks.run import as_inversion, data_of
 from decinv.data.base import ChunkData
 from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
@@ -64,7 +64,7 @@ class InversionProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
         as_inversion(pl_module, self)
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         self._total, self._samples = (data.total, f"{data.sample}s") if isinstance(data, ChunkData) else (None, "images")
         self._finished = self._before = data.finished if isinstance(data, IndexedData) else 0
         self._chunk = 0

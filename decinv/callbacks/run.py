@@ -4,7 +4,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
@@ -28,6 +28,18 @@ def as_inversion(module: LightningModule, callback: Callback) -> Inversion:
     return module
 
 
+def data_of(trainer: Trainer) -> LightningDataModule | None:
+    """Give the data of a run; ``None`` where the trainer was given a loader instead."""
+    data: LightningDataModule | None = getattr(trainer, "datamodule", None)
+    return data
+
+
+def observers_of(trainer: Trainer) -> list[Callback]:
+    """Give the callbacks of a run, in their order; the list is the trainer's own."""
+    observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return observers
+
+
 def run_directory(trainer: Trainer) -> Path:
     """Give the directory that holds everything that a run writes."""
     return Path(trainer.default_root_dir)
@@ -40,7 +52,7 @@ def draws(trainer: Trainer) -> bool:
 
 def share_of(trainer: Trainer) -> Share:
     """Give this process's share of the run."""
-    data = getattr(trainer, "datamodule", None)
+    data = data_of(trainer)
     return data.share if isinstance(data, IndexedData) else Share(trainer.global_rank, trainer.world_size)
 
 
@@ -69,6 +81,14 @@ def _read_steps(logger: TensorBoardLogger, epoch: int) -> dict[str, int]:
 
 
 _logged: WeakKeyDictionary[TensorBoardLogger, tuple[int, dict[str, int]]] = WeakKeyDictionary()
+
+
+def put_picture(trainer: Trainer, name: str, tag: str, picture: Image.Image, step: int) -> None:
+    """Write ``images/NAME.png`` into the run directory, and hand the picture to the loggers."""
+    path = run_directory(trainer) / "images" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    log_image(trainer, tag, picture, step)
 
 
 def log_image(trainer: Trainer, tag: str, image: Image.Image, step: int) -> None:

@@ -57,19 +57,24 @@ def draw_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     return sheet
 
 
-def panel(image: Tensor) -> Image.Image:
-    """Give an image ``(3, H, W)`` in [-1, 1] as a picture of a size to look at."""
+def panel(image: Tensor, smallest: int = SMALLEST, largest: int = LARGEST) -> Image.Image:
+    """Give an image ``(3, H, W)`` in [-1, 1] as a picture whose longer side, in pixels, is one to look at."""
     picture = Image.fromarray(to_picture(image))
     longest = max(picture.size)
-    if longest > LARGEST:
-        return picture.resize([max(1, round(v * LARGEST / longest)) for v in picture.size], Image.Resampling.LANCZOS)
-    factor = -(-SMALLEST // longest)
+    if longest > largest:
+        return picture.resize([max(1, round(v * largest / longest)) for v in picture.size], Image.Resampling.LANCZOS)
+    factor = -(-smallest // longest)
     return picture.resize([v * factor for v in picture.size], Image.Resampling.NEAREST)
 
 
 def printable(text: str) -> str:
     """Put spaces for what has no picture: ends of lines, control characters, and bytes that are no text."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def plain(text: str) -> str:
+    """Give text so that matplotlib takes no part of it, such as the name of a directory, for a formula."""
+    return text.replace("$", r"\$")
 
 
 def fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

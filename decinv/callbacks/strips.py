@@ -14,10 +14,9 @@ from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.images import ERROR_GAIN, error
-from decinv.callbacks.run import draws, log_image, run_directory
-from decinv.callbacks.sheet import FONT, fitting, printable
+from decinv.callbacks.run import data_of, draws, put_picture
+from decinv.callbacks.sheet import FONT, fitting, panel, plain, printable
 from decinv.data.clips import ClipData, moments_of
-from decinv.images.eight_bit import to_picture
 from decinv.modules.base import Inversion
 from decinv.runs.names import safe_name
 from decinv.video.clips import Moment
@@ -75,7 +74,7 @@ class ClipImages(ChunkCallback):
         Raises:
             ValueError: If the data has no clips.
         """
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         if not isinstance(data, ClipData):
             raise ValueError(
                 f"Expected data with clips, such as VideoData, for ClipImages, but got {type(data).__name__}; use Images."
@@ -127,10 +126,7 @@ class ClipImages(ChunkCallback):
         if seen.history:
             pictures["residuals", ".residual"] = draw_residuals(seen.name, len(seen.moments), seen.history)
         for (tag, suffix), picture in pictures.items():
-            path = run_directory(trainer) / "images" / f"{safe_name(seen.name)}{suffix}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
-            log_image(trainer, f"{tag}/{seen.name}", picture, 0)
+            put_picture(trainer, f"{safe_name(seen.name)}{suffix}", f"{tag}/{seen.name}", picture, 0)
         seen.frames.clear()
         seen.history.clear()
 
@@ -183,7 +179,7 @@ def draw_residuals(name: str, count: int, history: dict[int, Tensor]) -> Image.I
     bar = figure.colorbar(shown, ax=axes)
     bar.set_label("log10 of the relative residual")
     font = ImageFont.truetype(FONT, 17)  # as large as the title's in pixels
-    axes.set_title(fitting(printable(name), font, int(0.8 * figure.bbox.width)), fontsize=10, parse_math=False)
+    axes.set_title(plain(fitting(printable(name), font, int(0.8 * figure.bbox.width))), fontsize=10)
     axes.set_xlabel("iteration (grey: the frame has ended)")
     axes.set_ylabel("frame")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -195,12 +191,4 @@ def draw_residuals(name: str, count: int, history: dict[int, Tensor]) -> Image.I
 
 def _column(target: Tensor, image: Tensor) -> tuple[Image.Image, ...]:
     """Give target, reconstruction and error of a frame as pictures of a size to look at."""
-    return tuple(_fitted(Image.fromarray(to_picture(part))) for part in (target, image, error(target, image)))
-
-
-def _fitted(picture: Image.Image) -> Image.Image:
-    longest = max(picture.size)
-    if longest > LARGEST:
-        return picture.resize([max(1, round(v * LARGEST / longest)) for v in picture.size], Image.Resampling.LANCZOS)
-    factor = -(-SMALLEST // longest)
-    return picture.resize([v * factor for v in picture.size], Image.Resampling.NEAREST)
+    return tuple(panel(part, SMALLEST, LARGEST) for part in (target, image, error(target, image)))

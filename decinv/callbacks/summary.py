@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import run_directory, share_of
+from decinv.callbacks.run import data_of, run_directory, share_of
 from decinv.callbacks.tally import Tally
 from decinv.data.base import ChunkData
 from decinv.metrics.samples import Moments
@@ -43,7 +43,7 @@ class Summary(ChunkCallback):
         if not trainer.is_global_zero:
             return
         console = get_console()
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         sample = data.sample if isinstance(data, ChunkData) else "image"
         if not self._tally.count:
             console.print(f"No {sample} was left to invert.")

@@ -4,7 +4,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from decinv.callbacks.marks import detect_in_run
-from decinv.callbacks.run import run_directory
+from decinv.callbacks.run import data_of, observers_of, run_directory
 from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
 from decinv.data.marked import MarkedNoise
@@ -39,7 +39,7 @@ class WatermarkDetection(Callback):
             raise TypeError(f"Expected a `SamplerInversion`, which recovers noise, but got {type(pl_module).__name__}.")
         if self._watermark(trainer) is None:
             raise ValueError("Expected `watermark`, since the data carry none; give the keys to look for.")
-        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        observers = observers_of(trainer)
         before = observers[: observers.index(self)] if self in observers else observers
         if not any(isinstance(other, ResultWriter) and other.latents for other in before):
             raise ValueError("Expected a ResultWriter that writes latents before WatermarkDetection, but got none; add it.")
@@ -52,7 +52,7 @@ class WatermarkDetection(Callback):
         Raises:
             ValueError: If none does.
         """
-        data, watermark = getattr(trainer, "datamodule", None), self._watermark(trainer)
+        data, watermark = data_of(trainer), self._watermark(trainer)
         if not isinstance(data, IndexedData) or not isinstance(pl_module, SamplerInversion) or watermark is None:
             return
         codec, shapes = pl_module.codec, set()
@@ -74,10 +74,10 @@ class WatermarkDetection(Callback):
         run, watermark = RunDirectory(run_directory(trainer)), self._watermark(trainer)
         if watermark is None or not run.results.exists():
             return
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         lines = detect_in_run(run, watermark, data.which if isinstance(data, MarkedNoise) else None)
         Console().print("\n".join(lines), highlight=False)
 
     def _watermark(self, trainer: Trainer) -> Watermark | None:
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         return self.watermark or (data.watermark if isinstance(data, MarkedNoise) else None)

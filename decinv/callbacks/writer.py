@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import as_inversion, run_directory, share_of
+from decinv.callbacks.run import as_inversion, data_of, run_directory, share_of
 from decinv.callbacks.worker import Worker
 from decinv.data.indexed import IndexedData
 from decinv.images.eight_bit import to_bytes
@@ -68,7 +68,7 @@ class ResultWriter(ChunkCallback):
             ValueError: If there are several processes, and the data source does not divide its inputs among them.
             OSError: If it cannot be written.
         """
-        data = getattr(trainer, "datamodule", None)
+        data = data_of(trainer)
         indexed = data if isinstance(data, IndexedData) else None
         run = self._run = RunDirectory(run_directory(trainer))
         if indexed is None and trainer.world_size > 1:

@@ -13,11 +13,12 @@ from zipfile import is_zipfile
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from decinv.callbacks.run import observers_of
 from decinv.cli.outcome import Outcomes, advice
 from decinv.cli.planning import show_plan
 from decinv.cli.processes import cluster_environment, follows
@@ -227,8 +228,7 @@ class DecinvCLI(LightningCLI):
         self.outcomes = Outcomes()
         if isinstance(self.model, Inversion):
             refuse_communication(self.trainer)
-            observers: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            observers.append(self.outcomes)
+            observers_of(self.trainer).append(self.outcomes)
         shard = self.datamodule.shard if isinstance(self.datamodule, IndexedData) else Share()
         share = shard.part(self.trainer.global_rank, self.trainer.world_size)
         try:

@@ -4,6 +4,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from decinv.callbacks.editing import Editing
+from decinv.callbacks.run import observers_of
 from decinv.modules.base import Inversion
 from decinv.runs import RunDirectory
 from decinv.runs.merge import survey
@@ -31,8 +32,7 @@ class Outcomes(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the edits."""
-        observers: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        self.failed |= any(isinstance(observer, Editing) and observer.failed for observer in observers)
+        self.failed |= any(isinstance(observer, Editing) and observer.failed for observer in observers_of(trainer))
 
 
 def exit_status(failed: bool, launcher: object) -> int:
