@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
-from zipfile import is_zipfile
 
 import torch
 import yaml
@@ -22,6 +21,7 @@ from decinv.callbacks.run import observers_of
 from decinv.cli.outcome import Outcomes, advice
 from decinv.cli.planning import show_plan
 from decinv.cli.processes import cluster_environment, follows
+from decinv.cli.refusals import refuse_deleted_checkpoint, refuse_missing_checkpoint, refuse_parts, refuse_twice
 from decinv.cli.yaml_files import check_files
 from decinv.data.indexed import IndexedData
 from decinv.errors import innermost, own_sentence
@@ -104,8 +104,8 @@ class DecinvCLI(LightningCLI):
         chosen = os.environ.get(RUN_DIRECTORY)  # by the first of several local processes
         config.out = chosen or config.out or config.trainer.default_root_dir
         environment = cluster_environment()
-        _refuse_twice(config.trainer.callbacks)
-        _refuse_missing_checkpoint(config.get("ckpt_path"))
+        refuse_twice(config.trainer.callbacks)
+        refuse_missing_checkpoint(config.get("ckpt_path"))
         if config.out is None:
             if environment.world_size() > 1 or config.trainer.num_nodes > 1 or follows(environment):
                 raise ValueError(
@@ -142,11 +142,11 @@ class DecinvCLI(LightningCLI):
         """
         config: Any = self.config[self.subcommand]
         if isinstance(self.model, Inversion):
-            _refuse_parts(config.trainer)
+            refuse_parts(config.trainer)
         run = self.run_directory
         later = follows(cluster_environment())
         if config.fresh and not later:
-            _refuse_deleted_checkpoint(config.get("ckpt_path"), run.path)
+            refuse_deleted_checkpoint(config.get("ckpt_path"), run.path)
             if isinstance(self.datamodule, IndexedData):
                 self.datamodule.list_ahead()  # which refuses a wrong source
             with claimed(run.path, Share()):  # all of it
@@ -270,55 +270,6 @@ class DecinvCLI(LightningCLI):
         if self.datamodule.left:
             return True
         return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
-
-
-def _refuse_parts(trainer: Any) -> None:
-    """Refuse limits in epochs and batches, which are chunks and iterations here and follow from the images.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    limits = {"max_epochs": -1, "limit_train_batches": None, "overfit_batches": 0, "fast_dev_run": False}
-    for option, free in limits.items():
-        if trainer[option] not in (free, None):
-            raise ValueError(
-                f"Expected no `trainer.{option}`, since an epoch is a chunk of images and a batch an iteration, but got "
-                f"{trainer[option]}; set `data.limit` for fewer images, `model.max_iters` for fewer iterations, or "
-                "`trainer.max_time` to stop early."
-            )
-
-
-def _refuse_twice(callbacks: Any) -> None:
-    """Refuse two of this package's callbacks of one class, which would write the same files.
-
-    Raises:
-        ValueError: If there are.
-    """
-    paths = [entry.class_path for entry in callbacks] if isinstance(callbacks, list) else []
-    for path in paths:
-        if path.startswith("decinv.") and paths.count(path) > 1:
-            raise ValueError(
-                f"Expected each callback once, but got {path.rpartition('.')[2]} {paths.count(path)} times; change the options "
-                "of the first one in a copy of the configuration."
-            )
-
-
-def _refuse_missing_checkpoint(path: str | None) -> None:
-    """Refuse a path to nothing, or to something else; some words are the trainer's, and so are addresses."""
-    if path is None or path in ("last", "hpc") or ":" in path:
-        return
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"Expected `ckpt_path` to be a checkpoint, but there is nothing at {path!r}.")
-    if os.path.isfile(path) and not is_zipfile(path):
-        raise ValueError(f"Expected `ckpt_path` to be a checkpoint, but {path!r} is none, or was cut short; name another.")
-
-
-def _refuse_deleted_checkpoint(path: str | None, directory: Path) -> None:
-    """Refuse to go on from what ``--fresh true`` deletes, or words for it, such as ``last``."""
-    if path is not None and (os.sep not in path or directory.resolve() in Path(path).resolve().parents):
-        raise ValueError(
-            f"Expected no --fresh true, which deletes {directory}, with the checkpoint {path} in it; leave one out."
-        )
 
 
 def _fresh_directory(parent: Path) -> str:

@@ -2,8 +2,10 @@
 
 from decinv.watermark.disc import Mask
 from decinv.watermark.gaussian_shading import bit_accuracy, match_p_value, messages, read_message, shade, threshold, trace
-from decinv.watermark.mark import Finding, GaussianShading, ThreeKeys, TreeRings, Watermark
+from decinv.watermark.mark import Finding, Watermark
+from decinv.watermark.ring_marks import ThreeKeys, TreeRings
 from decinv.watermark.shading_key import ShadingKey
+from decinv.watermark.shading_marks import GaussianShading
 from decinv.watermark.three_keys import three_keys
 from decinv.watermark.tree_ring import (
     correlation,
