@@ -2,6 +2,8 @@
 
 from decinv.diffusion.cached import Cached
 from decinv.diffusion.denoiser import Denoiser, Guidance
+from decinv.diffusion.dpm_solver import DPMSolver
+from decinv.diffusion.euler import Euler, EulerAncestral
 from decinv.diffusion.flow import FlowEuler, RectifiedFlow, Stable3Euler
 from decinv.diffusion.gaussian import GaussianDenoiser
 from decinv.diffusion.halfway import FireFlow, FlowMidpoint
@@ -9,14 +11,7 @@ from decinv.diffusion.invertible import BDIA, BELM, EDICT, InvertibleSampler
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition, Prompt
-from decinv.diffusion.sampler import (
-    DDIM,
-    DPMSolver,
-    Euler,
-    EulerAncestral,
-    Sampler,
-    Trajectory,
-)
+from decinv.diffusion.sampler import DDIM, Sampler, Trajectory
 from decinv.diffusion.step import Step
 
 __all__ = [

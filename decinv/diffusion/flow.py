@@ -6,7 +6,8 @@ from typing import Any
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from decinv.diffusion.prediction import Level, Parts, flow, flow_level, reversed_flow
-from decinv.diffusion.sampler import Sampler, Trajectory, predicted_step, shift_of
+from decinv.diffusion.sampler import Sampler, Trajectory, shift_of
+from decinv.diffusion.step import predicted_step
 
 
 class FlowEuler(Sampler):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from decinv.diffusion.flow import FlowEuler
 from decinv.diffusion.prediction import flow, flow_level
-from decinv.diffusion.sampler import Trajectory, predicted_step
-from decinv.diffusion.step import Step
+from decinv.diffusion.sampler import Trajectory
+from decinv.diffusion.step import Step, predicted_step
 
 
 class Move(NamedTuple):

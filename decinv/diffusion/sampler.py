@@ -3,20 +3,15 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-)
+from diffusers import DDIMScheduler
 
 from decinv.diffusion.coupling import Coupling
-from decinv.diffusion.prediction import PREDICTIONS, Level, Parts, flow_level
-from decinv.diffusion.step import Step, ancestral_noise, first_order, second_order
+from decinv.diffusion.prediction import PREDICTIONS, Level, Parts
+from decinv.diffusion.step import Step, predicted_step
 
 Spacing = Literal["linspace", "leading", "trailing"]
 
@@ -85,7 +80,7 @@ class Sampler(ABC):
         """
         if steps < 1 or steps != int(steps):
             raise ValueError(f"Expected `steps` to be a whole number of at least 1, but got {steps!r}.")
-        _refuse_other("spacing", spacing, (None, *get_args(Spacing)))
+        refuse_other("spacing", spacing, (None, *get_args(Spacing)))
         self.steps = steps
         self.spacing = spacing
 
@@ -199,7 +194,7 @@ class DDIM(Sampler):
                 f"Expected times below {len(scheduler.alphas_cumprod)}, but {self.steps} steps with `steps_offset` "
                 f"{scheduler.config.steps_offset} begin at {int(scheduler.timesteps.max())}; take fewer steps."
             )
-        predicted = _predicted(scheduler)
+        predicted = predicted_by(scheduler)
         predictions, points = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
         steps = []
         for time in scheduler.timesteps:
@@ -209,126 +204,6 @@ class DDIM(Sampler):
             end = _reached(parts, point, output)
             steps.append(predicted_step(float(time), start, end, predicted))
         return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
-
-
-class DPMSolver(Sampler):
-    """DPM-Solver++ of order 1, or 2 by multistep (Lu et al., arXiv 2211.01095), as ``DPMSolverMultistepScheduler`` does it."""
-
-    scheduler_class = DPMSolverMultistepScheduler
-
-    def __init__(
-        self, steps: int = 10, order: Literal[1, 2] = 2, spacing: Spacing | None = None, sigmas: Sigmas | None = None
-    ) -> None:
-        """Set the grid and the order.
-
-        Args:
-            steps: Number of steps, at least 1.
-            order: 1, which is DDIM on another grid, or 2, which is 2M, by the rule of the pipeline's ``solver_type``.
-            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
-            sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
-                ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says. Few steps
-                of spaced times end with one that takes so much noise away that little of it can be found again.
-
-        Raises:
-            ValueError: If an argument is out of range.
-        """
-        super().__init__(steps, spacing)
-        _refuse_other("order", order, (1, 2))
-        _refuse_other("sigmas", sigmas, (None, *get_args(Sigmas)))
-        self.order = order
-        self.sigmas = sigmas
-
-    def options(self) -> dict[str, Any]:
-        """Set levels and order; the published solver is the deterministic one for data prediction."""
-        options = {"solver_order": self.order, "algorithm_type": "dpmsolver++"}
-        return options | _levels(self.sigmas) | ({} if self.sigmas is None else {"use_lu_lambdas": False})
-
-    def set_times(self, scheduler: Any, config: Mapping[str, Any], tokens: int | None) -> None:
-        """Let the scheduler choose its times, shifted by the size of the image where it asks for that."""
-        if config["use_dynamic_shifting"] and config["time_shift_type"] != "exponential":
-            raise ValueError(
-                f"Expected `time_shift_type` 'exponential' for {type(self).__name__}, which shifts times in no other way, but "
-                f"got {config['time_shift_type']!r}; take the pipeline's own scheduler of flows."
-            )
-        scheduler.set_timesteps(self.steps, mu=shift_of(config, tokens))
-
-    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off the scheduler, whose first step is of first order, and its last one where it says so."""
-        scheduler = self.scheduler(config, tokens)
-        flows = scheduler.config.use_flow_sigmas
-        if flows and scheduler.sigmas[0] > 1:
-            raise ValueError(
-                "Expected levels of flows, which are at most 1, since `use_flow_sigmas` is set, but they begin at "
-                f"{float(scheduler.sigmas[0]):.3g}; leave `sigmas` away, and set the other `use_..._sigmas` to false."
-            )
-        level = flow_level if flows else _normalised
-        levels = [level(float(sigma)) for sigma in scheduler.sigmas]
-        predicted = _predicted(scheduler, ("epsilon", "sample", "flow_prediction") if flows else DIFFUSIONS)
-        plain = [
-            predicted_step(float(time), start, end, predicted)
-            for time, start, end in zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True)
-        ]
-        options = scheduler.config
-        lower = options.lower_order_final and len(plain) < 15
-        last = bool(lower or options.euler_at_final or options.final_sigmas_type == "zero")
-        heun = options.solver_type == "heun"
-        steps = plain.copy()
-        if self.order == 2:
-            for index in range(1, len(plain) - last):
-                steps[index] = second_order(plain[index - 1], plain[index], heun)
-        return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
-
-
-class Euler(Sampler):
-    """Euler's method for the probability-flow equation (Karras et al., arXiv 2206.00364), as ``EulerDiscreteScheduler``."""
-
-    scheduler_class = EulerDiscreteScheduler
-
-    def __init__(self, steps: int = 30, spacing: Spacing | None = None, sigmas: Sigmas | None = None) -> None:
-        """Set the grid.
-
-        Args:
-            steps: Number of steps, at least 1.
-            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
-            sigmas: Noise levels between the steps: those of the spaced ``times``, those of ``karras`` (arXiv 2206.00364), or
-                ``exponential``, evenly spaced in log(alpha / sigma); by default as the pipeline's scheduler says.
-
-        Raises:
-            ValueError: If an argument is out of range.
-        """
-        super().__init__(steps, spacing)
-        _refuse_other("sigmas", sigmas, (None, *get_args(Sigmas)))
-        self.sigmas = sigmas
-
-    def options(self) -> dict[str, Any]:
-        """Set the levels."""
-        return _levels(self.sigmas)
-
-    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), config)
-
-
-class EulerAncestral(Sampler):
-    """Euler's method with new noise in every step, as ``EulerAncestralDiscreteScheduler``, SDXL-turbo's sampler.
-
-    The noise is part of what is given: a step can be inverted only where its noise is known.
-    """
-
-    scheduler_class = EulerAncestralDiscreteScheduler
-
-    def __init__(self, steps: int = 30, spacing: Spacing | None = None) -> None:
-        """Set the grid.
-
-        Args:
-            steps: Number of steps, at least 1.
-            spacing: How the steps' times are spaced; by default as the pipeline's scheduler says.
-        """
-        super().__init__(steps, spacing)
-
-    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
-        """Read the steps off the scheduler."""
-        return _exploding(self.scheduler(config, tokens), config, ancestral=True)
 
 
 def shift_of(config: Mapping[str, Any], tokens: int | None) -> float | None:
@@ -346,7 +221,7 @@ def shift_of(config: Mapping[str, Any], tokens: int | None) -> float | None:
     return float(base + (tokens - low) * (most - base) / (high - low))
 
 
-def _refuse_other(name: str, value: object, known: Sequence[object]) -> None:
+def refuse_other(name: str, value: object, known: Sequence[object]) -> None:
     """Refuse an argument that is none of those known.
 
     Raises:
@@ -356,7 +231,7 @@ def _refuse_other(name: str, value: object, known: Sequence[object]) -> None:
         raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, known))}, but got {value!r}.")
 
 
-def _levels(sigmas: Sigmas | None) -> dict[str, bool]:
+def sigma_options(sigmas: Sigmas | None) -> dict[str, bool]:
     """Give a scheduler's options for noise levels; none for its own."""
     if sigmas is None:
         return {}
@@ -367,7 +242,7 @@ DIFFUSIONS = ("epsilon", "v_prediction", "sample")
 """What networks predict whose noise levels come from betas."""
 
 
-def _predicted(scheduler: Any, kinds: Sequence[str] = DIFFUSIONS) -> Callable[[Level], Parts]:
+def predicted_by(scheduler: Any, kinds: Sequence[str] = DIFFUSIONS) -> Callable[[Level], Parts]:
     """Give what the scheduler's network predicts.
 
     Raises:
@@ -379,43 +254,8 @@ def _predicted(scheduler: Any, kinds: Sequence[str] = DIFFUSIONS) -> Callable[[L
     return PREDICTIONS[kind]
 
 
-def predicted_step(
-    time: float, start: Level, end: Level, predicted: Callable[[Level], Parts], exploding: bool = False, ancestral: bool = False
-) -> Step:
-    """Give a step of first order between two levels.
-
-    Args:
-        time: The time that the network is told.
-        start: Level of x_s.
-        end: Level of x_t, with the noise that an ancestral step adds.
-        predicted: What the network predicts at a level.
-        exploding: Whether data keep their size, and the network is shown points of unit variance.
-        ancestral: Whether the step goes to less noise than that of ``end``, and new noise is added.
-    """
-    up = ancestral_noise(start, end) if ancestral else 0.0
-    down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
-    scales = [level.square**0.5 if exploding else 1.0 for level in (start, down)]
-    step = first_order(time, scales[0], start, down, predicted(start))
-    told = down.sigma > 0 or predicted is not PREDICTIONS["sample"]  # data tell the noise of a point only where there is some
-    return replace(step, noise=up, landing=predicted(down) if told else None, landing_scale=scales[1])
-
-
-def _exploding(scheduler: Any, config: Mapping[str, Any], ancestral: bool = False) -> Trajectory:
-    """Steps in coordinates in which data keep their size, and the network is shown points of unit variance."""
-    predicted = _predicted(scheduler)
-    levels = [Level(1.0, float(sigma)) for sigma in scheduler.sigmas]
-    pairs = zip(scheduler.timesteps, levels, levels[1:], strict=False)  # log-linear ones have a level more than they use
-    steps = (predicted_step(float(time), start, end, predicted, True, ancestral) for time, start, end in pairs)
-    return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
-
-
 def _variance_preserving(alpha_squared: float) -> Level:
     return Level(alpha_squared**0.5, (1 - alpha_squared) ** 0.5)
-
-
-def _normalised(sigma: float) -> Level:
-    """The level of unit variance with ``sigma`` times as much noise as data."""
-    return Level(1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5)
 
 
 def _reached(parts: Parts, point: float, output: float) -> Level:

@@ -1,11 +1,12 @@
 """One step of a sampler, as the linear map that it is beside the network, and how steps are put together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log
 
 from torch import Tensor
 
-from decinv.diffusion.prediction import Level, Parts
+from decinv.diffusion.prediction import PREDICTIONS, Level, Parts
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,27 @@ def second_order(before: Step, plain: Step, heun: bool = False) -> Step:
         landing=plain.landing,
         landing_scale=plain.landing_scale,
     )
+
+
+def predicted_step(
+    time: float, start: Level, end: Level, predicted: Callable[[Level], Parts], exploding: bool = False, ancestral: bool = False
+) -> Step:
+    """Give a step of first order between two levels.
+
+    Args:
+        time: The time that the network is told.
+        start: Level of x_s.
+        end: Level of x_t, with the noise that an ancestral step adds.
+        predicted: What the network predicts at a level.
+        exploding: Whether data keep their size, and the network is shown points of unit variance.
+        ancestral: Whether the step goes to less noise than that of ``end``, and new noise is added.
+    """
+    up = ancestral_noise(start, end) if ancestral else 0.0
+    down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
+    scales = [level.square**0.5 if exploding else 1.0 for level in (start, down)]
+    step = first_order(time, scales[0], start, down, predicted(start))
+    told = down.sigma > 0 or predicted is not PREDICTIONS["sample"]  # data tell the noise of a point only where there is some
+    return replace(step, noise=up, landing=predicted(down) if told else None, landing_scale=scales[1])
 
 
 def ancestral_noise(start: Level, end: Level) -> float:
