@@ -16,6 +16,7 @@ from torch import Tensor
 from decinv.batch import Batch
 from decinv.callbacks.run import as_inversion, run_directory
 from decinv.modules.base import Inversion
+from decinv.ranges import refuse_below
 from decinv.runs.atomic import replacing
 
 
@@ -48,8 +49,7 @@ class ChunkCheckpoint(Callback):
         Raises:
             ValueError: If ``every_n_seconds`` is below 0.
         """
-        if not every_n_seconds >= 0:
-            raise ValueError(f"Expected `every_n_seconds` to be at least 0, but got {every_n_seconds}.")
+        refuse_below(0, every_n_seconds=every_n_seconds)
         self.every_n_seconds = every_n_seconds
         self._batch: Batch | None = None
         self._path = Path()

@@ -8,6 +8,7 @@ from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import draws, put_picture
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.modules.base import Inversion
+from decinv.ranges import refuse_below
 from decinv.rows import Row
 from decinv.runs.names import safe_name
 
@@ -31,8 +32,7 @@ class Images(ChunkCallback):
         Raises:
             ValueError: If ``count`` is below 0.
         """
-        if count < 0:
-            raise ValueError(f"Expected `count` to be at least 0, but got {count}.")
+        refuse_below(0, count=count)
         self.count = count
         self._drawn = 0
 

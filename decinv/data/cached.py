@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from decinv.ranges import refuse_below
 from decinv.runs.atomic import replacing
 
 Captioned = tuple[Tensor, list[str]]
@@ -44,18 +45,9 @@ class CachedLatents(LightningDataModule, ABC):
         super().__init__()
         if seed == validation_seed:
             raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
-        counts = {
-            "count": count,
-            "batch_size": batch_size,
-            "large_count": large_count,
-            "large_batch_size": large_batch_size,
-            "validation_count": validation_count,
-        }
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
-        if large_every < 0:
-            raise ValueError(f"Expected `large_every` to be at least 0, but got {large_every}.")
+        refuse_below(1, count=count, batch_size=batch_size, validation_count=validation_count)
+        refuse_below(1, large_count=large_count, large_batch_size=large_batch_size)
+        refuse_below(0, large_every=large_every)
         self.size, self.count, self.batch_size = size, count, batch_size
         self.large_size, self.large_count, self.large_batch_size = large_size, large_count, large_batch_size
         self.large_every = large_every

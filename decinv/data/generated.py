@@ -13,6 +13,7 @@ from decinv.data.indexed import IndexedData
 from decinv.data.latents import latent_size, list_latents, load_latent
 from decinv.data.procedural import procedural_image
 from decinv.images.eight_bit import round_to_8_bits
+from decinv.ranges import refuse_below
 from decinv.runs import Input
 
 
@@ -51,8 +52,7 @@ def draw_latent(codec: Codec, index: int, size: int = 64, seed: int = 1000, pert
     Raises:
         ValueError: If an argument is out of range.
     """
-    if not perturbation >= 0:
-        raise ValueError(f"Expected `perturbation` to be at least 0, but got {perturbation}.")
+    refuse_below(0, perturbation=perturbation)
     return perturbed_latent(codec, procedural_image(index, size, seed), np.random.default_rng([seed, index, 1]), perturbation)
 
 
@@ -80,8 +80,7 @@ def generate(codec: Codec, count: int = 32, size: int = 64, seed: int = 1000, pe
     Raises:
         ValueError: If an argument is out of range.
     """
-    if count < 1:
-        raise ValueError(f"Expected `count` to be at least 1, but got {count}.")
+    refuse_below(1, count=count)
     (batch,) = gather(_drawn(codec, count, size, seed, perturbation), count, codec.stride, max_pixels=count * size * size)
     return batch
 
@@ -135,10 +134,8 @@ class GeneratedData(IndexedData):
             ValueError: If an argument is out of range.
         """
         super().__init__(batch_size, shard, block, workers=0)
-        lowest = {"count": (count, 0), "size": (size, 8), "seed": (seed, 0), "perturbation": (perturbation, 0)}
-        for option, (value, low) in lowest.items():
-            if not value >= low:
-                raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
+        refuse_below(0, count=count, seed=seed, perturbation=perturbation)
+        refuse_below(8, size=size)
         self.count = count
         self.size = size
         self.seed = seed

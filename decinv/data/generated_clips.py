@@ -14,6 +14,7 @@ from decinv.data.buckets import Sample, gather
 from decinv.data.clips import ClipData, Unit
 from decinv.data.generated import decode_rounded, perturbed_latent
 from decinv.data.moving import MovingScene
+from decinv.ranges import refuse_below
 from decinv.runs import Input
 from decinv.video.clips import Clip, Moment
 
@@ -95,16 +96,9 @@ class GeneratedClips(ClipData):
             ValueError: If an argument is out of range.
         """
         super().__init__(batch_size, unit, shard, block, workers=0)
-        lowest = {
-            "count": (count, 0),
-            "clip_length": (clip_length, 1),
-            "size": (size, 8),
-            "seed": (seed, 0),
-            "perturbation": (perturbation, 0),
-        }
-        for option, (value, low) in lowest.items():
-            if not value >= low:
-                raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
+        refuse_below(0, count=count, seed=seed, perturbation=perturbation)
+        refuse_below(1, clip_length=clip_length)
+        refuse_below(8, size=size)
         self.count = count
         self.clip_length = clip_length
         self.size = size

@@ -9,6 +9,7 @@ from decinv.data.indexed import IndexedData
 from decinv.data.listing import list_images
 from decinv.images.padding import fit_to_multiple, fitted_size
 from decinv.images.reading import MAX_PIXELS, UnreadableImageError, read_image, read_size
+from decinv.ranges import refuse_below
 from decinv.runs import Input
 
 
@@ -49,9 +50,7 @@ class ImageData(IndexedData):
             ValueError: If a number is out of range, or `shard` is no i/n.
         """
         super().__init__(batch_size, shard, block, workers)
-        for option, value in (("limit", limit), ("max_pixels", max_pixels)):
-            if value is not None and value < 1:
-                raise ValueError(f"Expected `{option}` to be at least 1, but got {value}.")
+        refuse_below(1, limit=limit, max_pixels=max_pixels)
         self.root = root
         self.crop = crop
         self.limit = limit

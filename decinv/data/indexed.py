@@ -9,6 +9,7 @@ from decinv.codecs.base import Codec
 from decinv.data.ahead import map_ahead
 from decinv.data.base import ChunkData
 from decinv.data.buckets import Sample, gather
+from decinv.ranges import refuse_below
 from decinv.runs import Input, RunDirectory, Share
 from decinv.runs.configuration import refuse_missing
 from decinv.runs.share import block_size
@@ -38,9 +39,8 @@ class IndexedData(ChunkData):
             ValueError: If an argument is out of range.
         """
         super().__init__()
-        for option, value, low in (("batch_size", batch_size, 1), ("block", block, 1), ("workers", workers, 0)):
-            if value is not None and value < low:
-                raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
+        refuse_below(1, batch_size=batch_size, block=block)
+        refuse_below(0, workers=workers)
         self.batch_size = batch_size
         self.shard = Share.parse(shard)
         self.block = block

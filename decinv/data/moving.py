@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from decinv.data.procedural import SUPERSAMPLING, draw_scene, draw_shape
 from decinv.images.eight_bit import round_to_8_bits
+from decinv.ranges import refuse_below
 
 SPEED = 0.02
 """Largest speed of a layer, in half widths of the picture a frame; speeds are uniform below it."""
@@ -35,10 +36,8 @@ class MovingScene:
         Raises:
             ValueError: If an argument is out of range.
         """
-        if index < 0 or seed < 0:
-            raise ValueError(f"Expected `index` and `seed` to be at least 0, but got {index} and {seed}.")
-        if size < 8:
-            raise ValueError(f"Expected `size` to be at least 8 pixels, but got {size}.")
+        refuse_below(0, index=index, seed=seed)
+        refuse_below(8, size=size)
         self.width = size * SUPERSAMPLING
         rng = np.random.default_rng([seed, index, 2])
         self._background = _Layer(rng, 2 * self.width, None)

@@ -13,6 +13,7 @@ from decinv.data.generated import decode_rounded
 from decinv.data.indexed import IndexedData
 from decinv.diffusion.noise import draw_noise
 from decinv.modules.sampler import SamplerInversion
+from decinv.ranges import refuse_below
 from decinv.runs import Input
 
 PROMPTS = (
@@ -55,9 +56,8 @@ class GeneratedNoise(IndexedData):
             ValueError: If an argument is out of range.
         """
         super().__init__(batch_size, shard, block, workers=0)
-        for option, value, low in (("count", count, 0), ("size", size, 8), ("seed", seed, 0)):
-            if value < low:
-                raise ValueError(f"Expected `{option}` to be at least {low}, but got {value}.")
+        refuse_below(0, count=count, seed=seed)
+        refuse_below(8, size=size)
         if prompts is not None and not prompts:
             raise ValueError("Expected at least one of `prompts`, but got none; give an empty prompt for none.")
         self.count = count

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_wor
 
 from decinv.images.luminance import BT601
 from decinv.interruption import ignore_signals
+from decinv.ranges import refuse_below
 
 SUPERSAMPLING = 2
 """Scenes are drawn at this multiple of their size and averaged down, which anti-aliases every edge."""
@@ -36,10 +37,8 @@ def procedural_image(index: int, size: int = 64, seed: int = 0) -> Tensor:
     Raises:
         ValueError: If ``index`` or ``seed`` is negative, or ``size`` is below 8.
     """
-    if index < 0 or seed < 0:
-        raise ValueError(f"Expected `index` and `seed` to be at least 0, but got {index} and {seed}.")
-    if size < 8:
-        raise ValueError(f"Expected `size` to be at least 8 pixels, but got {size}.")
+    refuse_below(0, index=index, seed=seed)
+    refuse_below(8, size=size)
     image = draw_scene(np.random.default_rng([seed, index]), size * SUPERSAMPLING).reduce(SUPERSAMPLING)
     pixels = torch.from_numpy(np.asarray(image, dtype=np.float32).copy())
     return pixels.permute(2, 0, 1) / 127.5 - 1.0

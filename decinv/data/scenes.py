@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decinv.data.procedural import SUPERSAMPLING
 from decinv.diffusion.captions import COLOURS, SHAPES, TEXTURES, caption
+from decinv.ranges import refuse_below
 
 RGB = {
     "red": (215, 40, 40),
@@ -43,10 +44,8 @@ def captioned_scene(index: int, size: int = 128, seed: int = 0) -> tuple[Tensor,
     Raises:
         ValueError: If ``index`` or ``seed`` is negative, or ``size`` is below 32.
     """
-    if index < 0 or seed < 0:
-        raise ValueError(f"Expected `index` and `seed` to be at least 0, but got {index} and {seed}.")
-    if size < 32:
-        raise ValueError(f"Expected `size` to be at least 32 pixels, but got {size}.")
+    refuse_below(0, index=index, seed=seed)
+    refuse_below(32, size=size)
     rng = np.random.default_rng([seed, index])
     count = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
     ground = int(rng.integers(len(COLOURS)))

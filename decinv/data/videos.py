@@ -9,6 +9,7 @@ from decinv.data.listing import list_videos
 from decinv.images.padding import fit_to_multiple, fitted_size
 from decinv.images.reading import MAX_PIXELS
 from decinv.images.resizing import cover
+from decinv.ranges import refuse_below
 from decinv.runs import Input
 from decinv.video.base import FrameReader
 from decinv.video.clips import Moment, cut
@@ -71,10 +72,7 @@ class VideoData(ClipData):
             ValueError: If a number is out of range, or `shard` is no i/n.
         """
         super().__init__(batch_size, unit, shard, block, workers)
-        numbers = {"clip_length": clip_length, "clips": clips, "stride": stride, "limit": limit, "max_pixels": max_pixels}
-        for option, value in numbers.items():
-            if value is not None and value < 1:
-                raise ValueError(f"Expected `{option}` to be at least 1, but got {value}.")
+        refuse_below(1, clip_length=clip_length, clips=clips, stride=stride, limit=limit, max_pixels=max_pixels)
         for option, rate in (("fps", fps), ("folder_fps", folder_fps)):
             if rate is not None and not rate > 0:
                 raise ValueError(f"Expected `{option}` to be above 0, but got {rate}.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from decinv.diffusion.sampler import Sampler, Trajectory
 from decinv.diffusion.step import Step
+from decinv.ranges import refuse_below
 
 
 class Cached(Sampler):
@@ -28,8 +29,7 @@ class Cached(Sampler):
         Raises:
             ValueError: If ``every`` is below 1.
         """
-        if every < 1:
-            raise ValueError(f"Expected `every` to be at least 1, but got {every}.")
+        refuse_below(1, every=every)
         super().__init__(-(-sampler.steps // every), sampler.spacing)
         self.sampler = sampler
         self.every = every

@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler
 from decinv.diffusion.coupling import Coupling
 from decinv.diffusion.prediction import PREDICTIONS, Level, Parts
 from decinv.diffusion.step import Step, predicted_step
+from decinv.ranges import refuse_below
 
 Spacing = Literal["linspace", "leading", "trailing"]
 
@@ -167,8 +168,7 @@ class DDIM(Sampler):
             ValueError: If ``steps`` is below 1, or ``offset`` below 0.
         """
         super().__init__(steps, spacing)
-        if offset is not None and offset < 0:
-            raise ValueError(f"Expected `offset` to be at least 0, but got {offset}.")
+        refuse_below(0, offset=offset)
         self.offset = offset
 
     def options(self) -> dict[str, Any]:

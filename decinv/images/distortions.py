@@ -20,6 +20,7 @@ from torch.nn import functional
 from decinv.convolutions import convolutions
 from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.images.pixels import to_tensor
+from decinv.ranges import refuse_below
 
 Distortion = Callable[[Tensor], Tensor]
 """A distortion whose strength is fixed, such as ``partial(jpeg, quality=75)``."""
@@ -162,8 +163,7 @@ def blur(image: Tensor, std: float) -> Tensor:
     Raises:
         ValueError: If ``std`` is below 0.
     """
-    if not std >= 0:
-        raise ValueError(f"Expected `std` to be at least 0, but got {std}.")
+    refuse_below(0, std=std)
     if std == 0:
         return round_to_8_bits(image.float())
     reach = math.ceil(4 * std)
@@ -188,8 +188,7 @@ def noise(image: Tensor, std: float, seed: int = 0, numbers: Sequence[int] | Non
     Raises:
         ValueError: If ``std`` is below 0.
     """
-    if not std >= 0:
-        raise ValueError(f"Expected `std` to be at least 0, but got {std}.")
+    refuse_below(0, std=std)
     drawn = [rng.standard_normal(image.shape[1:], np.float32) for rng in generators(image, Draws.NOISE, seed, numbers)]
     added = torch.from_numpy(np.stack(drawn)).to(image.device) if drawn else torch.zeros_like(image)
     return round_to_8_bits(image.float() + 2 * std * added)

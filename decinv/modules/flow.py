@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from decinv.diffusion.bundled import pipeline_directory
 from decinv.modules.diffusion import DiffusionTraining
+from decinv.ranges import refuse_below
 
 
 class FlowTraining(DiffusionTraining):
@@ -45,8 +46,7 @@ class FlowTraining(DiffusionTraining):
             FileNotFoundError: If there is no diffusion model.
             ValueError: If an argument is out of range.
         """
-        if grid < 1:
-            raise ValueError(f"Expected `grid` to be at least 1, but got {grid}.")
+        refuse_below(1, grid=grid)
         if not 0 <= grid_fraction <= 1:
             raise ValueError(f"Expected `grid_fraction` in [0, 1], but got {grid_fraction}.")
         from transformers import CLIPTextModel, CLIPTokenizer  # late: it takes seconds, and other jobs need none of it

@@ -6,6 +6,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from decinv.ranges import refuse_below
+
 
 @dataclass(frozen=True)
 class Trapezoid:
@@ -26,8 +28,7 @@ class Trapezoid:
         """Refuse what is out of range."""
         if not 0 < self.decay_fraction <= 1:
             raise ValueError(f"Expected `decay_fraction` in (0, 1], but got {self.decay_fraction}.")
-        if self.warmup_steps < 1:
-            raise ValueError(f"Expected `warmup_steps` to be at least 1, but got {self.warmup_steps}.")
+        refuse_below(1, warmup_steps=self.warmup_steps)
 
     def factor(self, step: int, steps: int) -> float:
         """Give the part of the largest rate that a step of a training of ``steps`` steps takes, in [0, 1]."""

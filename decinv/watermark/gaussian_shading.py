@@ -10,6 +10,7 @@ from scipy.special import bdtrc
 from torch import Tensor
 from torch.nn import functional
 
+from decinv.ranges import refuse_below
 from decinv.watermark.shading_key import ShadingKey
 
 
@@ -19,8 +20,7 @@ def messages(count: int, bits: int, seed: int) -> Tensor:
     Raises:
         ValueError: If ``seed`` is below 0.
     """
-    if seed < 0:
-        raise ValueError(f"Expected `seed` to be at least 0, but got {seed}.")
+    refuse_below(0, seed=seed)
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (count, bits)).astype(np.bool_))
 
 
@@ -87,8 +87,7 @@ def match_p_value(matches: Tensor, bits: int, users: int = 1) -> Tensor:
     Raises:
         ValueError: If ``users`` is below 1.
     """
-    if users < 1:
-        raise ValueError(f"Expected `users` to be at least 1, but got {users}.")
+    refuse_below(1, users=users)
     single = torch.from_numpy(np.atleast_1d(bdtrc(matches.double().cpu().numpy() - 1, bits, 0.5)))
     return -torch.expm1(users * torch.log1p(-single)).view_as(matches).to(matches.device)
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from torch import Tensor
 
+from decinv.ranges import refuse_below
 from decinv.watermark.key_file import Shape, load_key, refuse_impossible_shape, refuse_other_shape, write_key
 
 FORMAT = "decinv shading key 1"
@@ -63,8 +64,7 @@ class ShadingKey:
         """
         if seed is None:
             seed = secrets.randbits(256)
-        if seed < 0:
-            raise ValueError(f"Expected `seed` to be at least 0, but got {seed}.")
+        refuse_below(0, seed=seed)
         return cls(shape, bits, _digest(f"secret {seed}"), _digest(f"nonce {seed}")[:12])
 
     @property

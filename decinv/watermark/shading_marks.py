@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from decinv.ranges import refuse_below
 from decinv.watermark.gaussian_shading import match_p_value, messages, read_message, shade, threshold, trace
 from decinv.watermark.mark import Finding, Watermark
 from decinv.watermark.shading_key import ShadingKey
@@ -26,8 +27,7 @@ class GaussianShading(Watermark):
             ValueError: If the key cannot be read, an option is out of range, or two users would have the same message.
         """
         super().__init__(fpr)
-        if users < 1:
-            raise ValueError(f"Expected `users` to be at least 1, but got {users}.")
+        refuse_below(1, users=users)
         self.key = ShadingKey.load(key)
         self.messages = messages(users, self.key.bits, seed)
         if threshold(self.key.bits, fpr, users) is None:

@@ -11,6 +11,7 @@ from scipy.special import chndtr, stdtr
 from torch import Tensor
 from torch.nn import functional
 
+from decinv.ranges import refuse_below
 from decinv.watermark.disc import Mask
 from decinv.watermark.tree_ring_key import TreeRingKey
 
@@ -153,8 +154,7 @@ def decoy_p_value(latent: Tensor, key: TreeRingKey, count: int = 999, seed: int 
         ValueError: If the shape is not that of the key, it has no decoys (see ``TreeRingKey.check_decoys``), or ``count`` is
             below 1.
     """
-    if count < 1:
-        raise ValueError(f"Expected `count` to be at least 1, but got {count}.")
+    refuse_below(1, count=count)
     coefficients = torch.view_as_real(_coefficients(latent, key)).flatten(1)
     keys = torch.view_as_real(torch.cat([key.values[None], key.decoys(count, seed)])).flatten(1).to(latent.device)
     correlation = coefficients @ functional.normalize(keys).T

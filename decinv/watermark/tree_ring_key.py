@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decinv.ranges import refuse_below
 from decinv.watermark.disc import Mask, radii, rings
 from decinv.watermark.key_file import Shape, load_key, refuse_impossible_shape, refuse_other_shape, write_key
 
@@ -73,8 +74,7 @@ class TreeRingKey:
         refuse_impossible_shape(self.shape)
         if not 0 <= self.channel < self.shape[0]:
             raise ValueError(f"Expected `channel` from 0 to {self.shape[0] - 1}, but got {self.channel}.")
-        if self.radius < 0:
-            raise ValueError(f"Expected `radius` to be at least 0, but got {self.radius}.")
+        refuse_below(0, radius=self.radius)
         count = int(self.disc.sum())
         if self.values.shape != (count,):
             raise ValueError(f"Expected {count} coefficients, but got {tuple(self.values.shape)}.")
@@ -114,8 +114,7 @@ class TreeRingKey:
         if pattern is Pattern.GIVEN:
             raise ValueError("Expected `pattern` to be one that can be drawn, but got GIVEN; give `values` instead.")
         refuse_impossible_shape(shape)
-        if seed is not None and seed < 0:
-            raise ValueError(f"Expected `seed` to be at least 0, but got {seed}.")
+        refuse_below(0, seed=seed)
         rng = np.random.default_rng(secrets.randbits(128) if seed is None else seed)
         return cls(shape, channel, radius, draw(pattern, shape, radius, mask, 1, rng)[0], pattern, mask)
 
