@@ -121,16 +121,26 @@ class Process:
         self.count(rows, 1)
         return self.guidance(point / step.scale, step.time, self.condition.select(rows))
 
-    def predict_all(self, points: Tensor, rows: Tensor) -> Tensor:
-        """Give the network's outputs at all points of some samples in one batch.
+    def step_all(self, points: Tensor, rows: Tensor) -> list[Tensor]:
+        """Take each step from a point of its own, with the history that these points have; the network is asked in one batch.
 
         Args:
-            points: The points ``(A, N, C, h, w)``, the noisiest first.
-            rows: Indices ``(A,)`` of the samples.
+            points: The points from which the N steps begin, ``(A, N, C, h, w)``, the noisiest first.
+            rows: Indices ``(A,)`` of their samples.
 
         Returns:
-            The outputs, shaped as the points, float32.
+            Where the steps end, N times ``(A, C, h, w)``.
         """
+        history: Tensor | None = None
+        ends = []
+        pairs = zip(points.unbind(1), self._predict_all(points, rows).unbind(1), strict=True)
+        for index, (step, (point, output)) in enumerate(zip(self.steps, pairs, strict=True)):
+            ends.append(step(point, output, history, self.noise(index, rows)))
+            history = step.handed_on(point, output)
+        return ends
+
+    def _predict_all(self, points: Tensor, rows: Tensor) -> Tensor:
+        """Give the network's outputs at all points, shaped as these, float32; see ``step_all``."""
         samples, count = points.shape[:2]
         self.count(rows, count)
         scales = torch.tensor([step.scale for step in self.steps]).to(points)

@@ -48,15 +48,9 @@ class TrajectoryProblem(ProcessProblem):
     @torch.no_grad()
     def evaluate(self, point: Tensor) -> Evaluation:
         """Evaluate the network at all points in one batch, and compare each step's end with the next point."""
-        points = list(point.unbind(1))
-        outputs = self.process.predict_all(point, self.rows).unbind(1)
-        history: Tensor | None = None
-        gaps = []
-        for index, (step, here, output) in enumerate(zip(self.process.steps, points, outputs, strict=True)):
-            following = points[index + 1] if index + 1 < len(points) else self.target
-            gaps.append(following - step(here, output, history, self.process.noise(index, self.rows)))
-            history = step.handed_on(here, output)
-        sizes = [norms(following).clamp_min(torch.finfo(torch.float32).tiny) for following in (*points[1:], self.target)]
+        goals = [*point.unbind(1)[1:], self.target]
+        gaps = [goal - end for goal, end in zip(goals, self.process.step_all(point, self.rows), strict=True)]
+        sizes = [norms(goal).clamp_min(torch.finfo(torch.float32).tiny) for goal in goals]
         merit = torch.stack([norms(gap) / size for gap, size in zip(gaps, sizes, strict=True)]).amax(0)
         corrections = []
         correction = torch.zeros_like(self.target)  # y_{i+1} - x_{i+1}
