@@ -89,5 +89,15 @@ def norms(rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def sizes(rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Give what residuals are relative to: the norms of ``rows``, and 1 where a row is 0, as of a grey image: ``(B,)``."""
-    lengths = norms(rows, dtype)
-    return torch.where(lengths > 0, lengths, 1.0)
+    size = norms(rows, dtype)
+    return torch.where(size > 0, size, 1.0)
+
+
+def lengths(rows: Tensor) -> Tensor:
+    """Give the norms of ``rows`` to divide by, ``(B,)``: at least the smallest normal number of float32."""
+    return norms(rows).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def spread(values: Tensor, rows: Tensor) -> Tensor:
+    """Give one value a row, ``(B,)``, the shape in which it meets every value of its row of ``rows`` ``(B, ...)``."""
+    return values.view(-1, *[1] * (rows.ndim - 1))

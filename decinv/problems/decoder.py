@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from decinv.codecs.base import Codec
-from decinv.problems.base import Evaluation, Problem, norms, sizes
+from decinv.problems.base import Evaluation, Problem, norms, sizes, spread
 from decinv.problems.gradient import GradientProblem
 
 PROBE = 0.01
@@ -94,12 +94,12 @@ class DescentProblem(DecoderProblem):
         if self.rate is None:
             self.rate = self._cauchy_step(point, gradient, mismatch)
         merit = norms(self.codec.encode(decoded) - self.target, torch.float64) / self.size
-        return Evaluation(gradient * self.rate.view(-1, *[1] * (point.ndim - 1)), merit, mismatch)
+        return Evaluation(gradient * spread(self.rate, point), merit, mismatch)
 
     def _cauchy_step(self, point: Tensor, gradient: Tensor, mismatch: Tensor) -> Tensor:
         """Give ``||g||^2 / ||J g||^2`` of each sample, ``(B,)``; 1 where D does not move along g."""
         length = norms(gradient)
-        part = torch.where(length > 0, PROBE * norms(point) / length, 0.0).view(-1, *[1] * (point.ndim - 1))
+        part = spread(torch.where(length > 0, PROBE * norms(point) / length, 0.0), point)
         rates = []
         for row in range(len(point)):
             alone = slice(row, row + 1)

@@ -1,11 +1,10 @@
 """One step of a sampler, inverted towards a point that is its own fixed point under predictions drawn to the image."""
 
-import torch
 from torch import Tensor
 
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
-from decinv.problems.base import norms
+from decinv.problems.base import lengths, spread
 from decinv.problems.fixed_point import FixedPointProblem
 
 
@@ -35,5 +34,4 @@ class DualConditionProblem(FixedPointProblem):
         """Take the step, from a point further back by what is added to the prediction."""
         reached = super().reached(point)
         towards = self.reference[self.rows] - self.step.eps(point.detach(), self.output[self.rows])
-        length = norms(towards).clamp_min(torch.finfo(torch.float32).tiny)
-        return reached - self.reach * towards / length.view(-1, *[1] * (towards.ndim - 1))
+        return reached - self.reach * towards / spread(lengths(towards), towards)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
-from decinv.problems.base import Evaluation
+from decinv.problems.base import Evaluation, spread
 from decinv.problems.step import StepProblem
 
 
@@ -70,7 +70,7 @@ class GuidedNewtonProblem(ImplicitStepProblem):
         with self.process.guidance.denoiser.arithmetic():
             (gradient,) = torch.autograd.grad(objective.sum(), point)
         values = point[0].numel()
-        direction = objective.detach().view(-1, *[1] * (point.ndim - 1)) / (values * (gradient + self.eta))
+        direction = spread(objective.detach(), point) / (values * (gradient + self.eta))
         return self.judged((point - implicit).detach() / self.ratio, direction)
 
 
@@ -111,7 +111,7 @@ class SignStepProblem(ImplicitStepProblem):
         size = (error.abs() + self.weight / 2 * unlikely).flatten(1).mean(1)
         better = size < self.score[self.rows]
         self.image[self.rows[better]], self.score[self.rows[better]] = implicit[better], size[better]
-        return self.judged(error / self.ratio, size.view(-1, *[1] * (point.ndim - 1)) * error.sign())
+        return self.judged(error / self.ratio, spread(size, point) * error.sign())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give the images and scores, too."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from decinv.diffusion.process import Process
-from decinv.problems.base import Evaluation, norms
+from decinv.problems.base import Evaluation, lengths, norms, spread
 from decinv.problems.process import ProcessProblem
 
 
@@ -36,8 +36,8 @@ class SamplingProblem(ProcessProblem):
     def evaluate(self, point: Tensor) -> Evaluation:
         """Sample and compare."""
         residual = self.process.generate_pair(point, self.rows)[0] - self.target
-        size = norms(self.target).clamp_min(torch.finfo(torch.float32).tiny)
-        unit = size.view(-1, 1, 1, 1) / residual[:1].numel() ** 0.5
+        size = lengths(self.target)
+        unit = spread(size, residual) / residual[:1].numel() ** 0.5
         return Evaluation(residual, norms(residual) / size, residual / unit)
 
     def select(self, keep: Tensor) -> None:

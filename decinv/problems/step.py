@@ -5,7 +5,7 @@ from torch import Tensor
 
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
-from decinv.problems.base import Evaluation, norms
+from decinv.problems.base import Evaluation, lengths, norms, spread
 from decinv.problems.process import ProcessProblem
 
 
@@ -51,7 +51,7 @@ class StepProblem(ProcessProblem):
         self.history = history
         self.noise = noise
         self.rows = torch.arange(len(target), device=target.device)
-        size = norms(target).clamp_min(torch.finfo(torch.float32).tiny)
+        size = lengths(target)
         self.size = torch.ones_like(size) if absolute else size
         self.output = torch.zeros_like(target)
 
@@ -73,7 +73,7 @@ class StepProblem(ProcessProblem):
 
     def judged(self, residual: Tensor, direction: Tensor) -> Evaluation:
         """Put an evaluation together from ``step(x_s) - x_t`` and the direction for the update rule."""
-        unit = self.size.view(-1, *[1] * (residual.ndim - 1)) / residual[:1].numel() ** 0.5
+        unit = spread(self.size, residual) / residual[:1].numel() ** 0.5
         return Evaluation(direction, norms(residual) / self.size, residual / unit)
 
     def select(self, keep: Tensor) -> None:

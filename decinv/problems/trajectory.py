@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from decinv.diffusion.process import Process
-from decinv.problems.base import Evaluation, norms
+from decinv.problems.base import Evaluation, lengths, norms, spread
 from decinv.problems.process import ProcessProblem
 
 PERTURBATION = 0.01
@@ -50,8 +50,7 @@ class TrajectoryProblem(ProcessProblem):
         """Evaluate the network at all points in one batch, and compare each step's end with the next point."""
         goals = [*point.unbind(1)[1:], self.target]
         gaps = [goal - end for goal, end in zip(goals, self.process.step_all(point, self.rows), strict=True)]
-        sizes = [norms(goal).clamp_min(torch.finfo(torch.float32).tiny) for goal in goals]
-        merit = torch.stack([norms(gap) / size for gap, size in zip(gaps, sizes, strict=True)]).amax(0)
+        merit = torch.stack([norms(gap) / lengths(goal) for gap, goal in zip(gaps, goals, strict=True)]).amax(0)
         corrections = []
         correction = torch.zeros_like(self.target)  # y_{i+1} - x_{i+1}
         for gap, slope in zip(reversed(gaps), reversed(self.slopes), strict=True):
@@ -59,7 +58,7 @@ class TrajectoryProblem(ProcessProblem):
             corrections.append(correction)
         residual = -torch.stack(corrections[::-1], dim=1)
         gap = torch.stack(gaps, dim=1)
-        length = norms(gap).clamp_min(torch.finfo(torch.float32).tiny).view(-1, *[1] * (gap.ndim - 1))
+        length = spread(lengths(gap), gap)
         mismatch = gap / length * merit.view_as(length) * gap[:1].numel() ** 0.5
         return Evaluation(residual, merit, mismatch)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decinv.problems.base import Evaluation
+from decinv.problems.base import Evaluation, spread
 from decinv.updates.base import UpdateRule
 
 
@@ -80,7 +80,7 @@ class PlateauForwardStep(UpdateRule):
         assert self._books is not None
         rate = self.param_groups[0]["lr"] * min(1.0, (self._count + 1) / self.warmup) * self._books[0]
         self._count += 1
-        self.point.sub_(self.residual * rate.to(self.point).view(-1, *[1] * (self.point.ndim - 1)))
+        self.point.sub_(self.residual * spread(rate.to(self.point), self.point))
 
     def state_dict(self) -> dict[str, Any]:
         """Add the place in the schedule."""
