@@ -2,19 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.codecs.scaling import Scaling
+from decinv.frozen import Frozen
 
 
-class Codec(nn.Module, ABC):
+class Codec(Frozen, ABC):
     """A frozen, deterministic pair of maps between images, or clips of frames, and raw latents.
 
     A codec of images takes clips too, frame by frame: then no frame depends on another one. A codec of clips has ``frames``.
@@ -57,10 +56,6 @@ class Codec(nn.Module, ABC):
     def metadata(self) -> dict[str, str]:
         """Say, in a file of latents, what they are latents of."""
         return {"codec": str(self.path), "scaling_factor": repr(self.scaling.factor), "shift_factor": repr(self.scaling.shift)}
-
-    def arithmetic(self) -> AbstractContextManager[None]:
-        """Compute as exactly as the codec is to, within a ``with`` block: around its backward passes, which are not its own."""
-        return nullcontext()
 
     @abstractmethod
     def _encode(self, image: Tensor) -> Tensor: ...
@@ -171,16 +166,6 @@ class Codec(nn.Module, ABC):
         if self.frames is not None:
             return f"{name} of clips with shape {clip}"
         return f"{name} with shape (B, {channels}, {rest[3:]}), or of clips {clip}"
-
-    def freeze(self) -> Self:
-        """Make the weights constants, and dropout and batch normalisation deterministic; at the latest, the first use does."""
-        self.requires_grad_(False)
-        return self.eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever a trainer asks for: dropout would make the maps random."""
-        del mode
-        return super().train(False)
 
 
 def _run(work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool) -> Tensor:

@@ -1,21 +1,16 @@
 """The network of a diffusion model, and guidance around it."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
-from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decinv.diffusion.prompt import Condition, Prompt
+from decinv.frozen import Frozen
 
 
-class Denoiser(nn.Module, ABC):
+class Denoiser(Frozen, ABC):
     """A frozen network ``m(x, t, prompt)`` whose rows do not depend on each other."""
-
-    def arithmetic(self) -> AbstractContextManager[None]:
-        """Compute as exactly as the network is to, within a ``with`` block: around backward passes, which are not its own."""
-        return nullcontext()
 
     @abstractmethod
     def _predict(self, point: Tensor, time: Tensor, prompt: Prompt) -> Tensor: ...
@@ -34,16 +29,6 @@ class Denoiser(nn.Module, ABC):
         if not len(point):
             return point.float()
         return self._predict(point, time, prompt).float()
-
-    def freeze(self) -> Self:
-        """Make the weights constants; subclasses call it at the end of their construction."""
-        self.requires_grad_(False)
-        return self.eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever a trainer asks for: dropout would make the map random."""
-        del mode
-        return super().train(False)
 
 
 class Guidance:
