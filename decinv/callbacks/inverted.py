@@ -53,17 +53,15 @@ def from_disk(module: SamplerInversion, data: IndexedData, run: RunDirectory, it
     Raises:
         ValueError: If the image cannot be loaded.
     """
-    try:
-        noise = run.noise(row)[None].to(module.device)
-    except KeyError:  # it is not finite
-        noise = None
+    noise = run.known_noise(row)
     sample = data.load(item, module.codec)
     if isinstance(sample, Failure):
         raise ValueError(sample.reason)
     (batch,) = gather([sample], 1, module.codec.stride)
     height, width = batch.size(0)
     image = batch.image[0, :, :height, :width].float().cpu()
-    return Inverted(row, item.number, image, module.prompts(batch)[0], noise, None)
+    found = None if noise is None else noise[None].to(module.device)
+    return Inverted(row, item.number, image, module.prompts(batch)[0], found, None)
 
 
 def unedited(data: IndexedData, run: RunDirectory, table: Callable[[str], Path]) -> list[tuple[Input, Row]]:

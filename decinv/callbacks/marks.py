@@ -6,7 +6,6 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 from torchmetrics.functional.classification import binary_roc, multiclass_confusion_matrix
 
 from decinv.metrics.detection import detect, ranks
@@ -105,7 +104,7 @@ def _detected(
     """Give the rows, and count the shapes of noise that cannot carry the marks in ``others``."""
     rows = read_rows(run.results)
     while some := list(islice(rows, AT_ONCE)):
-        noises = [_noise(run, row) for row in some]
+        noises = [run.known_noise(row) for row in some]
         fits = [noise is not None and noise.shape == watermark.shape for noise in noises]
         others.update(tuple(noise.shape) for noise in noises if noise is not None and noise.shape != watermark.shape)
         usable = [noise for noise, fitting in zip(noises, fits, strict=True) if noise is not None and fitting]
@@ -113,16 +112,6 @@ def _detected(
         for row, fitting in zip(some, fits, strict=True):
             true = None if which is None or row.number is None else which(row.number)
             yield _join(row, true, next(findings)) if fitting else Detected(row.name, true)
-
-
-def _noise(run: RunDirectory, row: Row) -> Tensor | None:
-    """Read the noise of a row, if it has any; what is not finite was not written."""
-    if not row.latents:
-        return None
-    try:
-        return run.noise(row)
-    except KeyError:
-        return None
 
 
 def _join(row: Row, true: int | None, finding: Finding) -> Detected:

@@ -183,3 +183,14 @@ class RunDirectory:
         if not row.latents:
             raise KeyError(f"Expected a row with noise, but {row.name!r} has none: {row.reason or row.status.sentence}")
         return read_latent(self.path / noise_file(row.latents), row.name)
+
+    def known_noise(self, row: Row) -> Tensor | None:
+        """Read the noise of a row; ``None`` where it has none, since what is not finite is not written.
+
+        Raises:
+            FileNotFoundError: If the run inverted no sampler.
+        """
+        try:
+            return self.noise(row)
+        except KeyError:
+            return None
