@@ -11,9 +11,9 @@ from decinv.benchmark.diffusion_models import codec_of, model_for
 from decinv.benchmark.editing_images import Edited, Inversion, Original, edit, generate, recover_latent
 from decinv.benchmark.editing_report import Row, summarise, write_report
 from decinv.benchmark.environment import write_environment
+from decinv.benchmark.maker import Maker
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.table import refuse_table
-from decinv.benchmark.watermark_images import Maker
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.codecs.autoencoder import load_codec
 from decinv.diffusion import DDIM
@@ -105,7 +105,7 @@ def editing(
         raise ValueError(f"Expected as many `targets` as `sources`, but got {len(targets)} and {len(sources)}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
     place = conditions.begin()
-    model, pairs = model_for([DDIM(steps)], pipeline, dtype), list(zip(sources, targets, strict=True))
+    model = model_for([DDIM(steps)], pipeline, dtype)
     loaded = load_codec(codec_of(pipeline, codec), dtype, place)
     inversions = (
         Inversion("oracle", None, None),
@@ -123,7 +123,7 @@ def editing(
             edits: dict[str, list[Edited]] = {inversion.name: [] for inversion in inversions}
             for start in range(0, count, batch_size):
                 tick(f"guidance {guidance:g}: generate")
-                original = generate(maker, pairs, range(start, min(start + batch_size, count)), seed)
+                original = generate(maker, targets, range(start, min(start + batch_size, count)), seed)
                 oracle: Tensor | None = None
                 latents = {one: recover_latent(loaded, original, one) for one in {each.decoder for each in inversions}}
                 for inversion in inversions:

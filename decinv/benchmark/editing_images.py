@@ -7,13 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from decinv.benchmark.maker import Maker
 from decinv.benchmark.measure import invert_decoder, now
 from decinv.benchmark.methods import BY_NAME, DEFAULT
-from decinv.benchmark.watermark_images import Maker
 from decinv.codecs.base import Codec
 from decinv.data.generated import decode_rounded
 from decinv.diffusion import Condition
-from decinv.diffusion.noise import draw_noise
 from decinv.editing import PromptMask, regenerate, to_pixels
 from decinv.methods import Method
 from decinv.metrics.background import background_nmse, background_psnr_db, background_ssim
@@ -93,17 +92,13 @@ class Edited(NamedTuple):
 
 
 @torch.no_grad()
-def generate(maker: Maker, pairs: Sequence[tuple[str, str]], numbers: Sequence[int], seed: int) -> Original:
-    """Generate images, and find where their edits may change them."""
-    codec = maker.codec
-    noise = torch.stack([draw_noise(maker.shape, seed, number) for number in numbers]).to(codec.device)
-    prompts, targets = (list(texts) for texts in zip(*(pairs[number % len(pairs)] for number in numbers), strict=True))
-    process = maker.process(prompts)
-    latent = process.generate(noise)
-    image = decode_rounded(codec, codec.scaling.invert(latent)).to(codec.device)
-    target = maker.process(targets).condition.prompt
+def generate(maker: Maker, targets: Sequence[str], numbers: Sequence[int], seed: int) -> Original:
+    """Generate images, and find where edits towards ``targets``, as many as the maker's prompts, may change them."""
+    prompts, noise, latent, image, process = maker.make(numbers, seed)
+    wanted = [targets[number % len(targets)] for number in numbers]
+    target = maker.process(wanted).condition.prompt
     mask = PromptMask(seed=seed).compare(process, process.condition.prompt, target, latent, list(numbers))
-    return Original(image, latent, noise, mask, prompts, targets)
+    return Original(image, latent, noise, mask, prompts, wanted)
 
 
 @torch.no_grad()

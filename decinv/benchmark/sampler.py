@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.diffusion_models import codec_of, model_for
 from decinv.benchmark.environment import write_environment
+from decinv.benchmark.maker import Made, Maker
 from decinv.benchmark.measure import invert_decoder
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, iterations_of
 from decinv.benchmark.progress import ticking
@@ -20,31 +21,11 @@ from decinv.benchmark.sampler_report import print_report, write_report
 from decinv.benchmark.sampler_rows import TRUE_LATENT, Found, Row, summarise
 from decinv.benchmark.table import refuse_table
 from decinv.codecs.autoencoder import load_codec
-from decinv.codecs.base import Codec
-from decinv.data.generated import decode_rounded
 from decinv.data.noise import PROMPTS
-from decinv.diffusion import DDIM, DPMSolver, FireFlow, FlowEuler, FlowMidpoint, Pipeline, Process, Sampler, Trajectory
-from decinv.diffusion.conditioned import conditioned
-from decinv.diffusion.noise import draw_noise
+from decinv.diffusion import DDIM, DPMSolver, FireFlow, FlowEuler, FlowMidpoint, Sampler, Trajectory
 from decinv.dtypes import Dtype
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
-
-
-class Made(NamedTuple):
-    """A chunk of ``B`` images with all that they were made of, on the codec's device.
-
-    Attributes:
-        prompts: What each shows.
-        noise: Standard normal noise ``(B, C, h, w)``.
-        latent: The scaled latents that were sampled from it.
-        image: Their 8-bit images ``(B, 3, H, W)`` in [-1, 1].
-    """
-
-    prompts: list[str]
-    noise: Tensor
-    latent: Tensor
-    image: Tensor
 
 
 @dataclass(frozen=True)
@@ -53,32 +34,11 @@ class Setting:
 
     Attributes:
         name: What tables call the sampler.
-        sampler: The sampler.
-        guidance: The guidance scale.
-        pipeline: The diffusion model.
-        codec: Its codec.
+        maker: Diffusion model, codec, sampler and guidance.
     """
 
     name: str
-    sampler: Sampler
-    guidance: float
-    pipeline: Pipeline
-    codec: Codec
-
-    def process(self, prompts: Sequence[str], cells: int) -> Process:
-        """Give the forward process of prompts for square latents."""
-        options = {"guidance": self.guidance, "device": self.codec.device}
-        return conditioned(self.pipeline, self.sampler, prompts, (cells, cells), self.codec.stride, **options)  # type: ignore[arg-type]
-
-    @torch.no_grad()
-    def make(self, prompts: Sequence[str], numbers: Sequence[int], cells: int, seed: int) -> Made:
-        """Make images; image i shows prompt i, in turn, and its noise depends on nothing but seed and i."""
-        texts = [prompts[number % len(prompts)] for number in numbers]
-        shape = (self.pipeline.channels, cells, cells)
-        noise = torch.stack([draw_noise(shape, seed, number) for number in numbers]).to(self.codec.device)
-        latent = self.process(texts, cells).generate(noise)
-        image = decode_rounded(self.codec, self.codec.scaling.invert(latent))
-        return Made(texts, noise, latent, image.to(self.codec.device))
+    maker: Maker
 
 
 def sampler(
@@ -167,16 +127,17 @@ def sampler(
     place = conditions.begin()
     model = model_for(samplers.values(), pipeline, dtype)
     autoencoder = load_codec(codec_of(pipeline, codec), dtype, place)
-    if size < 1 or size % autoencoder.stride:
-        raise ValueError(f"Expected `size` to be a multiple of {autoencoder.stride}, but got {size}.")
-    cells = size // autoencoder.stride
-    known = contenders(model.channels * cells**2, fine, most, rtols)
+    settings = [
+        Setting(name, Maker(model, autoencoder, one, scale, prompts, size))
+        for scale in guidance
+        for name, one in samplers.items()
+    ]
+    known = contenders(prod(settings[0].maker.shape), fine, most, rtols)
     chosen = choose(known, methods, "methods")
     others, front = choose(chosen, elsewhere, "elsewhere"), choose(known, behind, "behind")
-    settings = [Setting(name, one, scale, model, autoencoder) for scale in guidance for name, one in samplers.items()]
-    trajectories = [setting.process(prompts[:1], cells).trajectory for setting in settings]
+    trajectories = [setting.maker.process(prompts[:1]).trajectory for setting in settings]
     for setting, trajectory in zip(settings, trajectories, strict=True):
-        refuse_methods([*chosen, *front] if setting.guidance == reference else others, setting.name, trajectory)
+        refuse_methods([*chosen, *front] if setting.maker.guidance == reference else others, setting.name, trajectory)
     before = [(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     environment = write_environment(out, options, place)
     phrase = conditions.phrase(environment["device_name"])
@@ -184,11 +145,11 @@ def sampler(
     starts = range(0, count, batch_size)
     with ticking(len(settings) * len(starts)) as tick:
         for setting, trajectory in zip(settings, trajectories, strict=True):
-            central = setting.guidance == reference
+            central = setting.maker.guidance == reference
             found: list[list[Found]] = []
             for start in starts:
-                tick(f"{setting.name}, guidance {setting.guidance:g}")
-                made = setting.make(prompts, range(start, min(start + batch_size, count)), cells, seed)
+                tick(f"{setting.name}, guidance {setting.maker.guidance:g}")
+                made = setting.maker.make(range(start, min(start + batch_size, count)), seed)
                 taking = [one for one in (chosen if central else others) if one.inverts(trajectory.multistep)]
                 parts = list(compare(setting, made, TRUE_LATENT, made.latent, 0.0, taking, central))
                 for method, steps in before if central else []:
@@ -259,7 +220,7 @@ def compare(
     """Invert the sampler on one chunk by each method.
 
     Args:
-        setting: Sampler, guidance and models.
+        setting: What they were made by.
         made: The images with their noise.
         decoder: Where the latents come from.
         latent: The scaled latents ``(B, C, h, w)`` to start from.
@@ -270,15 +231,14 @@ def compare(
     Yields:
         What each method found.
     """
-    cells = latent.shape[-1]
-    results = [invert(one.method, setting.process(made.prompts, cells), latent) for one in taking]
+    results = [invert(one.method, setting.maker.process(made.prompts), latent) for one in taking]
     images = _regenerate(setting, made, results) if results else []
     for one, result, image in zip(taking, results, images, strict=True):
         residuals = torch.empty(len(latent), 0)
         if by_step and result.points is not None:
-            residuals = step_residuals(setting.process(made.prompts, cells), result.points, latent).cpu()
+            residuals = step_residuals(made.process, result.points, latent).cpu()
         yield Found(
-            *(setting.name, setting.guidance, decoder, one.name),
+            *(setting.name, setting.maker.guidance, decoder, one.name),
             noise_nmse_db=nmse_db(result.noise, made.noise).cpu(),
             round_trip_nmse_db=nmse_db(image, made.image).cpu(),
             psnr_db=psnr_db(image, made.image).cpu(),
@@ -293,7 +253,7 @@ def compare(
 def _regenerate(setting: Setting, made: Made, results: Sequence[Inverted]) -> Sequence[Tensor]:
     """Sample images from the noise that all methods found, in one batch; clamped, ``(B, 3, H, W)`` for each method."""
     noise = torch.cat([result.noise for result in results])
-    latent = setting.process(made.prompts * len(results), noise.shape[-1]).generate(noise)
-    latents = torch.split(setting.codec.scaling.invert(latent), len(made.noise))
+    latent = setting.maker.process(made.prompts * len(results)).generate(noise)
+    latents = torch.split(setting.maker.codec.scaling.invert(latent), len(made.noise))
     with torch.no_grad():
-        return [setting.codec.decode(part).clamp(-1, 1) for part in latents]
+        return [setting.maker.codec.decode(part).clamp(-1, 1) for part in latents]

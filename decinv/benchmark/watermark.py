@@ -11,13 +11,14 @@ from torch import Tensor
 from decinv.benchmark.conditions import Conditions
 from decinv.benchmark.diffusion_models import codec_of, model_for
 from decinv.benchmark.environment import write_environment
+from decinv.benchmark.maker import Maker
 from decinv.benchmark.measure import invert_decoder, now
 from decinv.benchmark.metering import measure_memory
 from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, DecoderMethod, iterations_of
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.prompts import default_prompts
 from decinv.benchmark.table import refuse_table
-from decinv.benchmark.watermark_images import Generated, Maker
+from decinv.benchmark.watermark_images import Generated, generate
 from decinv.benchmark.watermark_report import Row, summarise, write_report
 from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
@@ -159,7 +160,7 @@ def watermark(
     total = (1 + len(chosen) * len(inversions)) * (mark.marks + 1) * count
     rows: list[Row] = []
     with ticking(-(-total // batch_size)) as tick:
-        chunks = maker.generate(mark, count, batch_size, seed, lambda: tick("generate"))
+        chunks = generate(maker, mark, count, batch_size, seed, lambda: tick("generate"))
         memory = {one: measure_memory(one.method, codec, chunks[0].image.to(place), one.iterations).mib for one in inversions}
         for name, attack in chosen.items():
             attacked = [chunk._replace(image=attack(chunk.image, chunk.numbers)) for chunk in chunks]

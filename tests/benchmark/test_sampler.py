@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.sampler import Setting
+from decinv.benchmark.maker import Maker
 from decinv.benchmark.sampler_measure import invert, step_residuals
 from decinv.benchmark.sampler_methods import contenders
 from decinv.benchmark.sampler_rows import TRUE_LATENT, Found, match, summarise
@@ -29,8 +29,9 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def setting(path, sampler):
-    return Setting("s", sampler, 2.0, DiffusersPipeline(path), load_codec(path))
+def maker(path, sampler, *prompts):
+    codec = load_codec(path)
+    return Maker(DiffusersPipeline(path), codec, sampler, 2.0, prompts, 8 * codec.stride)
 
 
 def test_every_combination_has_its_row(tmp_path, path):
@@ -99,24 +100,24 @@ def test_what_does_not_go_with_flows_is_refused(tmp_path, capsys, options, messa
 
 @pytest.mark.parametrize("sampler", [DDIM(3), DPMSolver(3)])
 def test_residuals_of_steps_are_those_of_the_points(path, sampler):
-    one = setting(path, sampler)
-    made = one.make(["a red circle"], [0, 1], 8, seed=1)
-    process = one.process(made.prompts, 8)
+    one = maker(path, sampler, "a red circle")
+    made = one.make([0, 1], seed=1)
+    process = one.process(made.prompts)
     points = torch.stack([visited.point for visited in process.walk(made.noise)], dim=1)
     assert float(step_residuals(process, points, made.latent).max()) < 1e-5
     points[:, 1] *= 1.01
     assert (step_residuals(process, points, made.latent)[:, 0] - 0.01 / 1.01).abs().max() < 1e-4
     for method, low, high in ((ExactInversion(), 0.0, 1e-5), (NaiveInversion(), 1e-4, 1.0)):
-        found = invert(method, one.process(made.prompts, 8), made.latent)
+        found = invert(method, one.process(made.prompts), made.latent)
         assert found.points is not None
         assert low <= float(step_residuals(process, found.points, made.latent).max()) < high
-        assert torch.equal(method.invert(one.process(made.prompts, 8), made.latent).latent, found.noise)
+        assert torch.equal(method.invert(one.process(made.prompts), made.latent).latent, found.noise)
 
 
 def test_an_image_depends_on_its_number_alone(path):
-    one = setting(path, DDIM(2))
-    both = one.make(["a red circle", "a blue square"], [0, 1], 8, seed=1)
-    alone = one.make(["a red circle", "a blue square"], [1], 8, seed=1)
+    one = maker(path, DDIM(2), "a red circle", "a blue square")
+    both = one.make([0, 1], seed=1)
+    alone = one.make([1], seed=1)
     assert alone.prompts == ["a blue square"]
     assert torch.equal(alone.noise, both.noise[1:])
     assert float((alone.image - both.image[1:]).abs().max()) < 2.1 / 255

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
+from decinv.benchmark.maker import Maker
 from decinv.benchmark.prompts import default_prompts
-from decinv.benchmark.watermark_images import Maker
+from decinv.benchmark.watermark_images import generate
 from decinv.benchmark.watermark_report import summarise
 from decinv.codecs import load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline
@@ -58,7 +59,7 @@ def test_images_of_all_marks_share_noise_and_prompts(path):
     codec = load_codec(path)
     maker = Maker(DiffusersPipeline(path), codec, DDIM(2), 3.0, ["a red circle", "a blue square"], 16)
     mark = ThreeKeys(maker.shape)
-    chunks = maker.generate(mark, 3, 5, seed=1)
+    chunks = generate(maker, mark, 3, 5, seed=1)
     noise, which = torch.cat([chunk.noise for chunk in chunks]), torch.cat([chunk.which for chunk in chunks])
     assert which.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [-1] * 3
     assert [finding.mark for finding in mark.find(noise[:9])] == which[:9].tolist()
@@ -67,7 +68,7 @@ def test_images_of_all_marks_share_noise_and_prompts(path):
     prompts = [prompt for chunk in chunks for prompt in chunk.prompts]
     assert prompts == ["a red circle", "a blue square", "a red circle"] * 4
     image = torch.cat([chunk.image for chunk in chunks])
-    alone = maker.generate(mark, 3, 12, seed=1)[0]
+    alone = generate(maker, mark, 3, 12, seed=1)[0]
     assert float((alone.image - image).abs().max()) < 2.1 / 255
     with pytest.raises(ValueError, match="multiple"):
         Maker(DiffusersPipeline(path), codec, DDIM(2), 3.0, [""], 17)
