@@ -1,6 +1,7 @@
 """The two algorithms of "On exact inversion of DPM-solvers" (Hong et al., CVPR 2024, arXiv 2311.18387), as released."""
 
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -86,7 +87,7 @@ class Algorithm2(Method):
         """
         if not tolerance >= 0:
             raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
-        super().__init__(update or _full_size, Stopping(max_iters, tolerance, None, last_iterate))
+        super().__init__(update or partial(PlateauForwardStep, lr=1.0), Stopping(max_iters, tolerance, None, last_iterate))
 
     def check(self, trajectory: Trajectory) -> None:
         """Refuse what it does not know: noise of the steps' own, flows, and pairs."""
@@ -118,10 +119,6 @@ class Algorithm2(Method):
         data = step.data(here, process.predict(step, here))
         older_data = older.data(past, process.predict(older, past))
         return here, point + step.history * (data - older_data)
-
-
-def _full_size(params: object) -> PlateauForwardStep:
-    return PlateauForwardStep(params, lr=1.0)  # type: ignore[arg-type]
 
 
 def _back_finely(process: Process, fine: dict[float, Step], point: Tensor, time: float, step: Step) -> Tensor:

@@ -1,8 +1,8 @@
 """Source prompt disentangled inversion (Li et al., arXiv 2403.11105), as released."""
 
-from collections.abc import Iterable
+from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW
 
 from decinv.course import Course
@@ -46,7 +46,7 @@ class SPDInv(SinglestepMethod):
         """
         if not tolerance >= 0:
             raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
-        super().__init__(update or _released, Stopping(max_iters, tolerance, None, last_iterate))
+        super().__init__(update or partial(AdamW, lr=1e-3), Stopping(max_iters, tolerance, None, last_iterate))
 
     def check(self, trajectory: Trajectory) -> None:
         """Refuse samplers that begin with noise alone, of which f is not known, multistep ones, and those of pairs."""
@@ -57,7 +57,3 @@ class SPDInv(SinglestepMethod):
         """Descend from the naive inversion."""
         start = naive_step(process, step, target)
         return (yield FixedPointProblem(process, step.plain, target, start)).latent
-
-
-def _released(params: Iterable[nn.Parameter]) -> AdamW:
-    return AdamW(params, lr=1e-3)
