@@ -1,5 +1,6 @@
 """Telling this package's own sentences about bad input from exceptions that are bugs."""
 
+import sys
 import traceback
 from pathlib import Path
 from textwrap import shorten
@@ -21,6 +22,27 @@ def own_sentence(error: BaseException | None) -> str | None:
             return str(error)
         error = error.__cause__
     return None
+
+
+def tell(command: str, error: Exception, otherwise: str | None = None) -> int:
+    """Print on the standard error what was wrong with a command's input.
+
+    Args:
+        command: What the sentence begins with.
+        error: What was raised.
+        otherwise: What to say of an error that this package did not raise; ``None`` where it is a bug.
+
+    Returns:
+        The exit status, 2.
+
+    Raises:
+        Exception: ``error`` itself, where there is nothing to say.
+    """
+    sentence = own_sentence(error) or otherwise
+    if sentence is None:
+        raise error
+    print(f"{command}: error: {sentence}", file=sys.stderr)
+    return 2
 
 
 def innermost(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from decinv.benchmark.soak import soak
 from decinv.benchmark.stress import stress
 from decinv.benchmark.thresholds import thresholds
 from decinv.benchmark.watermark import watermark
-from decinv.errors import own_sentence
+from decinv.errors import tell
 from decinv.shipped_configs import with_shipped
 
 BENCHMARKS: dict[str, Any] = {
@@ -63,13 +63,9 @@ def main(args: Sequence[str] | None = None) -> int:
         else:
             run_command(BENCHMARKS, words, "python -m decinv.benchmark")
     except (ValueError, TypeError, OSError) as error:
-        sentence = own_sentence(error)
-        if sentence is None and isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
-            sentence = f"Expected files that can be read and written, but got: {error}; change the option that names that one."
-        if sentence is None:
-            raise
-        print(f"decinv.benchmark: error: {sentence}", file=sys.stderr)
-        return 2
+        about_files = isinstance(error, FileExistsError | NotADirectoryError | PermissionError)
+        advice = f"Expected files that can be read and written, but got: {error}; change the option that names that one."
+        return tell("decinv.benchmark", error, advice if about_files else None)
     return 0
 
 

@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser
 
-from decinv.errors import own_sentence
+from decinv.errors import tell
 from decinv.runs.directory import RunDirectory
 from decinv.runs.merge import describe, merge
 
@@ -21,13 +21,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         report = merge(run)
     except (OSError, ValueError) as error:
-        sentence = own_sentence(error)
-        if sentence is None and isinstance(error, PermissionError):
-            sentence = f"Expected a run that can be read and written, but got: {error}; change its permissions."
-        if sentence is None:
-            raise
-        print(f"decinv.runs: error: {sentence}", file=sys.stderr)
-        return 2
+        advice = f"Expected a run that can be read and written, but got: {error}; change its permissions."
+        return tell("decinv.runs", error, advice if isinstance(error, PermissionError) else None)
     print(describe(report, run))
     return 1 if not report.complete else 3 if report.failed else 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from decinv.arguments import run_command
-from decinv.errors import own_sentence
+from decinv.errors import tell
 from decinv.watermark.shading_key import ShadingKey
 from decinv.watermark.tree_ring_key import Pattern, TreeRingKey
 
@@ -74,11 +74,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         run_command(KINDS, args, "python -m decinv.watermark")
     except (ValueError, OSError) as error:
-        sentence = own_sentence(error)
-        if sentence is None:
-            raise
-        print(f"decinv.watermark: error: {sentence}", file=sys.stderr)
-        return 2
+        return tell("decinv.watermark", error)
     return 0
 
 
