@@ -48,7 +48,7 @@ def write_edit_rows(path: Path, rows: Iterable[EditRow]) -> None:
     write_table(path, EditRow._fields, map(format_row, rows))
 
 
-class Tally(NamedTuple):
+class EditCount(NamedTuple):
     """How many edits there are.
 
     Attributes:
@@ -60,7 +60,7 @@ class Tally(NamedTuple):
     failed: int
 
 
-def merge_edit_rows(paths: Iterable[Path], path: Path) -> Tally:
+def merge_edit_rows(paths: Iterable[Path], path: Path) -> EditCount:
     """Put tables of edits together in one; processes may do so at the same time, and the last one has all rows."""
     reasons: Counter[bool] = Counter()
 
@@ -70,7 +70,7 @@ def merge_edit_rows(paths: Iterable[Path], path: Path) -> Tally:
             yield format_cells(cells)
 
     write_table(path, EditRow._fields, lines())
-    return Tally(reasons.total(), reasons[True])
+    return EditCount(reasons.total(), reasons[True])
 
 
 def edited(path: Path) -> bool:

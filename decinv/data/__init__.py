@@ -11,8 +11,9 @@ from decinv.data.marked import MarkedNoise
 from decinv.data.moving import MovingScene
 from decinv.data.noise import GeneratedNoise
 from decinv.data.pairs import FlowPairs
-from decinv.data.procedural import ProceduralImages, procedural_batch, procedural_image
+from decinv.data.procedural import procedural_batch, procedural_image
 from decinv.data.scenes import captioned_scene
+from decinv.data.training_images import ProceduralImages
 from decinv.data.videos import VideoData
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Procedural images: seeded dead-leaves scenes, drawn on the fly, and the DataModule that feeds them to a training.
+"""Procedural images: seeded dead-leaves scenes, drawn on the fly.
 
 A scene is a background covered by occluding shapes whose radii follow a power law (the dead-leaves model of
 natural image statistics; Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001), filled with
@@ -6,17 +6,13 @@ flat colours, linear gradients and 1/f textures, with lines, text-like strokes a
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
 from decinv.images.luminance import BT601
-from decinv.interruption import ignore_signals
 from decinv.ranges import refuse_below
 
 SUPERSAMPLING = 2
@@ -189,72 +185,3 @@ def _ring(centre: np.ndarray, radius: float, aspect: float, angle: float, spokes
     x, y = radius * np.cos(spokes), aspect * radius * np.sin(spokes)
     cos, sin = math.cos(angle), math.sin(angle)
     return [(float(centre[0] + cos * a - sin * b), float(centre[1] + sin * a + cos * b)) for a, b in zip(x, y, strict=True)]
-
-
-class _Stream(IterableDataset[Tensor]):
-    """The endless sequence of scenes of one seed, of which each of n workers of each process draws every n-th."""
-
-    def __init__(self, size: int, seed: int, first: int, rank: int, processes: int) -> None:
-        self.size, self.seed, self.first = size, seed, first
-        self.rank, self.processes = rank, processes
-
-    def __iter__(self) -> Iterator[Tensor]:
-        worker = get_worker_info()
-        index, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        index, step = index * self.processes + self.rank, step * self.processes
-        while True:
-            yield procedural_image(self.first + index, self.size, self.seed)
-            index += step
-
-
-class ProceduralImages(LightningDataModule):
-    """Endless procedural images for a training, and a fixed held-out set for its validation."""
-
-    def __init__(
-        self,
-        size: int = 64,
-        batch_size: int = 8,
-        seed: int = 1,
-        validation_seed: int = 0,
-        validation_count: int = 64,
-        num_workers: int = 1,
-    ) -> None:
-        """Set up the two sequences.
-
-        Args:
-            size: Height and width of an image in pixels; a multiple of the codec's down-sampling factor.
-            batch_size: Images in a training batch.
-            seed: Seed of the training sequence.
-            validation_seed: Seed of the held-out sequence; differs from ``seed``.
-            validation_count: Number of held-out images.
-            num_workers: Processes that draw images beside the training; 0 draws them in the training process.
-
-        Raises:
-            ValueError: If the two seeds are equal, since the validation would then see training images.
-        """
-        super().__init__()
-        if seed == validation_seed:
-            raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
-        self.size = size
-        self.batch_size = batch_size
-        self.seed = seed
-        self.validation_seed = validation_seed
-        self.validation_count = validation_count
-        self.num_workers = num_workers
-
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        """Continue the endless training sequence where a resumed training left it; no two processes draw the same scene."""
-        rank, processes, batches = 0, 1, 0
-        if self.trainer:
-            rank, processes = self.trainer.global_rank, self.trainer.world_size
-            batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        stream = _Stream(self.size, self.seed, batches * self.batch_size * processes, rank, processes)
-        workers = self.num_workers
-        return DataLoader(
-            stream, self.batch_size, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=ignore_signals
-        )
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Give the held-out images, drawn once."""
-        images = procedural_batch(self.validation_count, self.size, self.validation_seed)
-        return DataLoader(TensorDataset(images), self.batch_size)
