@@ -70,7 +70,7 @@ def clip(
     model = load_codec(codec, "float32", place)
     clips = [generate_clip(model, index, clip_length, size, seed, perturbation) for index in range(count)]
     chunks = [part for whole in clips for part in split(whole, batch_size, place)]
-    environment = write_environment(out, options, place)
+    device_name = write_environment(out, options, place)
     entries = [Entry(BY_NAME[ENCODER], [0])]
     entries += [Entry(BY_NAME[name], [baseline]) for name in (GRADIENT, PAPER)] + [Entry(BY_NAME[DEFAULT], list(marks))]
     findings = []
@@ -86,7 +86,7 @@ def clip(
     many = f"{count} generated clip{'s' if count > 1 else ''}"
     phrase = (
         f"{many} of {clip_length} frames of {size} px (seed {seed}), {batch_size} frames at a time; codec {Path(codec).name}; "
-        f"float32; {environment['device_name']} ({place}), threads: {torch.get_num_threads()}"
+        f"float32; {device_name} ({place}), threads: {torch.get_num_threads()}"
     )
     heading = f"# Inversion of clips, frame by frame\n\n{phrase}. Means are over all frames.\n\n"
     table.write(out, heading, "\n")

@@ -105,7 +105,7 @@ def cocoercivity(
             f"but got {steps}, {long} and {floor}."
         )
     subjects = conditions.prepare()
-    environment = write_environment(out, options, conditions.place())
+    device_name = write_environment(out, options, conditions.place())
     found: dict[Key, Ratios] = {}
     with ticking(len(FOLLOWED) * sum(len(chunks) for _, _, chunks in subjects)) as tick:
         for name, codec, chunks in subjects:
@@ -119,7 +119,7 @@ def cocoercivity(
                     found[Key(reference, name, one.method.name, round(one.part * steps), one.bound)] = Ratios(
                         *(torch.cat(values) for values in joined)
                     )
-    phrase = conditions.phrase(environment["device_name"])
+    phrase = conditions.phrase(device_name)
     write_report(found, out, f"{phrase}\nfloor {floor:g}; z_inf as published: iterate {long}")
 
 

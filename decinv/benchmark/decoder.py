@@ -73,7 +73,7 @@ def decoder(
         named = f"{repeats} and {', '.join(formats) or 'none'}"
         raise ValueError(f"Expected `repeats` at least 1, and at least one of `dtypes`, all different, but got {named}.")
     subjects = conditions.prepare()
-    environment = write_environment(out, options, place)
+    device_name = write_environment(out, options, place)
     entries = {dtype: enter(dtype, marks, early, published) for dtype in formats}
     rows = []
     with ticking(sum(ticks(len(subject.chunks), entries[dtype], repeats) for subject in subjects for dtype in formats)) as tick:
@@ -83,7 +83,7 @@ def decoder(
                 codec = exact if dtype == "float32" else load_codec(path, dtype, place)
                 found += compare(name, dtype, codec, chunks, entries[dtype], repeats, GRADIENT, tick)
             rows += sorted(found, key=lambda row: row.iterations)
-    write_report(against_float32(rows), out, conditions.phrase(environment["device_name"], formats))
+    write_report(against_float32(rows), out, conditions.phrase(device_name, formats))
 
 
 def enter(dtype: Dtype, marks: Sequence[int], early: Sequence[int], published: Sequence[int]) -> list[Entry]:

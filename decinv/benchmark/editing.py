@@ -115,7 +115,7 @@ def editing(
         Inversion("naive", 0, NaiveInversion()),
     )
     makers = [Maker(model, loaded, DDIM(steps), guidance, sources, size) for guidance in guidances]
-    environment = write_environment(out, options, place)
+    device_name = write_environment(out, options, place)
     rows: list[Row] = []
     shown: list[SheetRow] = []
     with ticking(len(guidances) * (1 + len(inversions)) * -(-count // batch_size)) as tick:
@@ -130,12 +130,12 @@ def editing(
                     tick(f"guidance {guidance:g}: {inversion.name}")
                     edited = edit(maker, original, inversion, latents[inversion.decoder], oracle)
                     oracle = edited.image if oracle is None else oracle
-                    edits[inversion.name].append(edited)
+                    edits[inversion.name].append(edited._replace(image=edited.image[:1]))  # of which the first is shown
                 if not start:
                     shown.append(example(guidance, original, {name: parts[0].image for name, parts in edits.items()}))
-            rows += [summarise(guidance, name, *_joined(parts)) for name, parts in edits.items()]
+            rows += [summarise(guidance, name, Edited.join(parts)) for name, parts in edits.items()]
     draw_sheet(shown).save(out / "examples.png")
-    write_report(rows, out, conditions.phrase(environment["device_name"]))
+    write_report(rows, out, conditions.phrase(device_name))
 
 
 def example(guidance: float, original: Original, edits: Mapping[str, Tensor]) -> SheetRow:
@@ -145,8 +145,3 @@ def example(guidance: float, original: Original, edits: Mapping[str, Tensor]) ->
     panels = {"original": image, "mask": torch.where(mask, image, (image + 1) * 0.2 - 1)}
     heading = f"{original.prompts[0]} → {original.targets[0]}, guidance {guidance:g}"
     return SheetRow(heading, panels | {name: parts[0] for name, parts in edits.items()})
-
-
-def _joined(parts: Sequence[Edited]) -> list[Tensor]:
-    """Give the measures of all chunks."""
-    return [torch.cat(values) for values in list(zip(*parts, strict=True))[1:]]

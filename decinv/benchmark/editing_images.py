@@ -90,6 +90,11 @@ class Edited(NamedTuple):
     noise_nmse_db: Tensor
     seconds: Tensor
 
+    @staticmethod
+    def join(parts: Sequence["Edited"]) -> "Edited":
+        """Put chunks together."""
+        return Edited(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
 
 @torch.no_grad()
 def generate(maker: Maker, targets: Sequence[str], numbers: Sequence[int], seed: int) -> Original:

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from decinv.benchmark.dots import Series, draw_dots
+from decinv.benchmark.editing_images import Edited
 from decinv.benchmark.summary import summarise as interval
 from decinv.benchmark.table import Column, Table
 
@@ -55,48 +55,32 @@ COLUMNS = (
 """How the rows are shown."""
 
 
-def summarise(
-    guidance: float,
-    inversion: str,
-    background_nmse: Tensor,
-    background_psnr_db: Tensor,
-    background_ssim: Tensor,
-    latent_nmse_db: Tensor,
-    oracle_psnr_db: Tensor,
-    noise_nmse_db: Tensor,
-    seconds: Tensor,
-) -> Row:
-    """Reduce the measures ``(N,)`` of ``N`` images to one row; images whose mask leaves no background are left out.
+def summarise(guidance: float, inversion: str, found: Edited) -> Row:
+    """Reduce edits of ``N`` images to one row; images whose mask leaves no background are left out.
 
     Args:
         guidance: The guidance scale.
         inversion: How the noise was recovered; what is trivial where it is the true one is left out.
-        background_nmse: NMSE of the background, nan where there is none.
-        background_psnr_db: Its PSNR, dB.
-        background_ssim: Its structural similarity.
-        latent_nmse_db: NMSE of the background's latents, dB.
-        oracle_psnr_db: PSNR against the oracle's edit, dB.
-        noise_nmse_db: NMSE of the noise, dB.
-        seconds: Seconds of the inversion for each image.
+        found: The edits.
     """
-    kept = ~background_nmse.isnan()
+    kept = ~found.background_nmse.isnan()
     kept |= ~kept.any()
-    nmse, decibels = interval(background_nmse[kept]), interval(10 * torch.log10(background_nmse[kept]))
-    true = bool(noise_nmse_db.isneginf().all())
+    nmse, decibels = interval(found.background_nmse[kept]), interval(10 * torch.log10(found.background_nmse[kept]))
+    true = bool(found.noise_nmse_db.isneginf().all())
     return Row(
         f"{guidance:g}",
         inversion,
         nmse.mean,
         nmse.half_width,
-        float(background_nmse[kept].quantile(0.5)),
+        float(found.background_nmse[kept].quantile(0.5)),
         decibels.mean,
         decibels.half_width,
-        float(background_psnr_db[kept].mean()),
-        float(background_ssim[kept].mean()),
-        None if true else float(latent_nmse_db[kept].mean()),
-        None if true else float(oracle_psnr_db.mean()),
-        None if true else float(noise_nmse_db.mean()),
-        None if true else float(seconds.mean()),
+        float(found.background_psnr_db[kept].mean()),
+        float(found.background_ssim[kept].mean()),
+        None if true else float(found.latent_nmse_db[kept].mean()),
+        None if true else float(found.oracle_psnr_db.mean()),
+        None if true else float(found.noise_nmse_db.mean()),
+        None if true else float(found.seconds.mean()),
     )
 
 

@@ -31,7 +31,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_environment(out: Path, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+def write_environment(out: Path, options: Mapping[str, Any], device: torch.device) -> str:
     """Write environment.json.
 
     Args:
@@ -40,9 +40,9 @@ def write_environment(out: Path, options: Mapping[str, Any], device: torch.devic
         device: Where the benchmark computes.
 
     Returns:
-        What was written, with the options as they were given.
+        The model of the device.
     """
     environment = {"options": dict(options), **describe_environment(device)}
     out.mkdir(parents=True, exist_ok=True)
     (out / "environment.json").write_text(json.dumps(environment, indent=2, default=str) + "\n", encoding="utf-8")
-    return environment
+    return str(environment["device_name"])

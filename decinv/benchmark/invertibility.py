@@ -61,7 +61,7 @@ def invertibility(
     if min(iterations, directions) < 1:
         raise ValueError(f"Expected `iterations` and `directions` to be at least 1, but got {iterations} and {directions}.")
     subjects = conditions.prepare()
-    environment = write_environment(out, options, conditions.place())
+    device_name = write_environment(out, options, conditions.place())
     found = {}
     with ticking(count * len(subjects)) as tick:
         for subject in subjects:
@@ -70,7 +70,7 @@ def invertibility(
                 tick(f"{subject.name}: image {len(parts) + 1}")
                 parts.append(_look(subject.codec, single, iterations, directions))
             found[subject.name] = Spectrum.join(parts)
-    write_invertibility(found, iterations, out, conditions.phrase(environment["device_name"]))
+    write_invertibility(found, iterations, out, conditions.phrase(device_name))
 
 
 @torch.no_grad()

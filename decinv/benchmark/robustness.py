@@ -93,7 +93,7 @@ def robustness(
     refuse_table(out)
     conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
     subjects = conditions.prepare()
-    environment = write_environment(out, options, conditions.place())
+    device_name = write_environment(out, options, conditions.place())
     rows: list[Row] = []
     with ticking(len(subjects) * len(DISTORTIONS) * len(RUNS)) as tick:
         for name, codec, clean in subjects:
@@ -104,7 +104,7 @@ def robustness(
                     pairs = zip(distorted, clean, strict=True)
                     parts = [recover(BY_NAME[method], codec, chunk, whole.image, marks) for chunk, whole in pairs]
                     rows += [join(name, title, method, mark, [part[mark] for part in parts]) for mark in parts[0]]
-    write_report(rows, out, conditions.phrase(environment["device_name"]))
+    write_report(rows, out, conditions.phrase(device_name))
 
 
 def distort(distortion: Distortion, chunks: Sequence[Batch]) -> list[Batch]:

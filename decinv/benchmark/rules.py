@@ -59,11 +59,11 @@ def rules(
     conditions = Conditions(codecs, dtype, device, count, size, batch_size, seed, perturbation, threads)
     check_marks(marks)
     subjects = conditions.prepare()
-    environment = write_environment(out, options, conditions.place())
+    device_name = write_environment(out, options, conditions.place())
     total = sum(follow_ticks([rule.method for rule in RULES], chunks, marks) for _, _, chunks in subjects)
     with ticking(total) as tick:
         found = {
             name: {rule: follow_all(rule.method, codec, chunks, marks, tick) for rule in RULES}
             for name, codec, chunks in subjects
         }
-    write_rules(found, marks, out, conditions.phrase(environment["device_name"]))
+    write_rules(found, marks, out, conditions.phrase(device_name))

@@ -139,8 +139,8 @@ def sampler(
     for setting, trajectory in zip(settings, trajectories, strict=True):
         refuse_methods([*chosen, *front] if setting.maker.guidance == reference else others, setting.name, trajectory)
     before = [(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
-    environment = write_environment(out, options, place)
-    phrase = conditions.phrase(environment["device_name"])
+    device_name = write_environment(out, options, place)
+    phrase = conditions.phrase(device_name)
     rows: list[Row] = []
     starts = range(0, count, batch_size)
     with ticking(len(settings) * len(starts)) as tick:

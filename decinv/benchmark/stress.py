@@ -65,7 +65,7 @@ def stress(
     if marks[0] > LONGEST:
         raise ValueError(f"Expected the first of `marks` to be at most {LONGEST}, but got {list(marks)}.")
     conditions.prepare()
-    environment = write_environment(out, options, conditions.place())
+    device_name = write_environment(out, options, conditions.place())
     own = [(name, case) for name, path in zip(conditions.names, codecs, strict=True) for case in cases_of(path)]
     cases = [(case.name if len(codecs) == 1 else f"{name}, {case.name}", case) for name, case in own]
     cases += [(case.name, case) for case in fixed_cases()]
@@ -74,7 +74,7 @@ def stress(
         for name, case in cases:
             tick(name)
             rows += run_case(name, case, conditions, marks)
-    write_report(rows, out, f"made from: {conditions.phrase(environment['device_name'])}")
+    write_report(rows, out, f"made from: {conditions.phrase(device_name)}")
 
 
 @torch.no_grad()

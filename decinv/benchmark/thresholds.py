@@ -67,7 +67,7 @@ def thresholds(
     if not levels or list(levels) != sorted(set(levels), reverse=True):
         raise ValueError(f"Expected `levels` to be decreasing, but got {list(levels)}.")
     subjects = conditions.prepare()
-    environment = write_environment(out, options, conditions.place())
+    device_name = write_environment(out, options, conditions.place())
     total = sum(follow_ticks(COMPARED, chunks, marks) + len(COMPARED) for _, _, chunks in subjects)
     found = {}
     with ticking(total) as tick:
@@ -76,4 +76,4 @@ def thresholds(
                 tick("warm-up, so that times are those of warm kernels")
                 follow(method, codec, chunks[0], method.runs([1])[0])
             found[name] = {method: follow_all(method, codec, chunks, marks, tick) for method in COMPARED}
-    write_thresholds(found, levels, out, conditions.phrase(environment["device_name"]))
+    write_thresholds(found, levels, out, conditions.phrase(device_name))

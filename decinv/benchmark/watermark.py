@@ -156,7 +156,7 @@ def watermark(
     inversions = [Inversion(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     options |= {"prompts": shown, "attacks": {name: repr(attack) for name, attack in chosen.items()}}
-    environment = write_environment(out, options, place)
+    device_name = write_environment(out, options, place)
     total = (1 + len(chosen) * len(inversions)) * (mark.marks + 1) * count
     rows: list[Row] = []
     with ticking(-(-total // batch_size)) as tick:
@@ -173,7 +173,7 @@ def watermark(
                 which = torch.cat([chunk.which for chunk in chunks])
                 for sampler, parts in found.items():
                     rows.append(_row(name, inversion, sampler, parts, which, mark.marks, memory[inversion]))
-    write_report(rows, out, conditions.phrase(environment["device_name"]))
+    write_report(rows, out, conditions.phrase(device_name))
 
 
 @torch.no_grad()

@@ -9,17 +9,16 @@ import torch
 from torchmetrics.functional.classification import binary_roc, multiclass_confusion_matrix
 
 from decinv.metrics.detection import detect, ranks
-from decinv.rows import Row
 from decinv.runs import RunDirectory
 from decinv.runs.table import format_row, read_rows, write_table
-from decinv.watermark.mark import Finding, Watermark
+from decinv.watermark.mark import Watermark
 
 AT_ONCE = 64
 """Images whose noise is in memory together."""
 
 
 class Detected(NamedTuple):
-    """One row of the table of marks; ``None`` is what is not known.
+    """One row of the table of marks, with what a ``Finding`` holds; ``None`` is what is not known.
 
     Attributes:
         name: The image's name.
@@ -111,23 +110,8 @@ def _detected(
         findings = iter(watermark.find(torch.stack(usable)) if usable else [])
         for row, fitting in zip(some, fits, strict=True):
             true = None if which is None or row.number is None else which(row.number)
-            yield _join(row, true, next(findings)) if fitting else Detected(row.name, true)
-
-
-def _join(row: Row, true: int | None, finding: Finding) -> Detected:
-    return Detected(
-        row.name,
-        true,
-        finding.mark,
-        finding.key,
-        finding.distance,
-        finding.likeliest,
-        finding.correlation,
-        finding.bits,
-        finding.p_value,
-        finding.found,
-        finding.score,
-    )
+            found = next(findings)._asdict() if fitting else {}
+            yield Detected(row.name, true, **found)
 
 
 def _write_rates(run: RunDirectory, watermark: Watermark, marked: list[Detected], unmarked: list[Detected]) -> list[str]:

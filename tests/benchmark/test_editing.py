@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.editing_images import Inversion, edit, generate, recover_latent
+from decinv.benchmark.editing_images import Edited, Inversion, edit, generate, recover_latent
 from decinv.benchmark.editing_report import summarise
 from decinv.benchmark.maker import Maker
 from decinv.codecs import LinearCodec
@@ -51,7 +51,8 @@ def test_measures_become_rows():
     nan = float("nan")
     values = torch.tensor([0.1, 0.3, nan]), torch.tensor([10.0, 20.0, nan]), torch.tensor([0.5, 0.7, nan])
     values += (torch.tensor([-20.0, -40.0, nan]),)
-    row = summarise(3.0, "naive", *values, torch.tensor([30.0] * 3), torch.tensor([-10.0] * 3), torch.ones(3))
+    values += torch.tensor([30.0] * 3), torch.tensor([-10.0] * 3), torch.ones(3)
+    row = summarise(3.0, "naive", Edited(torch.empty(3, 0), *values))
     assert (row.guidance, row.background_nmse, row.background_psnr_db) == ("3", pytest.approx(0.2), 15.0)
     assert (row.background_median, row.noise_nmse_db, row.seconds) == (pytest.approx(0.2), -10.0, 1.0)
     assert row.latent_nmse_db == -30
