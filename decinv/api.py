@@ -26,6 +26,7 @@ from decinv.methods.whole import ExactInversion
 from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
+from decinv.ranges import refuse_below
 from decinv.result import Result, followed, join, join_frames
 from decinv.shipped_configs import shipped
 from decinv.solver import Solver
@@ -101,8 +102,7 @@ def invert(
         UnreadableImageError: If none of the images can be read.
         RuntimeError: If one image alone does not fit into memory.
     """
-    if batch_size < 1:
-        raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+    refuse_below(1, batch_size=batch_size)
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
     # Before the decoder is inverted, so that a wrong prompt or path costs no computing.

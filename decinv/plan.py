@@ -17,6 +17,7 @@ from decinv.memory import PeakMemory
 from decinv.modules.base import PRECISIONS, Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.placement import Placement
+from decinv.ranges import refuse_below
 from decinv.solver_memory import MOST_ROWS, solver_need
 from decinv.weights import without_content
 
@@ -107,8 +108,7 @@ def plan(
         ValueError: If an argument is out of range, or the inversion goes on to the noise.
     """
     refuse_to_plan(type(inversion))
-    if batch_size < 1:
-        raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+    refuse_below(1, batch_size=batch_size)
     if budget is not None and not budget > 0:
         raise ValueError(f"Expected `budget` to be above 0 bytes, but got {budget}.")
     if precision not in PRECISIONS:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from decinv.ranges import refuse_below
+
 
 @dataclass(frozen=True)
 class Stopping:
@@ -32,16 +34,11 @@ class Stopping:
         Raises:
             ValueError: If an attribute is out of range.
         """
-        if self.max_iters < 1:
-            raise ValueError(f"Expected `max_iters` to be at least 1, but got {self.max_iters}.")
-        if not self.rtol >= 0:
-            raise ValueError(f"Expected `rtol` to be at least 0, but got {self.rtol}.")
+        refuse_below(1, max_iters=self.max_iters)
+        refuse_below(0, rtol=self.rtol)
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"Expected `patience` to be at least 1 or null, but got {self.patience}.")
-        if self.gradient_steps < 0:
-            raise ValueError(f"Expected `gradient_steps` to be at least 0, but got {self.gradient_steps}.")
-        if self.restarts < 0:
-            raise ValueError(f"Expected `restarts` to be at least 0, but got {self.restarts}.")
+        refuse_below(0, gradient_steps=self.gradient_steps, restarts=self.restarts)
         if self.restarts and (self.gradient_steps or self.last_iterate):
             raise ValueError(
                 f"Expected `restarts` 0 beside `gradient_steps` and `last_iterate`, but got {self.restarts}; leave either away."

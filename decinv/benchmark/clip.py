@@ -17,6 +17,7 @@ from decinv.benchmark.race import Entry, Findings, race, warm_up
 from decinv.benchmark.table import Table, Value, refuse_table
 from decinv.codecs.autoencoder import load_codec
 from decinv.data.generated_clips import generate_clip
+from decinv.ranges import refuse_below
 
 ENCODER = "encoder"
 
@@ -59,13 +60,11 @@ def clip(
     """
     options = dict(locals())
     refuse_table(out)
-    if clip_length < 2:
-        raise ValueError(f"Expected `clip_length` to be at least 2, but got {clip_length}.")
+    refuse_below(2, clip_length=clip_length)
     conditions = Conditions((codec,), "float32", device, clip_length, size, batch_size, seed, perturbation, threads)
     check_marks(marks)
     check_marks([baseline], "baseline")
-    if count < 1:
-        raise ValueError(f"Expected `count` to be at least 1, but got {count}.")
+    refuse_below(1, count=count)
     place = conditions.begin()
     model = load_codec(codec, "float32", place)
     clips = [generate_clip(model, index, clip_length, size, seed, perturbation) for index in range(count)]

@@ -12,6 +12,7 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.data.generated import generate
 from decinv.dtypes import Dtype
+from decinv.ranges import refuse_below
 
 
 class Subject(NamedTuple):
@@ -65,8 +66,7 @@ class Conditions:
                 "Expected `count` to be at least 2, `batch_size` and `threads` at least 1, "
                 f"but got {self.count}, {self.batch_size} and {self.threads}."
             )
-        if self.seed < 0:
-            raise ValueError(f"Expected `seed` to be at least 0, but got {self.seed}.")
+        refuse_below(0, seed=self.seed)
         if not self.codecs or len(set(self.names)) < len(self.codecs):
             raise ValueError(f"Expected `codecs` to be one or more, each of another name, but got {list(self.codecs)}.")
 

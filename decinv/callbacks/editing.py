@@ -29,6 +29,7 @@ from decinv.metrics.background import WINDOW
 from decinv.metrics.perceptual import SMALLEST, check_lpips
 from decinv.modules.base import Inversion
 from decinv.modules.sampler import SamplerInversion
+from decinv.ranges import refuse_below
 from decinv.rows import known
 from decinv.runs import RunDirectory
 from decinv.runs.names import safe_name
@@ -79,8 +80,7 @@ class Editing(ChunkCallback):
         """
         if not prompts:
             raise ValueError("Expected at least one of `prompts`, but got none.")
-        if guidance is not None and not guidance >= 0:
-            raise ValueError(f"Expected `guidance` to be at least 0, but got {guidance}.")
+        refuse_below(0, guidance=guidance)
         check_strength(strength)
         if paste and mask is None:
             raise ValueError(

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from decinv.data.continued import batches_done
 from decinv.ranges import refuse_below
 from decinv.runs.atomic import replacing
 
@@ -79,11 +80,9 @@ class CachedLatents(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Captioned]:
         """Continue the endless sequence of batches where a resumed training left it."""
-        rank, done = 0, 0
-        if self.trainer:
-            rank, done = self.trainer.global_rank, self.trainer.global_step * self.trainer.accumulate_grad_batches
+        rank = self.trainer.global_rank if self.trainer else 0
         sizes = (self.batch_size, self.large_batch_size)
-        batches = _Batches((self.small, self.large), sizes, self.large_every, [self.seed, rank], done)
+        batches = _Batches((self.small, self.large), sizes, self.large_every, [self.seed, rank], batches_done(self))
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Captioned]:

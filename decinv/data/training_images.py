@@ -6,6 +6,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
+from decinv.data.continued import batches_done
 from decinv.data.procedural import procedural_batch, procedural_image
 from decinv.interruption import ignore_signals
 
@@ -63,11 +64,8 @@ class ProceduralImages(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Continue the endless training sequence where a resumed training left it; no two processes draw the same scene."""
-        rank, processes, batches = 0, 1, 0
-        if self.trainer:
-            rank, processes = self.trainer.global_rank, self.trainer.world_size
-            batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        stream = _Stream(self.size, self.seed, batches * self.batch_size * processes, rank, processes)
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        stream = _Stream(self.size, self.seed, batches_done(self) * self.batch_size * processes, rank, processes)
         workers = self.num_workers
         return DataLoader(
             stream, self.batch_size, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=ignore_signals

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from decinv.ranges import refuse_below
+
 
 def difference_mask(source: Tensor, target: Tensor, ratio: float = 3.0, threshold: float = 0.5) -> Tensor:
     """Tell where a denoiser's predictions under two prompts differ, as DiffEdit does (Couairon et al., arXiv 2210.11427).
@@ -40,8 +42,7 @@ def grow(mask: Tensor, distance: int) -> Tensor:
     Raises:
         ValueError: If ``distance`` is below 0.
     """
-    if distance < 0:
-        raise ValueError(f"Expected `distance` to be at least 0, but got {distance}.")
+    refuse_below(0, distance=distance)
     return functional.max_pool2d(mask.float(), 2 * distance + 1, stride=1, padding=distance) > 0
 
 

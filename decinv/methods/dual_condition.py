@@ -8,6 +8,7 @@ from decinv.diffusion.step import Step
 from decinv.methods.base import naive_step
 from decinv.methods.spdinv import THRESHOLD, SPDInv
 from decinv.problems.dual_condition import DualConditionProblem
+from decinv.ranges import refuse_below
 from decinv.updates.base import UpdateFactory
 
 
@@ -39,8 +40,7 @@ class DualConditionalInversion(SPDInv):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not rate >= 0:
-            raise ValueError(f"Expected `rate` to be at least 0, but got {rate}.")
+        refuse_below(0, rate=rate)
         super().__init__(update, max_iters, tolerance, last_iterate)
         self.rate = rate
 

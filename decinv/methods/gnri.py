@@ -7,6 +7,7 @@ from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
 from decinv.methods.base import SinglestepMethod
 from decinv.problems.guided_newton import GuidedNewtonProblem, SignStepProblem
+from decinv.ranges import refuse_below
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
 
@@ -25,11 +26,9 @@ class GuidedNewton(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if iters < 1:
-            raise ValueError(f"Expected `iters` to be at least 1, but got {iters}.")
+        refuse_below(1, iters=iters)
         super().__init__(ForwardStep, Stopping(iters, 0.0, None, last_iterate=True))
-        if not weight >= 0:
-            raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")
+        refuse_below(0, weight=weight)
         self.weight = weight
         self.eta = eta
 
@@ -54,11 +53,9 @@ class GuidedNewtonReleased(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if iters < 1:
-            raise ValueError(f"Expected `iters` to be at least 1, but got {iters}.")
+        refuse_below(1, iters=iters)
         super().__init__(ForwardStep, Stopping(iters, 0.0, None))
-        if not weight >= 0:
-            raise ValueError(f"Expected `weight` to be at least 0, but got {weight}.")
+        refuse_below(0, weight=weight)
         self.weight = weight
 
     def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:

@@ -7,6 +7,7 @@ from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
 from decinv.methods.base import SinglestepMethod, naive_step
 from decinv.problems.newton_krylov import NewtonKrylovProblem
+from decinv.ranges import refuse_below
 from decinv.stopping import Stopping
 from decinv.updates.forward import ForwardStep
 
@@ -26,8 +27,7 @@ class NewtonKrylov(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if products < 1:
-            raise ValueError(f"Expected `products` to be at least 1, but got {products}.")
+        refuse_below(1, products=products)
         super().__init__(ForwardStep, Stopping(max_iters, rtol, patience))
         self.products = products
 

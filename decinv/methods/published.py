@@ -12,6 +12,7 @@ from decinv.diffusion.step import Step, first_order
 from decinv.methods.base import Method, SinglestepMethod, finer, naive_step, refuse_noise
 from decinv.problems.step import StepProblem
 from decinv.problems.step_gradient import GradientStepProblem
+from decinv.ranges import refuse_below
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateFactory
 from decinv.updates.plateau import PlateauForwardStep
@@ -47,8 +48,7 @@ class Algorithm1(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not tolerance >= 0:
-            raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
+        refuse_below(0, tolerance=tolerance)
         super().__init__(update, Stopping(max_iters, tolerance, None, last_iterate))
         self.gradient = gradient
 
@@ -85,8 +85,7 @@ class Algorithm2(Method):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not tolerance >= 0:
-            raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
+        refuse_below(0, tolerance=tolerance)
         super().__init__(update or partial(PlateauForwardStep, lr=1.0), Stopping(max_iters, tolerance, None, last_iterate))
 
     def check(self, trajectory: Trajectory) -> None:

@@ -11,6 +11,7 @@ from decinv.diffusion.sampler import Trajectory
 from decinv.diffusion.step import Step
 from decinv.methods.base import SinglestepMethod, naive_step, refuse_pure_noise
 from decinv.problems.fixed_point import FixedPointProblem
+from decinv.ranges import refuse_below
 from decinv.stopping import Stopping
 from decinv.updates.base import UpdateFactory
 
@@ -44,8 +45,7 @@ class SPDInv(SinglestepMethod):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not tolerance >= 0:
-            raise ValueError(f"Expected `tolerance` to be at least 0, but got {tolerance}.")
+        refuse_below(0, tolerance=tolerance)
         super().__init__(update or partial(AdamW, lr=1e-3), Stopping(max_iters, tolerance, None, last_iterate))
 
     def check(self, trajectory: Trajectory) -> None:
