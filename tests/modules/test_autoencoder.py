@@ -136,7 +136,7 @@ def test_a_training_that_was_continued_equals_one_that_never_stopped(tmp_path, a
     assert all(torch.equal(continued[name], whole[name]) for name in whole)
 
 
-def test_batches_of_one_step_have_draws_of_their_own():
+def test_batches_of_one_step_have_draws_of_their_own(tmp_path):
     drawn = []
 
     class Drawing(Callback):
@@ -144,6 +144,7 @@ def test_batches_of_one_step_have_draws_of_their_own():
             drawn.append(torch.rand(1).item())
 
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    trainer = Trainer(max_steps=2, accelerator="cpu", callbacks=[Drawing()], accumulate_grad_batches=2, **quiet)
+    options = {"max_steps": 2, "accumulate_grad_batches": 2, "callbacks": [Drawing()], "default_root_dir": tmp_path}
+    trainer = Trainer(accelerator="cpu", **options, **quiet)
     trainer.fit(tiny(), datamodule=ProceduralImages(size=16, batch_size=2, num_workers=0, validation_count=2))
     assert len(set(drawn)) == 4
