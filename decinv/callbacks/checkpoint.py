@@ -15,6 +15,7 @@ from torch import Tensor
 
 from decinv.batch import Batch
 from decinv.callbacks.run import as_inversion, run_directory
+from decinv.interruption import Interrupted
 from decinv.modules.base import Inversion
 from decinv.ranges import refuse_below
 from decinv.runs.atomic import replacing
@@ -131,8 +132,8 @@ class ChunkCheckpoint(Callback):
         with replacing(self._path) as path, path.open("wb") as file:
             try:
                 torch.save(content, file)
-            except RuntimeError as error:  # what torch makes of a disk that is full
-                if isinstance(error.__context__, OSError):
+            except RuntimeError as error:  # what torch makes of a disk that is full, and of a signal while it writes
+                if isinstance(error.__context__, OSError | Interrupted):
                     raise error.__context__ from error
                 raise
             file.flush()

@@ -1,6 +1,7 @@
 import errno
 import itertools
 import shutil
+import signal
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lightning import Callback
 
 from decinv.batch import Batch
 from decinv.callbacks import ChunkCheckpoint, Memory, ResultWriter
+from decinv.interruption import Interrupted
 from decinv.modules import DecoderInversion
 from decinv.runs import RunDirectory
 from decinv.updates import Anderson, ForwardStep, Scheduled, WarmupCosine
@@ -279,6 +281,32 @@ def test_a_full_disk_is_told_of_as_one(run, root, batch, monkeypatch):
     monkeypatch.setattr(torch, "save", save)
     with pytest.warns(UserWarning, match="No space left on device"):
         run([batch], ChunkCheckpoint(every_n_seconds=0), error=OSError())
+
+
+def test_a_signal_while_a_checkpoint_is_written_is_told_of_as_one_and_loses_no_step(run, root, batch, monkeypatch):
+    expected, save = run([batch]).results[0], torch.save
+
+    class Disturbed:
+        """A file during the second writing to which the signal comes."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, content):
+            if next(writes) == 2:
+                raise Interrupted(signal.SIGTERM)
+            return self.file.write(content)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    with monkeypatch.context() as patch:
+        writes = itertools.count(1)
+        patch.setattr(torch, "save", lambda content, file: save(content, Disturbed(file)))
+        run([batch], ChunkCheckpoint(every_n_seconds=0), error=Interrupted(signal.SIGTERM))
+    again = run([batch], ChunkCheckpoint())
+    assert again.iterations[0] == 2
+    assert equal(again.results[0], expected)
 
 
 def test_an_error_before_the_first_chunk_writes_nothing(run, root, batch, codec, monkeypatch):
