@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from decinv.callbacks.base import Chunk, ChunkCallback
-from decinv.callbacks.run import data_of, run_directory, share_of
+from decinv.callbacks.run import as_inversion, data_of, run_directory, share_of
 from decinv.callbacks.tally import Tally
 from decinv.data.base import ChunkData
 from decinv.metrics.samples import Moments
@@ -46,7 +46,8 @@ class Summary(ChunkCallback):
         data = data_of(trainer)
         sample = data.sample if isinstance(data, ChunkData) else "image"
         if not self._tally.count:
-            console.print(f"No {sample} was left to invert.")
+            begun = as_inversion(pl_module, self).batch is not None
+            console.print(f"No {sample} was {'finished' if begun else 'left to invert'}.")
             return
         share = share_of(trainer)
         part = f", process {share.index} of {share.count}" if share.count > 1 else ""

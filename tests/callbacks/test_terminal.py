@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lightning import Callback
 from rich.console import Console
 
 from decinv.batch import Batch, Failure
@@ -139,6 +140,15 @@ def test_frames_are_called_frames(fit, make_batch, monkeypatch):
 def test_no_images_at_all(fit):
     _, _, output = fit([Summary(), InversionProgress()], [])
     assert "No image was left" in output.getvalue()
+
+
+def test_a_chunk_that_the_trainer_ended_early_was_left_to_invert(fit, make_batch):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            trainer.should_stop = True
+
+    _, _, output = fit([Summary(), Stop()], [make_batch(["a"])])
+    assert output.getvalue() == "No image was finished.\n"
 
 
 def test_observers_refuse_other_modules(fit):
