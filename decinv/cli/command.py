@@ -33,8 +33,9 @@ from decinv.runs import RunDirectory, Share
 from decinv.runs.atomic import replacing
 from decinv.runs.claim import claimed
 from decinv.runs.configuration import check
-from decinv.runs.merge import describe, survey
+from decinv.runs.merge import STATUS, describe, survey
 from decinv.shipped_configs import with_shipped
+from decinv.status import Status
 from decinv.strategies.local import RUN_DIRECTORY
 
 
@@ -269,7 +270,8 @@ class DecinvCLI(LightningCLI):
             return False
         if self.datamodule.left:
             return True
-        return any(not row.status.ok for row in self.run_directory.rows(self.datamodule.share))
+        rows = self.run_directory.numbered(len(self.datamodule.inputs))  # of all tables, since shares may have been other ones
+        return any(not Status[cells[STATUS]].ok for number, cells in rows if self.datamodule.owns(number))
 
 
 def _fresh_directory(parent: Path) -> str:

@@ -158,10 +158,9 @@ class RunDirectory:
         """Give the valid rows of all processes as text, table by table."""
         return (cells for table in self.tables for cells in self.valid_cells(table))
 
-    def rows(self, share: Share | None = None) -> Iterator[Row]:
-        """Give the valid rows of all processes, table by table, or those of a share's process alone."""
-        cells = self.cells() if share is None else self.valid_cells(self.table(share))
-        return map(parse_row, cells)
+    def rows(self) -> Iterator[Row]:
+        """Give the valid rows of all processes, table by table."""
+        return map(parse_row, self.cells())
 
     def latent(self, row: Row) -> Tensor:
         """Read the raw latent ``(C, h, w)`` of a row.

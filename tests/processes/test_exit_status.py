@@ -27,6 +27,14 @@ def test_some_images_failed(start, photos) -> None:
     assert start(photos).wait() == 3
 
 
+@pytest.mark.parametrize("before", [["--data.shard=0/2"], ["--data.shard=1/2"]])
+def test_images_that_failed_in_another_division_of_the_run_still_count(start, photos, writer, before) -> None:
+    """The broken image is the first one, so only the first of two shares has it."""
+    job = [*photos, writer, "--data.block=1"]
+    statuses = [start([*job, *before]).wait(), start(job).wait(), start([*job, "--data.shard=1/2"]).wait()]
+    assert statuses == [3 if before == ["--data.shard=0/2"] else 0, 3, 0]
+
+
 def test_torchrun_would_end_the_others(start, photos, elastic) -> None:
     assert start(photos, elastic(0, 1)).wait() == 0
 
