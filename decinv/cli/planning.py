@@ -64,7 +64,8 @@ def show_plan(
     console = get_console()
     console.print(_table(plans, sizes, budget))
     hosted = any(one.host for one in plans)
-    console.print(_legend(looked, len(data.inputs), budget, precision, hosted), soft_wrap=True, highlight=False)
+    hidden = len(sizes) > len(plans)
+    console.print(_legend(looked, len(data.inputs), hidden, budget, precision, hosted), soft_wrap=True, highlight=False)
 
 
 Size = tuple[int | None, int, int]
@@ -87,7 +88,7 @@ def _table(plans: list[Plan], sizes: Counter[Size], budget: int | None) -> Table
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="Memory in MiB", title_justify="left")
     batch = plans[0].batch_size
     for title in ("images", "number", "weights", "peak of 1", f"peak of {batch}", f"all of {batch}"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=title == "images")
     hosted = any(one.host for one in plans)
     if hosted:
         table.add_column("on the host", justify="right")
@@ -102,14 +103,16 @@ def _table(plans: list[Plan], sizes: Counter[Size], budget: int | None) -> Table
     return table
 
 
-def _legend(looked: int, count: int, budget: int | None, precision: str, hosted: bool) -> str:
+def _legend(looked: int, count: int, hidden: bool, budget: int | None, precision: str, hosted: bool) -> str:
     """Say what the figures are, and what they are not."""
     lines = [
         "Peak is `peak_mib` of results.csv: activations of the codec, latents, solver state and history. All is with weights "
         "and images. Not counted are workspaces of kernels, the CUDA context, what an allocator keeps, and what callbacks do."
     ]
     if looked < count:
-        lines.append(f"Sizes are those of {looked:,} of {count:,} inputs; the largest and the most common one are shown.")
+        lines.append(f"Sizes are those of {looked:,} of {count:,} inputs.")
+    if hidden:
+        lines.append("Of all sizes the largest and the most common one are shown.")
     if hosted:
         lines.append(
             "The codec's `memory_mib` does not suffice for latents, solver state and history beside the coding of one: these "

@@ -128,8 +128,8 @@ class VideoData(ClipData):
         return found.damage or f"Expected a whole video at {item.path!r}, but it was damaged when the run began."
 
     def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
-        """Give the size of a video's frames; it is unknown where none can be read, or frames are too small to crop."""
-        if (found := self.size or frame_size(item.path)) is None:
+        """Give the size of a video's frames; what has none has no size, nor have frames that are too small to crop."""
+        if item.part is None or (found := self.size or frame_size(item.path)) is None:
             return None
         return fitted_size(found, codec.multiple, self.crop)
 

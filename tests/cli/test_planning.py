@@ -9,7 +9,7 @@ from PIL import Image
 from decinv.cli import main
 from decinv.cli.planning import MOST_LOOKS, show_plan
 from decinv.codecs import LinearCodec
-from decinv.data import GeneratedData
+from decinv.data import GeneratedData, VideoData
 from decinv.modules import DecoderInversion
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -43,6 +43,7 @@ def test_a_plan_of_a_run_on_another_machine_writes_nothing(folder, tmp_path, mon
     assert single < peak < together
     assert largest == pytest.approx(8 * 512 / together, rel=0.1)
     assert "Not counted" in shown
+    assert "Of all sizes the largest and the most common one are shown" in shown
     assert "--plan_budget" not in shown
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
@@ -91,9 +92,23 @@ def test_a_diffusion_model_is_not_planned(capsys, config):
     assert "Expected an inversion of a decoder to plan, but got SamplerInversion" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("unit", "size", "number"), [("frame", "16 x 24", "5"), ("clip", "3 x 16 x 24", "1")])
+def test_what_is_wrong_with_a_video_is_no_frame_of_it(film, tmp_path, capsys, unit, size, number):
+    for name, count in (("a", 3), ("b", 2)):
+        film(tmp_path / f"{name}.mkv", count)
+        with (tmp_path / f"{name}.mkv").open("r+b") as file:
+            file.truncate((tmp_path / f"{name}.mkv").stat().st_size - 1)
+    data = VideoData(str(tmp_path), clip_length=None, unit=unit, batch_size=2)
+    assert [item.name for item in data.inputs if item.part is None] == ["a.mkv-damage", "b.mkv-damage"]
+    show_plan(DecoderInversion(LinearCodec(stride=8)), data, 32, 1.0)
+    rows = re.findall(r"^ *([\dx ]+x \d+) +(\d+) ", capsys.readouterr().out, re.MULTILINE)
+    assert rows == [(size, number)]
+
+
 def test_of_a_long_list_some_sizes_are_looked_up(capsys):
     data = GeneratedData(count=10 * MOST_LOOKS - 5, size=16, batch_size=2)
     show_plan(DecoderInversion(LinearCodec()), data, 32, 1.0)
     shown = capsys.readouterr().out
-    assert "Sizes are those of 2,000 of 19,995 inputs" in shown
+    assert "Sizes are those of 2,000 of 19,995 inputs.\n" in shown
+    assert "the largest" not in shown
     assert "2,000 " in shown.split("Peak")[0]
