@@ -107,16 +107,17 @@ class ClipWriter(Callback):
         usable = any(sample.latents for sample in samples)
         found: list[FrameRow] = []
         with ExitStack() as files:
-            preview = self._begun(files, PreviewVideo, run.path / f"{stem}.preview.mp4") if self.preview and usable else None
-            lossless = self._begun(files, LosslessVideo, run.path / f"{stem}.mkv") if self.lossless and usable else None
+            preview = lossless = None  # until there is a picture for them
             for frame in _frames(run, data, codec, clip.items, samples):
                 found.append(frame.described(clip.name, len(found)))
                 if frame.target is None or frame.reconstruction is None:
                     continue
                 seconds = frame.moment.seconds - moments_of(clip.items[0])[0].seconds
-                if lossless is not None:
+                if self.lossless:
+                    lossless = lossless or self._begun(files, LosslessVideo, run.path / f"{stem}.mkv")
                     lossless.add(to_picture(frame.reconstruction), seconds)
-                if preview is not None:
+                if self.preview:
+                    preview = preview or self._begun(files, PreviewVideo, run.path / f"{stem}.preview.mp4")
                     label = frame.row._replace(name=f"{clip.name}  frame {frame.moment.frame}", psnr_db=frame.psnr_db)
                     preview.add(np.asarray(draw(frame.target, frame.reconstruction, label)), seconds)
         latent = _latent(run, samples, data.unit == "clip") if usable else None
@@ -178,9 +179,9 @@ def _frames(run: RunDirectory, data: ClipData, codec: Codec, items: tuple[Input,
 
 
 def _seen(item: Input, row: Row, target: Sample | Failure, image: Tensor | None) -> Iterator[_Frame]:
-    """Give the frames of one sample: itself, or those of a clip ``(3, T, H, W)``."""
+    """Give the frames of one sample: itself, or those of a clip ``(3, T, H, W)``; without images if its file is another now."""
     moments = moments_of(item)
-    if image is None or isinstance(target, Failure):
+    if image is None or isinstance(target, Failure) or target.image.shape != image.shape:
         yield from (_Frame(moment, row, row.psnr_db if len(moments) == 1 else None) for moment in moments)
         return
     height, width = target.size

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -164,6 +165,25 @@ def test_clips_are_joined_by_whoever_ends_last_and_after_an_interruption(fit, tm
     (path / "clips.csv").unlink()  # broken off while clips were joined
     fit(GENERATED, *options, "--data.shard=0/2")
     assert (path / "clips.csv").read_bytes() == content
+
+
+def test_clips_are_joined_without_pictures_of_files_that_are_gone_or_others_since(fit, film, tmp_path):
+    (tmp_path / "in" / "shots").mkdir(parents=True)
+    film(tmp_path / "in" / "a.mkv", 3)
+    film(tmp_path / "in" / "b.mkv", 2)
+    Image.new("RGB", (9, 6)).save(tmp_path / "in" / "shots" / "0.png")
+    data = {"class_path": "VideoData", "init_args": {"root": str(tmp_path / "in"), "clip_length": None}}
+    path = fit(data)
+    names = ("clips.csv", "frames.csv", "results.csv")
+    before = [table(path / name) for name in names]
+    shutil.rmtree(path / "clips")
+    (path / "clips.csv").unlink()  # broken off before clips were joined
+    (tmp_path / "in" / "a.mkv").unlink()
+    Image.new("RGB", (16, 16)).save(tmp_path / "in" / "shots" / "0.png")
+    fit(data)
+    assert [table(path / name) for name in names] == before
+    latents = {f"{name}.safetensors" for name in ("a.mkv", "b.mkv", "shots")}
+    assert {file.name for file in (path / "clips").iterdir()} == {*latents, "b.mkv.preview.mp4", "b.mkv.mkv"}
 
 
 def test_pictures_of_clips(fit, tmp_path):
