@@ -24,7 +24,7 @@ def background_nmse(preds: Tensor, target: Tensor, mask: Tensor | None = None) -
         Values ``(B,)``, float32; nan where there is no background.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or are not those of images.
     """
     background = _background(preds, target, mask)
     error = (background * (preds.float() - target.float()) / 2).flatten(1).square().sum(1)
@@ -43,7 +43,7 @@ def background_psnr_db(preds: Tensor, target: Tensor, mask: Tensor | None = None
         Values ``(B,)``, float32; ``inf`` where the background is unchanged, nan where there is none.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or are not those of images.
     """
     background = _background(preds, target, mask)
     error = (background * (preds.float() - target.float())).flatten(1).square().sum(1)
@@ -54,7 +54,8 @@ def background_ssim(preds: Tensor, target: Tensor, mask: Tensor | None = None) -
     """Give the mean structural similarity (Wang et al., 2004) over the background of each image; higher is better, 1 at most.
 
     White is 1 and black is 0, since the similarity of means depends on where black is. The similarity of a place is that of a
-    Gaussian window of 11 pixels about it, which near the mask reaches into the edit.
+    Gaussian window of 11 pixels about it, which near the mask reaches into the edit. Computed in float64, since the variance in
+    a window is a difference of squares: in plain backgrounds, float32 is off by up to 0.001.
 
     Args:
         preds: Edited images ``(B, 3, H, W)`` in [-1, 1]; sides of at least 11.
@@ -65,20 +66,22 @@ def background_ssim(preds: Tensor, target: Tensor, mask: Tensor | None = None) -
         Values ``(B,)``, float32; nan where there is no background.
 
     Raises:
-        ValueError: If the shapes differ, or a side is below 11.
+        ValueError: If the shapes differ, are not those of images, or a side is below 11.
     """
     background = _background(preds, target, mask)
     if min(preds.shape[-2:]) < WINDOW:
         raise ValueError(f"Expected sides of at least {WINDOW} pixels, but got {tuple(preds.shape)}.")
-    ours, theirs = ((image.float() + 1) / 2 for image in (preds, target))
+    ours, theirs = ((image.double() + 1) / 2 for image in (preds, target))
     _, places = structural_similarity_index_measure(ours, theirs, reduction="none", data_range=1.0, return_full_image=True)
-    return (background * places).flatten(1).sum(1) / (background.flatten(1).sum(1) * preds.shape[1])
+    return ((background * places).flatten(1).sum(1) / (background.flatten(1).sum(1) * preds.shape[1])).float()
 
 
 def _background(preds: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
     """Give 1 where the background is and 0 elsewhere, ``(B, 1, H, W)``."""
     if preds.shape != target.shape:
         raise ValueError(f"Expected images of one shape, but got {tuple(preds.shape)} and {tuple(target.shape)}.")
+    if preds.ndim != 4:
+        raise ValueError(f"Expected images (B, 3, H, W), but got {tuple(preds.shape)}; measure the frames of clips as images.")
     expected = (len(preds), 1, *preds.shape[-2:])
     if mask is None:
         return torch.ones(expected, device=preds.device)

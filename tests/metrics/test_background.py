@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
@@ -43,7 +44,37 @@ def test_means_are_compared_where_black_is_0():
     """Of even images the similarity is that of their means: (2 m n + C) / (m^2 + n^2 + C) with C = 0.01^2."""
     preds, target = torch.full((1, 3, 12, 12), 0.2), torch.full((1, 3, 12, 12), -0.2)  # 0.6 and 0.4
     expected = (2 * 0.6 * 0.4 + 1e-4) / (0.6**2 + 0.4**2 + 1e-4)
-    assert background_ssim(preds, target).item() == pytest.approx(expected, abs=1e-3)
+    assert background_ssim(preds, target).item() == pytest.approx(expected, abs=1e-6)
+
+
+def similarity(y, x):
+    """Give the similarity of each place of images (C, H, W) in [0, 1], by its definition, with mirrored borders."""
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weights = np.outer(weights, weights) / weights.sum() ** 2
+    padded = (np.pad(image, ((0, 0), (5, 5), (5, 5)), mode="reflect") for image in (y, x))
+    windows = [np.lib.stride_tricks.sliding_window_view(image, (11, 11), axis=(1, 2)) for image in padded]
+    means = [(weights * window).sum((-2, -1)) for window in windows]
+    apart = [window - mean[..., None, None] for window, mean in zip(windows, means, strict=True)]
+    yy, xx, yx = ((weights * apart[i] * apart[j]).sum((-2, -1)) for i, j in ((0, 0), (1, 1), (0, 1)))
+    c1, c2 = 0.01**2, 0.03**2
+    return (2 * means[0] * means[1] + c1) * (2 * yx + c2) / ((means[0] ** 2 + means[1] ** 2 + c1) * (yy + xx + c2))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 11, 11), (1, 1, 16, 13), (2, 3, 12, 33)])
+@pytest.mark.parametrize("plain", [False, True])
+def test_similarity_is_that_of_its_definition(images, shape, plain):
+    """In plain images, where little differs, the variance in a window is far below the squares of the values."""
+    target = torch.full(shape, 0.3) if plain else images(shape[0], *shape[2:])[:, : shape[1]]
+    preds = (target + (1e-4 if plain else 0.2) * images(shape[0], *shape[2:], seed=1)[:, : shape[1]]).clamp(-1, 1)
+    mask = torch.rand(shape[0], 1, *shape[2:], generator=torch.Generator().manual_seed(0)) < 0.3
+    for hidden in (None, mask):
+        places = [similarity(*((image.double().numpy() + 1) / 2 for image in pair)) for pair in zip(preds, target, strict=True)]
+        kept = torch.ones_like(mask) if hidden is None else ~mask
+        expected = [place[:, keep[0].numpy()].mean() for place, keep in zip(places, kept, strict=True)]
+        found = background_ssim(preds, target, hidden)
+        assert found.dtype == torch.float32
+        assert found.tolist() == pytest.approx(expected, abs=1e-6)
+        assert found.max() <= 1
 
 
 def test_what_is_inside_the_mask_does_not_count(edit):
@@ -68,6 +99,9 @@ def test_shapes_are_checked_and_samples_are_independent(function, edit):
         function(preds, target[:1])
     with pytest.raises(ValueError, match=r"Expected a mask of shape \(2, 1, 16, 24\)"):
         function(preds, target, mask[:, 0])
+    for clip_or_one in (preds[:, :, None], preds[0]):
+        with pytest.raises(ValueError, match=r"Expected images \(B, 3, H, W\), but got"):
+            function(clip_or_one, clip_or_one)
 
 
 def test_small_images_have_no_similarity():
