@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from decinv.images.reading import MAX_PIXELS
+from decinv.ranges import refuse_below
 from decinv.video.base import FrameReader, UnreadableVideoError
 from decinv.video.clips import cut
 from decinv.video.files import Decoding, FileReader
@@ -89,14 +90,19 @@ def read_clip(path: str | Path, length: int | None = None, start: int = 0, strid
         length: Frames of the clip, at least 1; by default all from ``start`` on.
         start: Frames, after ``stride`` and ``fps``, that are left out at the beginning, at least 0.
         stride: Take every ``stride``-th frame; at least 1.
-        fps: Frames a second at which the video is seen; by default its own frames, as they are stored.
+        fps: Frames a second at which the video is seen, above 0; by default its own frames, as they are stored.
 
     Returns:
         The clip ``(3, T, H, W)``, float32 in [-1, 1], of fewer than ``length`` frames where the video ends.
 
     Raises:
         UnreadableVideoError: If the video has no such frame, or one is damaged.
+        ValueError: If a number is out of range.
     """
+    refuse_below(1, length=length, stride=stride)
+    refuse_below(0, start=start)
+    if fps is not None and not fps > 0:
+        raise ValueError(f"Expected `fps` to be above 0, but got {fps}.")
     found = scan(path)
     moments = [moment for clip in cut("", found.times, None, stride, fps=fps) for moment in clip.moments]
     chosen = moments[start : None if length is None else start + length]

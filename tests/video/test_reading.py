@@ -62,6 +62,21 @@ def test_every_which_frame(film, tmp_path):
         read_clip(tmp_path / "a.mkv", start=9)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"length": 0}, "`length` to be at least 1, but got 0"),
+        ({"length": 2, "start": -3}, "`start` to be at least 0, but got -3"),
+        ({"stride": 0}, "`stride` to be at least 1, but got 0"),
+        ({"fps": 0.0}, "`fps` to be above 0, but got 0.0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(film, tmp_path, options, sentence):
+    film(tmp_path / "a.mkv", 4)
+    with pytest.raises(ValueError, match=sentence):
+        read_clip(tmp_path / "a.mkv", **options)
+
+
 def test_times_begin_with_the_first_frame(film, tmp_path):
     film(tmp_path / "a.mkv", 3, [500, 540, 700])
     assert scan(tmp_path / "a.mkv").times == (0, Fraction(1, 25), Fraction(1, 5))
