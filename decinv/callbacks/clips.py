@@ -93,8 +93,8 @@ class ClipWriter(Callback):
             rows.extend(summarise(row.name, [], [row], "") for row in read_rows(run.results) if row.number in damaged)
 
         try:
-            write_table(run.path / "frames.csv", FrameRow._fields, map(format_row, frames()))
-            write_table(joined, ClipRow._fields, map(format_row, rows))
+            write_table(run.path / "frames.csv", FrameRow._fields, map(format_row, frames()), self._shared)
+            write_table(joined, ClipRow._fields, map(format_row, rows), self._shared)
         finally:
             data.teardown(stage)
             codec.cpu()

@@ -52,15 +52,16 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
         os.fsync(file.fileno())
 
 
-def write_table(path: Path, columns: Iterable[str], lines: Iterable[str]) -> None:
-    """Write a whole table, at once or not at all; processes may do so at the same time, and the last one stays.
+def write_table(path: Path, columns: Iterable[str], lines: Iterable[str], shared: bool = True) -> None:
+    """Write a whole table, at once or not at all.
 
     Args:
         path: The table.
         columns: The names of its columns.
         lines: Its rows as ``format_row`` gives them.
+        shared: Whether several processes may write it at the same time; the last one stays.
     """
-    with replacing(path, shared=True) as partial, partial.open("wb") as file:
+    with replacing(path, shared) as partial, partial.open("wb") as file:
         for line in chain([format_cells(columns)], lines):
             file.write(line.encode("utf-8", "backslashreplace"))
         file.flush()

@@ -167,6 +167,26 @@ def test_clips_are_joined_by_whoever_ends_last_and_after_an_interruption(fit, tm
     assert (path / "clips.csv").read_bytes() == content
 
 
+def test_what_a_process_left_that_was_killed_while_it_joined_is_used_again(fit, monkeypatch):
+    path = fit(GENERATED, out="run")
+    (path / "clips.csv").unlink()
+    left = []
+
+    def interrupt(*args):
+        left.extend(path.rglob(".*.part"))
+        raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("decinv.callbacks.clips.summarise", interrupt)
+        with pytest.raises(RuntimeError, match="broken off"):
+            fit(GENERATED)
+    assert [file.name.split(".csv")[0] for file in left] == [".frames"]
+    left[0].touch()
+    fit(GENERATED)
+    assert (path / "clips.csv").exists()
+    assert not list(path.rglob(".*.part"))
+
+
 def test_clips_are_joined_without_pictures_of_files_that_are_gone_or_others_since(fit, film, tmp_path):
     (tmp_path / "in" / "shots").mkdir(parents=True)
     film(tmp_path / "in" / "a.mkv", 3)
