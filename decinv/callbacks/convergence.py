@@ -45,6 +45,7 @@ class Convergence(ChunkCallback):
     - ``convergence.png`` in the run directory, and the same as the image ``convergence`` of loggers that take images. Of
       several processes the first one draws what it has seen.
 
+    Of a run that was continued, ``run/...`` and the figure are of the samples of its last start.
     Where a sampler is inverted, residuals are those of the step that is, and the PSNR stays that of the latent which was found
     before. Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known.
     """

@@ -20,14 +20,15 @@ class Images(ChunkCallback):
 
     Each sample gives one ``images/NAME.png`` in the run directory, and one image of loggers that take images, with its name,
     status and PSNR; of a clip that is one sample, the middle frame is drawn. Panels show the image without its padding, below
-    192 pixels enlarged and above 768 pixels reduced. Of several processes the first one draws.
+    192 pixels enlarged and above 768 pixels reduced. Of several processes the first one draws, and of a run that is continued
+    each start.
     """
 
     def __init__(self, count: int = 8) -> None:
         """Choose how many.
 
         Args:
-            count: Samples to draw, the first ones of the run; at least 0.
+            count: Samples to draw, the first ones of each start; at least 0.
 
         Raises:
             ValueError: If ``count`` is below 0.

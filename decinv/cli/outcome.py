@@ -60,5 +60,5 @@ def advice(run: RunDirectory) -> str:
     done = ""
     if run.tables and run.input_file.exists():
         report = survey(run)
-        done = f"{report.total - len(report.missing)} of {report.total} images are done; "
+        done = f"{report.total - len(report.missing)} of {report.total} inputs are done; "
     return f"{done}to go on, run the same command again with --out {run.path}"

@@ -79,7 +79,7 @@ def merge(run: RunDirectory) -> Report:
 
 def describe(report: Report, run: RunDirectory) -> str:
     """Say what a run's tables hold, line by line."""
-    lines = [f"{run.path}: {report.total - len(report.missing)} of {report.total} images are done"]
+    lines = [f"{run.path}: {report.total - len(report.missing)} of {report.total} inputs are done"]
     lines += [f"  {status.name}: {count}" for status, count in sorted(report.statuses.items())]
     if report.repeated:
         lines.append(f"  more than one row, of which the last counts: {len(report.repeated)} ({ranges(report.repeated)})")

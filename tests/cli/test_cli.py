@@ -174,7 +174,7 @@ def test_a_chunk_that_the_trainer_ends_early_has_no_rows_and_goes_on(tmp_path, c
     assert main([*options, "--out", str(tmp_path / "whole")]) == 0
     options += ["--out", str(tmp_path / "run")]
     assert main([*options, "--trainer.max_steps=3"]) == 3
-    assert "The trainer ended early; 0 of 2 images are done; to go on, run the same command again" in capsys.readouterr().out
+    assert "The trainer ended early; 0 of 2 inputs are done; to go on, run the same command again" in capsys.readouterr().out
     assert _rows(tmp_path / "run") == []
     assert main(options) == 0
     cells = ("name", "status", "iterations", "residual")

@@ -59,12 +59,12 @@ def test_what_is_done_is_kept_and_told_and_the_rest_made_later(start, job, write
     done = table.read_text().count(",latents/")
     assert 3 <= done < 40
     said = (
-        f"decinv: interrupted by SIGTERM; {done} of 40 images are done; to go on, run the same command again with --out run.\n"
+        f"decinv: interrupted by SIGTERM; {done} of 40 inputs are done; to go on, run the same command again with --out run.\n"
     )
     assert running.err.read_text() == said
     assert len(outcome(tmp_path / "run")[0]) == done
     again = start([*options, "--out", "run"])
     assert again.wait() == 0
-    assert "40 of 40 images are done" in again.out.read_text()
+    assert "40 of 40 inputs are done" in again.out.read_text()
     assert start([*options, "--out", "whole"]).wait() == 0
     assert outcome(tmp_path / "run")[0] == outcome(tmp_path / "whole")[0]

@@ -31,7 +31,7 @@ def test_rows_of_all_processes_in_the_order_of_the_inputs(run, capsys):
     assert (report.complete, report.failed, report.missing, report.repeated) == (True, 0, (), ())
     assert survey(run) == report
     assert main([str(run.path)]) == 0
-    assert "6 of 6 images are done\n  CONVERGED: 6" in capsys.readouterr().out
+    assert "6 of 6 inputs are done\n  CONVERGED: 6" in capsys.readouterr().out
 
 
 def test_gaps_and_duplicates_are_told(run, capsys):
@@ -40,7 +40,7 @@ def test_gaps_and_duplicates_are_told(run, capsys):
     assert not survey(run).complete
     assert main([str(run.path)]) == 1
     output = capsys.readouterr().out
-    assert "3 of 6 images are done" in output
+    assert "3 of 6 inputs are done" in output
     assert "missing: 3 (2-4)" in output
     assert "more than one row, of which the last counts: 1 (1)" in output
     assert [found.seconds for found in read_rows(run.results)] == [None, 2.0, None]
