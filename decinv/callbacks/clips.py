@@ -104,6 +104,7 @@ class ClipWriter(Callback):
     ) -> Iterator[FrameRow]:
         """Write the files of one clip, give the rows of its frames, and add its own to ``rows``."""
         stem = f"clips/{safe_name(clip.name)}"
+        samples = _of_one_size(run, samples)
         usable = any(sample.latents for sample in samples)
         found: list[FrameRow] = []
         with ExitStack() as files:
@@ -163,6 +164,16 @@ def _paired(clips: Iterable[ClipInputs], rows: Iterator[Row]) -> Iterator[tuple[
             if row.number in wanted:
                 found.append(row)
         yield clip, found
+
+
+def _of_one_size(run: RunDirectory, rows: list[Row]) -> list[Row]:
+    """Leave out latents of another size than a clip's first one, as there are where its file changed between two starts."""
+    shapes = [run.latent(row).shape if row.latents else None for row in rows]
+    first = next(filter(None, shapes), None)
+    why = "Expected frames of one size, but this one's latent has another than the first; its file changed during the run."
+    return [
+        row if shape in (None, first) else row._replace(latents="", reason=why) for row, shape in zip(rows, shapes, strict=True)
+    ]
 
 
 @torch.no_grad()

@@ -206,6 +206,27 @@ def test_clips_are_joined_without_pictures_of_files_that_are_gone_or_others_sinc
     assert {file.name for file in (path / "clips").iterdir()} == {*latents, "b.mkv.preview.mp4", "b.mkv.mkv"}
 
 
+def test_a_clip_whose_frames_changed_their_size_between_two_starts_costs_no_other_its_files(fit, film, tmp_path):
+    shots = tmp_path / "in" / "shots"
+    shots.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (8, 8)).save(shots / f"{number}.png")
+    film(tmp_path / "in" / "z.mkv", 2)
+    data = {"class_path": "VideoData", "init_args": {"root": str(tmp_path / "in"), "clip_length": None, "block": 2}}
+    fit(data, "--data.shard=0/2", lossless=False)  # shots 0 and 1, and the film
+    for number in range(4):
+        Image.new("RGB", (12, 8)).save(shots / f"{number}.png")
+    path = fit(data, "--data.shard=1/2", lossless=False)
+    clips = table(path / "clips.csv")
+    assert [(row["name"], row["frames"], row["usable"]) for row in clips] == [("shots", "4", "2"), ("z.mkv", "2", "2")]
+    assert clips[0]["reason"].startswith("Expected frames of one size, but")
+    latent, _ = latent_of(path, "shots")
+    assert latent.shape == (4, 4, 2, 2)
+    assert latent.isnan().all(dim=(0, 2, 3)).tolist() == [False, False, True, True]
+    assert [bool(row["reason"]) for row in table(path / "frames.csv")] == [False, False, True, True, False, False]
+    assert [file.name for file in (path / "clips").glob("*.mp4")] == ["z.mkv.preview.mp4"]
+
+
 def test_pictures_of_clips(fit, tmp_path):
     path = fit({**GENERATED, "init_args": {**GENERATED["init_args"], "batch_size": 3}}, images=True, lossless=False)
     assert not list((path / "clips").glob("*.mkv"))
