@@ -18,7 +18,9 @@ from decinv.callbacks.run import as_inversion, run_directory
 from decinv.interruption import Interrupted
 from decinv.modules.base import Inversion
 from decinv.ranges import refuse_below
+from decinv.runs import RunDirectory
 from decinv.runs.atomic import replacing
+from decinv.runs.merge import survey
 
 
 class ChunkCheckpoint(Callback):
@@ -81,8 +83,16 @@ class ChunkCheckpoint(Callback):
         self._leave(as_inversion(pl_module, self))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove what is left of finished chunks, after all callbacks have come to their end; not called after exceptions."""
+        """Remove what is left of finished chunks, after all callbacks have come to their end; not called after exceptions.
+
+        Once all inputs have their rows, that is every file, since a start that was broken off may have left some.
+        """
         self._remove_finished()
+        run = RunDirectory(run_directory(trainer))
+        left = list((run.path / "checkpoints").glob("*.pt*"))
+        if left and run.input_file.exists() and survey(run).complete:
+            for path in left:
+                path.unlink(missing_ok=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save the chunk; the exception that ends the run is the one to show, whatever happens here."""

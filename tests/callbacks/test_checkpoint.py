@@ -342,6 +342,17 @@ def test_the_file_stays_when_the_results_could_not_be_written(run, root, batch):
     assert len(files(root)) == 1
 
 
+def test_what_broken_starts_left_of_finished_chunks_goes_when_all_rows_are_there(run, root, batch):
+    batch = batch._replace(names=("a", "b", "c", "d"))
+    (root / "checkpoints").mkdir(parents=True)
+    for name in ("0123.pt", ".4567.pt..part"):
+        (root / "checkpoints" / name).touch()
+    run([batch], ChunkCheckpoint())
+    assert len(files(root)) == 2, "without rows nobody knows what is finished"
+    run([batch], ChunkCheckpoint(), ResultWriter())
+    assert files(root) == []
+
+
 @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
 def test_seconds_out_of_range_are_refused(seconds):
     with pytest.raises(ValueError, match="`every_n_seconds` to be at least 0, but got"):
