@@ -1,16 +1,35 @@
 """Ranges of options, refused in one sentence."""
 
+import math
+
 
 def refuse_below(least: float, **values: float | None) -> None:
-    """Refuse options that are below the least value that they may have.
+    """Refuse options that are below the least value that they may have, or infinite.
 
     Args:
         least: The least value.
         values: The options by name; ``None`` is in range.
 
     Raises:
-        ValueError: If one is below, or nan.
+        ValueError: If one is below, infinite, or nan.
     """
     for name, value in values.items():
-        if value is not None and not value >= least:
-            raise ValueError(f"Expected `{name}` to be at least {least}, but got {value}.")
+        if value is not None and not least <= value < math.inf:
+            finite = " and finite" if value == math.inf else ""
+            raise ValueError(f"Expected `{name}` to be at least {least}{finite}, but got {value}.")
+
+
+def refuse_not_above(bound: float, **values: float | None) -> None:
+    """Refuse options that are not above a bound, or infinite.
+
+    Args:
+        bound: The bound.
+        values: The options by name; ``None`` is in range.
+
+    Raises:
+        ValueError: If one is not above, infinite, or nan.
+    """
+    for name, value in values.items():
+        if value is not None and not bound < value < math.inf:
+            finite = " and finite" if value == math.inf else ""
+            raise ValueError(f"Expected `{name}` to be above {bound}{finite}, but got {value}.")

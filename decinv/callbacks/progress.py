@@ -12,6 +12,7 @@ from decinv.callbacks.run import as_inversion, data_of
 from decinv.data.base import ChunkData
 from decinv.data.indexed import IndexedData
 from decinv.modules.base import Inversion
+from decinv.ranges import refuse_below
 
 SHORTEST_BAR = 8
 """Columns that the bar has in the narrowest terminal."""
@@ -36,11 +37,9 @@ class InversionProgress(ProgressBar):
             ValueError: If an argument is out of range.
         """
         super().__init__()
-        if not 0 < refreshes_per_second <= 10 or seconds_between_lines < 0:
-            raise ValueError(
-                "Expected `refreshes_per_second` in (0, 10] and `seconds_between_lines` at least 0, but got "
-                f"{refreshes_per_second} and {seconds_between_lines}."
-            )
+        if not 0 < refreshes_per_second <= 10:
+            raise ValueError(f"Expected `refreshes_per_second` in (0, 10], but got {refreshes_per_second}.")
+        refuse_below(0, seconds_between_lines=seconds_between_lines)
         self.refreshes_per_second = refreshes_per_second
         self.seconds_between_lines = seconds_between_lines
         self._enabled = True

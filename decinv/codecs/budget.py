@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from decinv.memory import MIB, PeakMemory
+from decinv.ranges import refuse_not_above
 
 
 class MemoryBudget:
@@ -27,10 +28,9 @@ class MemoryBudget:
             mib: The memory in MiB, above 0.
 
         Raises:
-            ValueError: If it is not above 0.
+            ValueError: If it is out of range.
         """
-        if not mib > 0:
-            raise ValueError(f"Expected a memory budget above 0 MiB, but got {mib}.")
+        refuse_not_above(0, memory_mib=mib)
         self.mib = mib
         self.reserved = 0
         self._peaks: dict[Hashable, int] = {}

@@ -1,5 +1,6 @@
 """A linear codec: the test bench of every solver, since its fixed point and its rates are known in closed form."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,7 +40,7 @@ class LinearCodec(Codec):
             shift_factor: Shift of that map.
 
         Raises:
-            ValueError: If the eigenvalues are not above 0, or more than a patch has values.
+            ValueError: If the eigenvalues are not above 0, or more than a patch has values, or the scaling cannot be undone.
         """
         super().__init__()
         channels, values = len(eigenvalues), 3 * stride * stride
@@ -47,6 +48,9 @@ class LinearCodec(Codec):
             raise ValueError(f"Expected `eigenvalues` above 0, but got {tuple(eigenvalues)}.")
         if channels > values:
             raise ValueError(f"Expected at most 3 * stride^2 = {values} `eigenvalues`, but got {channels}.")
+        if scaling_factor == 0 or not math.isfinite(scaling_factor) or not math.isfinite(shift_factor):
+            found = f"{scaling_factor} and {shift_factor}"
+            raise ValueError(f"Expected `scaling_factor` other than 0 and `shift_factor` to be finite, but got {found}.")
         generator = torch.Generator().manual_seed(seed)
         basis, _ = torch.linalg.qr(torch.randn(values, channels, generator=generator, dtype=torch.float64))
         vectors, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))

@@ -41,14 +41,15 @@ class CachedLatents(LightningDataModule, ABC):
 
         Raises:
             ValueError: If the two seeds are equal, since the validation would then see what is trained on, or if
-                ``large_every`` is negative, or another number is below 1.
+                another number is out of range.
         """
         super().__init__()
         if seed == validation_seed:
             raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
         refuse_below(1, count=count, batch_size=batch_size, validation_count=validation_count)
         refuse_below(1, large_count=large_count, large_batch_size=large_batch_size)
-        refuse_below(0, large_every=large_every)
+        refuse_below(0, large_every=large_every, seed=seed, validation_seed=validation_seed)
+        refuse_below(32, size=size, large_size=large_size)
         self.size, self.count, self.batch_size = size, count, batch_size
         self.large_size, self.large_count, self.large_batch_size = large_size, large_count, large_batch_size
         self.large_every = large_every

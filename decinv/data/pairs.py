@@ -7,6 +7,7 @@ from decinv.data.cached import CachedLatents, Captioned
 from decinv.data.scenes import captioned_scene
 from decinv.diffusion.bundled import pipeline_directory
 from decinv.diffusion.noise import draw_noise
+from decinv.ranges import refuse_below
 
 
 class FlowPairs(CachedLatents):
@@ -37,7 +38,7 @@ class FlowPairs(CachedLatents):
         Args:
             pipeline: ``bundled``, or the directory of another diffusion model, as ``DenoiserTraining`` saves it.
             steps: Steps of the solver, at least 1.
-            guidance: Scale of classifier-free guidance; 1 is none.
+            guidance: Scale of classifier-free guidance, at least 0; 1 is none.
             size: Height and width of most images in pixels, a multiple of 32.
             count: Number of pairs of that size, at least 1.
             batch_size: Pairs in a batch of that size, at least 1.
@@ -66,6 +67,8 @@ class FlowPairs(CachedLatents):
             validation_count,
             cache,
         )
+        refuse_below(1, steps=steps)
+        refuse_below(0, guidance=guidance)
         self.pipeline = pipeline
         self.steps = steps
         self.guidance = guidance

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_wor
 from decinv.data.continued import batches_done
 from decinv.data.procedural import procedural_batch, procedural_image
 from decinv.interruption import ignore_signals
+from decinv.ranges import refuse_below
 
 
 class _Stream(IterableDataset[Tensor]):
@@ -42,17 +43,21 @@ class ProceduralImages(LightningDataModule):
         """Set up the two sequences.
 
         Args:
-            size: Height and width of an image in pixels; a multiple of the codec's down-sampling factor.
-            batch_size: Images in a training batch.
-            seed: Seed of the training sequence.
-            validation_seed: Seed of the held-out sequence; differs from ``seed``.
-            validation_count: Number of held-out images.
+            size: Height and width of an image in pixels, at least 8; a multiple of the codec's down-sampling factor.
+            batch_size: Images in a training batch, at least 1.
+            seed: Seed of the training sequence, at least 0.
+            validation_seed: Seed of the held-out sequence, at least 0; differs from ``seed``.
+            validation_count: Number of held-out images, at least 1.
             num_workers: Processes that draw images beside the training; 0 draws them in the training process.
 
         Raises:
-            ValueError: If the two seeds are equal, since the validation would then see training images.
+            ValueError: If the two seeds are equal, since the validation would then see training images, or a number is out of
+                range.
         """
         super().__init__()
+        refuse_below(8, size=size)
+        refuse_below(1, batch_size=batch_size, validation_count=validation_count)
+        refuse_below(0, seed=seed, validation_seed=validation_seed, num_workers=num_workers)
         if seed == validation_seed:
             raise ValueError(f"Expected `validation_seed` to differ from `seed`, but both are {seed}.")
         self.size = size

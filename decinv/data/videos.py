@@ -9,7 +9,7 @@ from decinv.data.listing import list_videos
 from decinv.images.padding import fit_to_multiple, fitted_size
 from decinv.images.reading import MAX_PIXELS
 from decinv.images.resizing import cover
-from decinv.ranges import refuse_below
+from decinv.ranges import refuse_below, refuse_not_above
 from decinv.runs import Input
 from decinv.video.base import FrameReader
 from decinv.video.clips import Moment, cut
@@ -73,9 +73,7 @@ class VideoData(ClipData):
         """
         super().__init__(batch_size, unit, shard, block, workers)
         refuse_below(1, clip_length=clip_length, clips=clips, stride=stride, limit=limit, max_pixels=max_pixels)
-        for option, rate in (("fps", fps), ("folder_fps", folder_fps)):
-            if rate is not None and not rate > 0:
-                raise ValueError(f"Expected `{option}` to be above 0, but got {rate}.")
+        refuse_not_above(0, fps=fps, folder_fps=folder_fps)
         if size is not None and min(size) < 1:
             raise ValueError(f"Expected `size` to be two numbers of pixels, each at least 1, but got {list(size)}.")
         if workers > 1:

@@ -1,6 +1,5 @@
 """The forward process of given prompts."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from decinv.diffusion.pipeline import Pipeline
 from decinv.diffusion.process import Process
 from decinv.diffusion.prompt import Condition
 from decinv.diffusion.sampler import Sampler
+from decinv.ranges import refuse_below
 
 
 def check_range(guidance: float, noise_seed: int) -> None:
@@ -18,8 +18,7 @@ def check_range(guidance: float, noise_seed: int) -> None:
     Raises:
         ValueError: If one is out of range.
     """
-    if not 0 <= guidance < math.inf:
-        raise ValueError(f"Expected `guidance` to be at least 0 and finite, but got {guidance}.")
+    refuse_below(0, guidance=guidance)
     if not 0 <= noise_seed < 2**63 or noise_seed != int(noise_seed):
         raise ValueError(f"Expected `noise_seed` to be at least 0, below 2^63 and a whole number, but got {noise_seed}.")
 

@@ -16,6 +16,7 @@ from decinv.editing.masks import difference_mask, grow
 from decinv.editing.regeneration import check_strength, first_step
 from decinv.editing.source import Source
 from decinv.images.reading import SUFFIXES, read_image, read_size
+from decinv.ranges import refuse_not_above
 
 MASKS = 2
 """What sets the noise of masks apart from the noise that images are sampled from, with equal seeds too."""
@@ -71,8 +72,9 @@ class PromptMask(EditMask):
             raise ValueError(
                 f"Expected `draws` to be at least 1, `margin` and `seed` at least 0, but got {draws}, {margin} and {seed}."
             )
-        if not ratio > 0 or not 0 <= threshold < 1:
-            raise ValueError(f"Expected `ratio` above 0 and `threshold` in [0, 1), but got {ratio} and {threshold}.")
+        refuse_not_above(0, ratio=ratio)
+        if not 0 <= threshold < 1:
+            raise ValueError(f"Expected `threshold` in [0, 1), but got {threshold}.")
         self.strength = strength
         self.draws = draws
         self.ratio = ratio

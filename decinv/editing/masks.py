@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decinv.ranges import refuse_below
+from decinv.ranges import refuse_below, refuse_not_above
 
 
 def difference_mask(source: Tensor, target: Tensor, ratio: float = 3.0, threshold: float = 0.5) -> Tensor:
@@ -29,8 +29,9 @@ def difference_mask(source: Tensor, target: Tensor, ratio: float = 3.0, threshol
         raise ValueError(
             f"Expected predictions of one shape (n, B, C, h, w), but got {tuple(source.shape)} and {tuple(target.shape)}."
         )
-    if not ratio > 0 or not 0 <= threshold < 1:
-        raise ValueError(f"Expected `ratio` above 0 and `threshold` in [0, 1), but got {ratio} and {threshold}.")
+    refuse_not_above(0, ratio=ratio)
+    if not 0 <= threshold < 1:
+        raise ValueError(f"Expected `threshold` in [0, 1), but got {threshold}.")
     difference = (source.float() - target.float()).abs().mean((0, 2))[:, None]
     limit = ratio * difference.mean((1, 2, 3), keepdim=True)
     return difference.minimum(limit) > threshold * limit

@@ -9,6 +9,7 @@ from torch import Tensor
 from decinv.diffusion.denoiser import Guidance
 from decinv.diffusion.process import Process, Visited
 from decinv.diffusion.prompt import Prompt
+from decinv.ranges import refuse_below, refuse_not_above
 
 
 class Negative(ABC):
@@ -55,8 +56,8 @@ class NullText(Negative):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if iterations < 1 or not lr > 0:
-            raise ValueError(f"Expected `iterations` to be at least 1 and `lr` above 0, but got {iterations} and {lr}.")
+        refuse_below(1, iterations=iterations)
+        refuse_not_above(0, lr=lr)
         self.iterations = iterations
         self.lr = lr
 

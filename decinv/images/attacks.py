@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decinv.images.distortions import blur, crop_at_random, jpeg, noise, resize, rotate
 from decinv.images.jitter import jitter
+from decinv.ranges import refuse_below, refuse_not_above
 
 
 class Attack(ABC):
@@ -29,12 +30,6 @@ class Attack(ABC):
         Returns:
             Images of the same shape, float32, of 256 grey levels.
         """
-
-
-def _check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"Expected `{name}` to be at least 0 and finite, but got {value}.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class CropAndScale(Attack):
             raise ValueError(f"Expected `area` in (0, 1], but got {self.area}.")
         if not self.area <= self.ratio <= 1 / self.area:
             raise ValueError(f"Expected `ratio` from `area`, {self.area}, to its inverse, but got {self.ratio}.")
-        _check_not_negative(seed=self.seed)
+        refuse_below(0, seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -132,7 +127,7 @@ class GaussianBlur(Attack):
         Raises:
             ValueError: If an argument is out of range.
         """
-        _check_not_negative(std=self.std)
+        refuse_below(0, std=self.std)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -157,7 +152,7 @@ class GaussianNoise(Attack):
         Raises:
             ValueError: If an argument is out of range.
         """
-        _check_not_negative(std=self.std, seed=self.seed)
+        refuse_below(0, std=self.std, seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -186,7 +181,7 @@ class Jitter(Attack):
         Raises:
             ValueError: If an argument is out of range.
         """
-        _check_not_negative(brightness=self.brightness, contrast=self.contrast, saturation=self.saturation, seed=self.seed)
+        refuse_below(0, brightness=self.brightness, contrast=self.contrast, saturation=self.saturation, seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
@@ -209,8 +204,7 @@ class Resize(Attack):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not 0 < self.factor < math.inf:
-            raise ValueError(f"Expected `factor` above 0, but got {self.factor}.")
+        refuse_not_above(0, factor=self.factor)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""

@@ -20,7 +20,7 @@ from torch.nn import functional
 from decinv.convolutions import convolutions
 from decinv.images.eight_bit import round_to_8_bits, to_picture
 from decinv.images.pixels import to_tensor
-from decinv.ranges import refuse_below
+from decinv.ranges import refuse_below, refuse_not_above
 
 Distortion = Callable[[Tensor], Tensor]
 """A distortion whose strength is fixed, such as ``partial(jpeg, quality=75)``."""
@@ -75,10 +75,9 @@ def resize(image: Tensor, factor: float) -> Tensor:
         factor: Factor of both sides, above 0; 1 changes nothing.
 
     Raises:
-        ValueError: If ``factor`` is not above 0.
+        ValueError: If ``factor`` is out of range.
     """
-    if not factor > 0:
-        raise ValueError(f"Expected `factor` above 0, but got {factor}.")
+    refuse_not_above(0, factor=factor)
     height, width = image.shape[-2:]
     small = _scale(image.float(), max(1, round(factor * height)), max(1, round(factor * width)))
     return round_to_8_bits(_scale(round_to_8_bits(small), height, width))

@@ -21,14 +21,14 @@ class GuidedNewton(SinglestepMethod):
         Args:
             iters: Newton steps for each step of the sampler, at least 1.
             weight: Weight lambda of the guidance term, at least 0.
-            eta: What is added to each value of the gradient; the paper does not give it.
+            eta: What is added to each value of the gradient, at least 0; the paper does not give it.
 
         Raises:
             ValueError: If an argument is out of range.
         """
         refuse_below(1, iters=iters)
         super().__init__(ForwardStep, Stopping(iters, 0.0, None, last_iterate=True))
-        refuse_below(0, weight=weight)
+        refuse_below(0, weight=weight, eta=eta)
         self.weight = weight
         self.eta = eta
 

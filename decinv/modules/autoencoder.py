@@ -13,6 +13,7 @@ from decinv.images.luminance import luminance
 from decinv.metrics.pixel import psnr_db
 from decinv.modules.drawn import DrawnByStep
 from decinv.modules.schedule import Trapezoid
+from decinv.ranges import refuse_below, refuse_not_above
 
 
 class AutoencoderTraining(DrawnByStep):
@@ -65,10 +66,13 @@ class AutoencoderTraining(DrawnByStep):
             whitening: Weight of the squared distance between the latent's mean and covariance and 0 and I, at least 0.
 
         Raises:
-            ValueError: If ``decay_fraction`` lies outside (0, 1] or ``warmup_steps`` is below 1.
+            ValueError: If an argument is out of range.
         """
         super().__init__()
         self.schedule = Trapezoid(warmup_steps, decay_fraction)
+        refuse_not_above(0, lr=lr)
+        refuse_below(0, weight_decay=weight_decay, gradient_weight=gradient_weight, kl_weight=kl_weight, whitening=whitening)
+        refuse_below(1, chroma_gain=chroma_gain, chroma_steps=chroma_steps)
         levels = len(block_out_channels)
         self.autoencoder = AutoencoderKL(
             block_out_channels=tuple(block_out_channels),

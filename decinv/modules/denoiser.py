@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from decinv.diffusion.captions import WORDS
 from decinv.diffusion.text import make_text_encoder, make_tokenizer
 from decinv.modules.diffusion import DiffusionTraining
+from decinv.ranges import refuse_not_above
 
 
 class DenoiserTraining(DiffusionTraining):
@@ -60,8 +61,7 @@ class DenoiserTraining(DiffusionTraining):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not snr_limit > 0:
-            raise ValueError(f"Expected `snr_limit` to be above 0, but got {snr_limit}.")
+        refuse_not_above(0, snr_limit=snr_limit)
         if not 0 <= caption_dropout < 1:
             raise ValueError(f"Expected `caption_dropout` in [0, 1), but got {caption_dropout}.")
         levels = len(block_out_channels)

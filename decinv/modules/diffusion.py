@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from decinv.diffusion.text import encode_prompts
 from decinv.modules.drawn import DrawnByStep
 from decinv.modules.schedule import Trapezoid
+from decinv.ranges import refuse_below, refuse_not_above
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -59,6 +60,8 @@ class DiffusionTraining(DrawnByStep, ABC):
             ValueError: If an argument is out of range.
         """
         super().__init__()
+        refuse_not_above(0, lr=lr)
+        refuse_below(0, weight_decay=weight_decay)
         if not 0 <= average_decay < 1:
             raise ValueError(f"Expected `average_decay` in [0, 1), but got {average_decay}.")
         self.tokenizer = tokenizer

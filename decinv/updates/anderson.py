@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decinv.problems.base import Evaluation
+from decinv.ranges import refuse_below, refuse_not_above
 from decinv.updates.base import UpdateRule
 from decinv.updates.books import Books, Numbers
 from decinv.updates.history import History
@@ -105,18 +106,13 @@ class Anderson(UpdateRule):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not (lr > 0 and history >= 1 and ridge > 0 and pull >= 0 and prior >= 0 and 0 <= decay < 1):
-            raise ValueError(
-                "Expected `lr` and `ridge` above 0, `history` at least 1, `pull` and `prior` at least 0 and `decay` in [0, 1), "
-                f"but got {lr}, {ridge}, {history}, {pull}, {prior} and {decay}."
-            )
-        if not (pixel_weight >= 0 and latent_weight >= 0 and pixel_weight + latent_weight > 0):
-            raise ValueError(
-                "Expected `pixel_weight` and `latent_weight` at least 0 and not both 0, "
-                f"but got {pixel_weight} and {latent_weight}."
-            )
-        if pool < 1:
-            raise ValueError(f"Expected `pool` to be at least 1, but got {pool}; 1 remembers each pixel.")
+        refuse_not_above(0, lr=lr, ridge=ridge)
+        refuse_below(1, history=history, pool=pool)
+        refuse_below(0, pull=pull, prior=prior, pixel_weight=pixel_weight, latent_weight=latent_weight)
+        if not 0 <= decay < 1:
+            raise ValueError(f"Expected `decay` in [0, 1), but got {decay}.")
+        if pixel_weight == latent_weight == 0:
+            raise ValueError(f"Expected `pixel_weight` or `latent_weight` above 0, but both are {pixel_weight}.")
         if not trust > 0:
             raise ValueError(f"Expected `trust` above 0, but got {trust}; inf trusts every point.")
         super().__init__(params, {"lr": lr})

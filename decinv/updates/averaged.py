@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from decinv.ranges import refuse_below, refuse_not_above
 from decinv.updates.base import UpdateRule
 
 
@@ -26,8 +27,8 @@ class AveragedForwardStep(UpdateRule):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not (lr > 0 and first >= 1):
-            raise ValueError(f"Expected `lr` above 0 and `first` at least 1, but got {lr} and {first}.")
+        refuse_not_above(0, lr=lr)
+        refuse_below(1, first=first)
         super().__init__(params, {"lr": lr})
         self.first = first
         self.reset(0)

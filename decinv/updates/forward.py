@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from decinv.ranges import refuse_not_above
 from decinv.updates.base import UpdateRule
 
 
@@ -21,10 +22,9 @@ class ForwardStep(UpdateRule):
             lr: Step size rho, above 0. E is nearly an inverse of D, so 1 is the natural size; the paper's is 0.001.
 
         Raises:
-            ValueError: If ``lr`` is not above 0.
+            ValueError: If ``lr`` is out of range.
         """
-        if not lr > 0:
-            raise ValueError(f"Expected `lr` above 0, but got {lr}.")
+        refuse_not_above(0, lr=lr)
         super().__init__(params, {"lr": lr})
 
     def reset(self, max_iters: int) -> None:

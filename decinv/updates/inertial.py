@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from decinv.ranges import refuse_not_above
 from decinv.updates.base import UpdateRule
 
 
@@ -32,8 +33,7 @@ class InertialKM(UpdateRule):
         Warns:
             UserWarning: If Theorem 2's condition fails, so that convergence is not proven.
         """
-        if not (lr > 0 and beta > 0):
-            raise ValueError(f"Expected `lr` and `beta` above 0, but got {lr} and {beta}.")
+        refuse_not_above(0, lr=lr, beta=beta)
         if not 0 <= momentum < 1:
             raise ValueError(f"Expected `momentum` in [0, 1), but got {momentum}.")
         super().__init__(params, {"lr": lr, "momentum": momentum})

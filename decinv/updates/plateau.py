@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from decinv.problems.base import Evaluation, spread
+from decinv.ranges import refuse_below, refuse_not_above
 from decinv.updates.base import UpdateRule
 
 
@@ -40,11 +41,11 @@ class PlateauForwardStep(UpdateRule):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not (lr > 0 and warmup >= 1 and patience >= 0 and 0 <= threshold < 1 and 0 < factor < 1):
-            raise ValueError(
-                "Expected `lr` above 0, `warmup` at least 1, `patience` at least 0, `threshold` in [0, 1) and `factor` in "
-                f"(0, 1), but got {lr}, {warmup}, {patience}, {threshold} and {factor}."
-            )
+        refuse_not_above(0, lr=lr)
+        refuse_below(1, warmup=warmup)
+        refuse_below(0, patience=patience)
+        if not (0 <= threshold < 1 and 0 < factor < 1):
+            raise ValueError(f"Expected `threshold` in [0, 1) and `factor` in (0, 1), but got {threshold} and {factor}.")
         super().__init__(params, {"lr": lr})
         self.warmup, self.patience, self.threshold, self.factor = warmup, patience, threshold, factor
         self.reset(0)

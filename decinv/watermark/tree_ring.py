@@ -11,7 +11,7 @@ from scipy.special import chndtr, stdtr
 from torch import Tensor
 from torch.nn import functional
 
-from decinv.ranges import refuse_below
+from decinv.ranges import refuse_below, refuse_not_above
 from decinv.watermark.disc import Mask
 from decinv.watermark.tree_ring_key import TreeRingKey
 
@@ -121,11 +121,10 @@ def distance_p_value(latent: Tensor, key: TreeRingKey, std: float = 1.0) -> Tens
         Values ``(B,)`` in [0, 1], float64.
 
     Raises:
-        ValueError: If the shape is not that of the key, ``std`` is not above 0, or the mask is the published one.
+        ValueError: If the shape is not that of the key, ``std`` is out of range, or the mask is the published one.
     """
     _refuse_published(key)
-    if not std > 0:
-        raise ValueError(f"Expected `std` above 0, but got {std}.")
+    refuse_not_above(0, std=std)
     error = (_coefficients(latent, key) - key.values.to(latent.device)).abs().double().square().sum(1) / std**2
     noncentrality = float(key.values.abs().double().square().sum()) / std**2
     p = chndtr(error.cpu().numpy(), key.values.numel(), noncentrality)

@@ -75,7 +75,7 @@ def test_rows_to_differentiate_are_not_parted() -> None:
 
 @pytest.mark.parametrize("mib", [0.0, -1.0, float("nan")])
 def test_no_memory_is_refused(mib: float) -> None:
-    with pytest.raises(ValueError, match="a memory budget above 0 MiB, but got"):
+    with pytest.raises(ValueError, match="`memory_mib` to be above 0, but got"):
         MemoryBudget(mib)
 
 

@@ -61,7 +61,7 @@ def test_rows_are_independent(assert_rows_independent) -> None:
 
 @pytest.mark.parametrize("lr", [0.0, -1.0])
 def test_step_size_out_of_range_is_refused(lr: float) -> None:
-    with pytest.raises(ValueError, match=f"`lr` above 0, but got {lr}"):
+    with pytest.raises(ValueError, match=f"`lr` to be above 0, but got {lr}"):
         ForwardStep([nn.Parameter(torch.zeros(1))], lr)
 
 
