@@ -105,6 +105,7 @@ def invert(
     refuse_below(1, batch_size=batch_size)
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
+    codec.check()
     # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
     if model is not None:
@@ -158,6 +159,7 @@ def invert(
         return followed(found, sample_back(latent, [next(texts) for _ in range(len(latent))], diffusion))
 
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
+        codec.try_out(pixels[:1].to(codec.device, torch.float32, copy=True))
         parts = [part for chunk in torch.split(pixels, batch_size) for part in in_parts(solve, chunk)]
         if model is not None:
             texts = iter(prompts)

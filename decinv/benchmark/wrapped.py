@@ -19,7 +19,7 @@ class WrappedCodec(Codec):
         super().__init__()
         self.inner = inner
         self.stride, self.latent_channels = inner.stride, inner.latent_channels
-        self.scaling, self.clamps, self.frames = inner.scaling, inner.clamps, inner.frames
+        self.scaling, self.clamps, self.frames, self.proven = inner.scaling, inner.clamps, inner.frames, inner.proven
 
     @property
     def encodes_frames(self) -> bool:

@@ -91,6 +91,7 @@ class AutoencoderCodec(Codec):
         self.scaling = self._driver.scaling(layout.channels)
         if not without_weights():
             self._refuse_randomness(layout)
+            self.proven = True
         if dtype == "float16" and self.model.config.get("force_upcast"):
             warnings.warn(
                 f"The autoencoder at {path!r} is known to overflow in float16 (its config sets `force_upcast`): if samples "

@@ -12,23 +12,29 @@ from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.codecs.scaling import Scaling
 from decinv.frozen import Frozen
 
+ROUNDING = 1e-5
+"""Part of its length by which the same output may differ from one time to the next, as sums in another order do."""
+
 
 class Codec(Frozen, ABC):
     """A frozen, deterministic pair of maps between images, or clips of frames, and raw latents.
 
     A codec of images takes clips too, frame by frame: then no frame depends on another one. A codec of clips has ``frames``.
 
-    Subclasses set the attributes and define ``_encode`` and ``_decode``; callers use ``encode`` and ``decode``, which check
-    shapes and always give float32, whatever the codec computes in.
+    Subclasses set at least ``stride`` and ``latent_channels``, in the class or in a constructor that begins with
+    ``super().__init__()``, and define ``_encode`` and ``_decode``: from images ``(B, 3, H, W)`` in [-1, 1] to raw latents
+    ``(B, C, H / stride, W / stride)`` and back, in any number format, row by row, without anything random, and without writing
+    to what they get. Callers use ``encode`` and ``decode``, which check shapes and always give float32.
 
     Attributes:
-        stride: Pixels along one side of a latent cell; heights and widths of images are multiples of it.
+        stride: Pixels along one side of a latent cell, along height and width alike; sides of images are multiples of it.
         latent_channels: Channels of a latent.
         scaling: The affine map to the diffusion model's space.
         clamps: Whether the images that come from latents are D(z) clamped to [-1, 1], as those of 8 bits are.
         frames: The numbers of frames that a codec of clips takes; ``None`` for a codec of images.
         budget: The memory within which rows are coded at once, on any device: parts of them are moved to the codec's, and the
             results back. ``None`` where all rows are coded at once, on the codec's device.
+        proven: Whether its maps were tried out and found deterministic.
         path: Where it was loaded from; empty where it was not.
         patch: Side of the squares of latent cells that a network behind the codec sees as one; data fit images to whole ones.
     """
@@ -39,6 +45,7 @@ class Codec(Frozen, ABC):
     clamps: bool = False
     frames: FrameRule | None = None
     budget: MemoryBudget | None = None
+    proven: bool = False
     path: str = ""
     patch: int = 1
 
@@ -127,6 +134,61 @@ class Codec(Frozen, ABC):
         """
         decoded = self.decode(latent)
         return decoded.clamp(-1, 1) if self.clamps else decoded
+
+    def check(self) -> None:
+        """Refuse a subclass that has not set its attributes.
+
+        Raises:
+            ValueError: If ``stride`` or ``latent_channels`` is missing or no whole number of at least 1, or the constructor of
+                this class did not run.
+        """
+        if "_modules" not in vars(self):
+            raise ValueError(
+                f"Expected the constructor of {type(self).__name__} to call `super().__init__()` first, but it did not."
+            )
+        for name in ("stride", "latent_channels"):
+            value = getattr(self, name, None)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"Expected {type(self).__name__} to set `{name}` to a whole number of at least 1, but got "
+                    f"{value}; see `decinv.codecs.Codec`."
+                )
+
+    def try_out(self, image: Tensor) -> None:
+        """Code one image, or clip, twice the first time that this is called; inversions do so before they begin.
+
+        Args:
+            image: Images or clips, as for ``encode``; the first one, or its first frame, is coded.
+
+        Raises:
+            ValueError: If that gives two results, as a sample of the posterior does, changes the image or the latent, or is
+                refused.
+        """
+        if self.proven or not len(image):
+            return
+        with torch.no_grad():
+            one = as_frames(image[:1])[:1] if self.frames is None and image.ndim == 5 else image[:1]
+            latent = self._repeated(self.encode, one, "_encode", "the mode of a posterior, not a sample of it,")
+            self._repeated(self.decode, latent, "_decode", "the decoder's output without noise")
+        self.proven = True
+
+    def _repeated(self, work: Callable[[Tensor], Tensor], rows: Tensor, name: str, instead: str) -> Tensor:
+        """Give what one of the maps comes to, if it comes to that twice and keeps what it gets."""
+        before = rows.clone()
+        once = work(rows).clone()  # a codec may write each output to the same memory
+        again = work(rows)
+        if not torch.equal(rows.nan_to_num(), before.nan_to_num()):
+            raise ValueError(
+                f"Expected `{name}` of {type(self).__name__} to leave its input as it is, but it wrote to it; let it work on a "
+                "copy."
+            )
+        size, change = (torch.linalg.vector_norm(part.nan_to_num()) for part in (once, once - again))
+        if change > ROUNDING * size:
+            raise ValueError(
+                f"Expected `{name}` of {type(self).__name__} to be deterministic, but it gives another result for the same "
+                f"input, {float(change / size):.2g} of its length away; let it give {instead} and nothing that is random."
+            )
+        return once
 
     def _checked(
         self, work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool, shape: tuple[int, ...], name: str

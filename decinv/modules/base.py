@@ -56,8 +56,13 @@ class Inversion(LightningModule, ABC):
     may_be_on_host: bool = True
 
     def __init__(self, codec: Codec, update: OptimizerCallable, stopping: Stopping) -> None:
-        """Combine codec, update rule and stopping."""
+        """Combine codec, update rule and stopping.
+
+        Raises:
+            ValueError: If the codec lacks attributes.
+        """
         super().__init__()
+        codec.check()
         self.automatic_optimization = False
         self.strict_loading = False
         self.codec = codec
@@ -169,6 +174,7 @@ class Inversion(LightningModule, ABC):
         """Start on a chunk, or go on in its middle."""
         self.batch = batch
         with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
+            self.codec.try_out(batch.image)
             self.start(batch)
             resume, self.resume = self.resume, None
             if resume is not None:

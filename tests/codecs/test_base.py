@@ -1,9 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import decinv
 from decinv.codecs import Codec, LinearCodec, Scaling
+from decinv.modules import DecoderInversion
 
 
 class Noisy(Codec):
@@ -147,10 +150,68 @@ def test_a_codec_without_weights_and_buffers_is_inverted_on_the_cpu(images) -> N
 @pytest.mark.parametrize(
     ("codec", "said"),
     [
-        (Shuffled(planes=8), r"`_encode` of Shuffled to give shape \(2, 12, 8, 8\), but got \(2, 8, 8, 8\)"),
-        (Shuffled(lines=1), r"`_decode` of Shuffled to give shape \(2, 3, 16, 16\), but got \(2, 3, 1, 16\)"),
+        (Shuffled(planes=8), r"`_encode` of Shuffled to give shape \(1, 12, 8, 8\), but got \(1, 8, 8, 8\)"),
+        (Shuffled(lines=1), r"`_decode` of Shuffled to give shape \(1, 3, 16, 16\), but got \(1, 3, 1, 16\)"),
     ],
 )
 def test_maps_that_break_the_promise_of_the_attributes_are_named(images, codec: Codec, said: str) -> None:
     with pytest.raises(ValueError, match=f"{said}; correct it, or the codec's `stride` 2 or `latent_channels` 12"):
+        decinv.invert(images(2), codec)
+
+
+class Shift(Shuffled):
+    """Keeps its promises, but for what ``encode`` and ``decode`` do to what they get."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor] = Tensor.clone, decode: Callable[[Tensor], Tensor] = Tensor.clone):
+        super().__init__()
+        self.changes = encode, decode
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return super()._encode(self.changes[0](image))
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return super()._decode(self.changes[1](latent))
+
+
+def sample(rows: Tensor) -> Tensor:
+    return rows + 1e-3 * torch.randn_like(rows)
+
+
+def halve(rows: Tensor) -> Tensor:
+    return rows.data.mul_(0.5)
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        (Shift(encode=sample), "`_encode` of Shift to be deterministic, .*; let it give the mode of a posterior"),
+        (Shift(decode=sample), "`_decode` of Shift to be deterministic, .*; let it give the decoder's output without noise"),
+        (Shift(encode=halve), "`_encode` of Shift to leave its input as it is, but it wrote to it"),
+        (Shift(decode=halve), "`_decode` of Shift to leave its input as it is, but it wrote to it"),
+    ],
+)
+def test_maps_that_are_random_or_write_to_what_they_get_are_named(images, codec: Codec, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        decinv.invert(images(2), codec)
+
+
+def test_a_codec_is_tried_out_once_on_one_frame(images) -> None:
+    seen: list[int] = []
+    codec = Shift(encode=lambda rows: seen.append(len(rows)) or rows)
+    for _ in range(2):
+        codec.try_out(images(4).unflatten(0, (2, 2)).transpose(1, 2))
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("stride", [None, (2, 4), 2.0, 0])
+def test_a_codec_without_a_whole_stride_is_refused_at_once(images, stride: object) -> None:
+    codec = type("Own", (Shuffled,), {"stride": stride})()
+    for refuse in (lambda: decinv.invert(images(2), codec), lambda: DecoderInversion(codec)):
+        with pytest.raises(ValueError, match="Own to set `stride` to a whole number of at least 1, but got"):
+            refuse()
+
+
+def test_a_codec_whose_base_was_not_constructed_is_refused_at_once(images) -> None:
+    codec = type("Own", (Shuffled,), {"__init__": lambda self: None})()
+    with pytest.raises(ValueError, match=r"constructor of Own to call `super\(\).__init__\(\)` first"):
         decinv.invert(images(2), codec)
