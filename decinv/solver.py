@@ -14,7 +14,7 @@ from decinv.problems.base import Evaluation, Problem, norms
 from decinv.result import Result
 from decinv.status import Status
 from decinv.stopping import Stopping
-from decinv.updates.base import UpdateRule
+from decinv.updates.base import UpdateRule, refuse_forgetful
 
 AKAIKE = 2.0
 """Mean squared errors that a fit must lose for each direction that it adds (Akaike, IEEE Trans. Autom. Control 1974)."""
@@ -95,12 +95,15 @@ class Solver:
 
         Raises:
             RuntimeError: If no chunk has begun, or an exception broke off a step in its middle.
+            ValueError: If the rule's state lacks what it remembers.
         """
         if not self.settled:
             raise RuntimeError(
                 "Expected the solver to be between two steps, but no chunk has begun or a step was broken off; call `start`."
             )
-        rule = {"rule_name": self.rule.name, "rule": self.rule.state_dict()}
+        state = self.rule.state_dict()
+        refuse_forgetful(self.rule, state)
+        rule = {"rule_name": self.rule.name, "rule": state}
         chunk = {"iteration": self.iteration, "limit": self._ledger.limit, "point": self.point.detach(), "best": self._best}
         again: dict[str, Any] = {"attempt": self._attempt, "again": self._again, "other": None}
         if self._again is not None:
@@ -173,6 +176,7 @@ class Solver:
         rows = self._ledger.rows
         apply = self.rule.step if apply is None else apply
         evaluation = self.problem.evaluate(self.point.detach())
+        evaluation.check(self.point, type(self.problem).__name__)
         # Here the solver waits for the device, once a step: a few numbers of each sample, from which all else follows.
         sizes = torch.stack([evaluation.merit, norms(evaluation.mismatch)]).cpu()
         merit, length = sizes.numpy().astype(np.float64)

@@ -13,8 +13,26 @@ class Evaluation(NamedTuple):
     Attributes:
         residual: The direction ``(B, ...)`` that an update rule finds in ``.grad``, shaped as the points, float32.
         merit: How far each point is from being a solution, ``(B,)``; relative, so 1 means as far as 0 is.
-        mismatch: The distance in image space ``(B, 3, H, W)``, ``D(z) - x``, for rules that look at it.
+        mismatch: The distance in image space ``(B, 3, H, W)``, ``D(z) - x``, by which the best iterate is chosen, too, and
+            some rules step; where there are no images, zeros ``(B, 1)``, or the residual again.
     """
+
+    def check(self, point: Tensor, problem: str) -> None:
+        """Refuse what no solver could go on with.
+
+        Args:
+            point: The points.
+            problem: What was evaluated.
+
+        Raises:
+            ValueError: If a part is no tensor of the shape that it is to have.
+        """
+        expected = {"residual": tuple(point.shape), "merit": (len(point),), "mismatch": (len(point), "...")}
+        for (name, shape), part in zip(expected.items(), self, strict=True):
+            found = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+            if found != shape and (name != "mismatch" or not isinstance(found, tuple) or found[:1] != shape[:1]):
+                wanted = str(shape).replace("'", "")
+                raise ValueError(f"Expected `evaluate` of {problem} to give `{name}` of shape {wanted}, but got {found}.")
 
     residual: Tensor
     merit: Tensor

@@ -25,8 +25,8 @@ UpdateFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 class UpdateRule(Optimizer, ABC):
     """An optimizer of one parameter of rows that can be reset, and reduced to some of its rows.
 
-    ``state_dict`` is torch's, with a key more for each thing that a rule keeps in an attribute; ``load_state_dict`` is called
-    after ``reset``, takes tensors over from any device, and changes nothing if it raises.
+    ``state_dict`` is torch's, with a key more for each thing that a rule keeps in an attribute, the tensors themselves and no
+    copies; ``load_state_dict`` is called after ``reset``, takes tensors over from any device, and changes nothing if it raises.
 
     Attributes:
         freedom: Directions of the latent space that a step fits anew, so that each must prove that it fits more than noise; 0
@@ -117,3 +117,22 @@ class UpdateRule(Optimizer, ABC):
         else:
             self.update()
         return loss
+
+
+def refuse_forgetful(rule: UpdateRule, state: dict[str, Any]) -> None:
+    """Refuse a rule that a restart would go on from without what it remembers.
+
+    Args:
+        rule: The rule.
+        state: Its ``state_dict``.
+
+    Raises:
+        ValueError: If an attribute is a tensor, and none of the state's.
+    """
+    kept = {id(value) for value in state.values()}
+    lost = [name for name, value in vars(rule).items() if isinstance(value, Tensor) and id(value) not in kept]
+    if lost:
+        raise ValueError(
+            f"Expected `state_dict` of {type(rule).__name__} to hold its tensors, but it lacks {', '.join(lost)}; add them to "
+            "it and to `load_state_dict`, or set them to None after each step if the next one needs none."
+        )

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from decinv.problems.base import Evaluation
-from decinv.updates.base import UpdateFactory, UpdateRule
+from decinv.updates.base import UpdateFactory, UpdateRule, refuse_forgetful
 from decinv.updates.stock import as_rule
 
 
@@ -86,8 +86,13 @@ class Scheduled(UpdateRule):
             params: The one parameter that holds the latents.
             rule: The update rule, or an optimizer of torch.
             schedule: The schedule of its ``lr``, stepped once an iteration.
+
+        Raises:
+            ValueError: If the rule has no ``lr``.
         """
         self.rule = as_rule(rule(params))
+        if not all("lr" in group for group in self.rule.param_groups):
+            raise ValueError(f"Expected a rule with `lr` among its defaults to schedule, but {self.rule.name} has none.")
         super().__init__(self.rule.param_groups[0]["params"], dict(self.rule.defaults))
         self._share()
         self.freedom = self.rule.freedom
@@ -140,7 +145,9 @@ class Scheduled(UpdateRule):
 
     def state_dict(self) -> dict[str, Any]:
         """Add the place in the schedule to the rule's state."""
-        return self.rule.state_dict() | {"schedule": None if self.scheduler is None else self.scheduler.state_dict()}
+        state = self.rule.state_dict()
+        refuse_forgetful(self.rule, state)
+        return state | {"schedule": None if self.scheduler is None else self.scheduler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rule's state and the place in the schedule, if ``reset`` has started one."""

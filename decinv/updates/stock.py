@@ -1,4 +1,4 @@
-"""Torch's own optimizers as update rules: its SGD is the forward step, its Adam the paper's practical method."""
+"""Optimizers of torch, and own ones, as update rules: SGD is the forward step, Adam the paper's practical method."""
 
 from typing import Any
 
@@ -8,15 +8,19 @@ from torch.optim import Optimizer
 
 from decinv.updates.base import UpdateRule
 
+TORCHS = ("defaults", "param_groups", "state")
+"""Attributes of every optimizer; what it remembers is in the last one."""
+
 
 class StockRule(UpdateRule):
-    """Drive an optimizer of torch, whose state is kept row by row."""
+    """Drive an optimizer of torch, or an own one, whose state is kept row by row."""
 
     def __init__(self, inner: Optimizer) -> None:
         """Wrap an optimizer.
 
         Args:
-            inner: An optimizer of one parameter that treats its elements, or its rows, independently.
+            inner: An optimizer of one parameter that treats its elements, or its rows, independently, and remembers tensors in
+                ``state[parameter]`` only: with a row for each sample, or of a single number for all.
 
         Raises:
             ValueError: If the optimizer mixes samples, takes sparse gradients only, or has more than one parameter.
@@ -32,6 +36,7 @@ class StockRule(UpdateRule):
             raise ValueError(f"Expected an optimizer without state before its first step, but {kind} has some.")
         super().__init__([p for group in inner.param_groups for p in group["params"]], dict(inner.defaults))
         self.inner = inner
+        self._proven = False
         self._share()
 
     def _share(self) -> None:
@@ -75,13 +80,35 @@ class StockRule(UpdateRule):
                 state[name] = value[keep]
 
     def update(self) -> None:
-        """Let the optimizer step."""
+        """Let the optimizer step.
+
+        Raises:
+            ValueError: If it then remembers tensors where no row of them can be dropped, or forgotten with the chunk.
+        """
         self.inner.step()
+        if self._proven:
+            return
+        kept = self.state.get(self.point, {})
+        hidden = [name for name, value in vars(self.inner).items() if name not in TORCHS and _holds_tensors(value)]
+        hidden += [name for name, value in kept.items() if not isinstance(value, Tensor) and _holds_tensors(value)]
+        if hidden:
+            raise ValueError(
+                f"Expected {self.name} to remember tensors in `state[parameter]` alone, each under a key of its own, but got "
+                f"{', '.join(hidden)}; keep them there, or make it an `UpdateRule`."
+            )
+        self._proven = True
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the optimizer take its state, which gives it new groups."""
         self.inner.load_state_dict(state_dict)
         self._share()
+
+
+def _holds_tensors(value: object) -> bool:
+    """Whether something is a tensor of several numbers, or a collection with one in it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_holds_tensors, value)) if isinstance(value, list | tuple) else isinstance(value, Tensor) and value.ndim > 0
 
 
 def as_rule(optimizer: Optimizer) -> UpdateRule:

@@ -2,8 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from decinv.codecs import LinearCodec
+from decinv.problems import DecoderProblem
 from decinv.problems.base import Evaluation
-from decinv.updates import Anderson, AveragedForwardStep, ForwardStep, InertialKM, PlateauForwardStep, Scheduled
+from decinv.solver import Solver
+from decinv.stopping import Stopping
+from decinv.updates import Anderson, AveragedForwardStep, ForwardStep, InertialKM, PlateauForwardStep, Scheduled, WarmupCosine
 from decinv.updates.base import UpdateRule
 from decinv.updates.stock import as_rule
 
@@ -72,3 +76,25 @@ def test_autocast_does_not_round_an_update(factory) -> None:
                 rule.step()
         results.append(parameter.detach().clone())
     assert torch.equal(*results)
+
+
+class Forgetful(ForwardStep):
+    """Keep the last residual, and leave it out of the state."""
+
+    last: torch.Tensor | None = None
+
+    def update(self) -> None:
+        self.last = self.residual.clone()
+        super().update()
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_a_chunk_is_not_stored_without_what_its_rule_remembers(images, scheduled: bool) -> None:
+    point = nn.Parameter(torch.empty(0))
+    rule = Scheduled([point], Forgetful, WarmupCosine) if scheduled else Forgetful([point])
+    solver = Solver(point, rule, Stopping(max_iters=5, rtol=0.0))
+    solver.start(DecoderProblem(LinearCodec(), images(2)))
+    solver.state_dict()  # nothing is remembered yet
+    solver.step()
+    with pytest.raises(ValueError, match="`state_dict` of Forgetful to hold its tensors, but it lacks last"):
+        solver.state_dict()

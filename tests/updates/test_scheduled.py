@@ -215,3 +215,13 @@ def test_a_state_loaded_before_reset_is_no_error() -> None:
     other = paper_adam([nn.Parameter(torch.zeros(1, 2))])
     other.load_state_dict(rule.state_dict())
     assert rates_of(other, 20) == rates
+
+
+def test_a_rule_without_a_rate_has_no_schedule() -> None:
+    class Rateless(ForwardStep):
+        def __init__(self, params) -> None:
+            super().__init__(params)
+            del self.param_groups[0]["lr"]
+
+    with pytest.raises(ValueError, match="a rule with `lr` among its defaults to schedule, but Rateless has none"):
+        Scheduled([nn.Parameter(torch.zeros(1, 2))], Rateless, WarmupCosine)

@@ -93,3 +93,37 @@ def test_loading_keeps_the_optimizer_s_groups_and_state_shared() -> None:
     assert rule.state is rule.inner.state
     assert rule.param_groups is rule.inner.param_groups
     assert rule.name == "Adam"
+
+
+class Remembering(torch.optim.Optimizer):
+    """Keep the last gradient somewhere."""
+
+    def __init__(self, params, where: str) -> None:
+        super().__init__(params, {"lr": 1.0})
+        self.where = where
+        self.hidden: object = None
+
+    def step(self, closure: object = None) -> None:
+        point = self.param_groups[0]["params"][0]
+        last = point.grad.clone()
+        if self.where == "state":
+            self.state[point]["last"] = last
+        elif self.where == "list":
+            self.state[point]["several"] = [last]
+        else:
+            self.hidden = {"last": last}
+
+
+@pytest.mark.parametrize(("where", "name"), [("attribute", "hidden"), ("list", "several"), ("state", None)])
+def test_own_optimizers_remember_tensors_where_rows_can_be_dropped(where: str, name: str | None) -> None:
+    """Else a sample would go on with what was remembered of another one, or of the chunk before."""
+    parameter = nn.Parameter(torch.zeros(3, 2))
+    rule = as_rule(Remembering([parameter], where))
+    parameter.grad = torch.ones(3, 2)
+    if name is None:
+        rule.step()
+        rule.select(torch.tensor([0, 2]))
+        assert rule.state[parameter]["last"].shape == (2, 2)
+        return
+    with pytest.raises(ValueError, match=rf"Remembering to remember tensors in `state\[parameter\]` alone, .* but got {name};"):
+        rule.step()
