@@ -115,3 +115,24 @@ def check_images(image: Tensor) -> None:
     low, high = (float(v) for v in torch.aminmax(torch.nan_to_num(image.detach(), nan=0.0, posinf=0.0, neginf=0.0)))
     if low < -1.001 or high > 1.001:
         raise ValueError(f"Expected pixels in [-1, 1], but got [{low:.3g}, {high:.3g}]; scale 8-bit pixels with x / 127.5 - 1.")
+
+
+def check_batch(batch: object) -> Batch:
+    """Refuse anything but a chunk that can be inverted.
+
+    Returns:
+        The chunk.
+
+    Raises:
+        TypeError: If it is no ``Batch``, or its images are no float tensor.
+        ValueError: If its images are of another number format, shape or range, or there is not a name of its own for each.
+    """
+    if not isinstance(batch, Batch):
+        raise TypeError(f"Expected chunks of images as a `Batch`, but got {type(batch).__name__}; see `decinv.data.ChunkData`.")
+    check_images(batch.image)
+    if batch.image.dtype != torch.float32:
+        raise ValueError(f"Expected images of a chunk as float32, but got {batch.image.dtype}; convert them with `float()`.")
+    count = len(batch.image)
+    if len(batch.names) != count or len(set(batch.names)) != count:
+        raise ValueError(f"Expected a name of its own for each of {count} images of a chunk, but got {batch.names}.")
+    return batch

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from decinv.batch import Batch, Failure, check_images
+from decinv.batch import Batch, Failure, check_batch, check_images
 
 
 def test_size_is_that_before_padding() -> None:
@@ -46,3 +46,27 @@ def test_not_finite_pixels_are_left_to_the_solver() -> None:
 def test_other_images_are_refused(image: object, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         check_images(image)  # type: ignore[arg-type]
+
+
+IMAGES = torch.zeros(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("batch", [Batch(IMAGES, ("a", "b")), Batch(IMAGES[:0], ()), Batch(IMAGES[:, :, None], ("a", "b"))])
+def test_chunks_of_named_images_pass(batch: Batch) -> None:
+    assert check_batch(batch) is batch
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind", "message"),
+    [
+        (IMAGES, TypeError, "chunks of images as a `Batch`, but got Tensor"),
+        (Batch(IMAGES * 0 + 128, ("a", "b")), ValueError, r"pixels in \[-1, 1\], but got \[128, 128\]"),
+        (Batch(IMAGES.double(), ("a", "b")), ValueError, "as float32, but got torch.float64"),
+        (Batch(IMAGES, ()), ValueError, r"a name of its own for each of 2 images of a chunk, but got \(\)"),
+        (Batch(IMAGES, ("a", "a")), ValueError, r"but got \('a', 'a'\)"),
+    ],
+)
+def test_other_chunks_are_refused(batch: object, kind: type[Exception], message: str) -> None:
+    """Latents are stored by name, so one of two of a name would be lost."""
+    with pytest.raises(kind, match=message):
+        check_batch(batch)

@@ -248,7 +248,10 @@ class DecinvCLI(LightningCLI):
 
     def _advice(self) -> str:
         if isinstance(self.model, Inversion):
-            return advice(self.run_directory)
+            if isinstance(self.datamodule, IndexedData):
+                return advice(self.run_directory)
+            kind = type(self.datamodule).__name__
+            return f"runs go on with an `IndexedData`, which {kind} is not; to start anew, repeat the command with --fresh true"
         checkpoints = sorted(self.run_directory.path.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
         if not checkpoints:
             return "there is no checkpoint yet; to start anew, run the same command again with --fresh true"

@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from lightning import LightningDataModule
 
-from decinv.batch import Batch
+from decinv.batch import Batch, check_batch
 from decinv.codecs.base import Codec
 from decinv.modules.base import Inversion
 
@@ -68,7 +69,7 @@ class ChunkLoader:
     def _fetch(self) -> None:
         """Read the next chunk, unless one is ready."""
         if not self._ready:
-            self._ready = [part for chunk in (next(self.chunks, None),) if chunk is not None for part in self._parts(chunk)]
+            self._ready = [part for chunk in islice(self.chunks, 1) for part in self._parts(check_batch(chunk))]
 
     def _parts(self, chunk: Batch) -> list[Batch]:
         count = len(chunk.names)
@@ -79,6 +80,9 @@ class ChunkLoader:
 class ChunkData(LightningDataModule, ABC):
     """Images for an inversion, chunk by chunk. Subclasses say which, in ``chunks``.
 
+    That is all: each process inverts every chunk, and a run begins anew. Where images shall be divided among processes, and a
+    run go on where it ended, they are inputs of an ``IndexedData``.
+
     Attributes:
         sample: What one of them is called.
     """
@@ -87,7 +91,7 @@ class ChunkData(LightningDataModule, ABC):
 
     @abstractmethod
     def chunks(self, codec: Codec) -> Iterator[Batch]:
-        """Give the chunks, each of images of one size whose sides are multiples of the codec's stride."""
+        """Give the chunks, each of images of one size whose sides are multiples of the codec's stride; see ``Batch``."""
 
     @property
     @abstractmethod

@@ -52,11 +52,20 @@ class IndexedData(ChunkData):
 
     @abstractmethod
     def list_inputs(self) -> Sequence[Input]:
-        """List all inputs of the run."""
+        """List all inputs of the run, each with its number and a name that no other one has."""
 
     @abstractmethod
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
-        """Load one input."""
+        """Load one input.
+
+        Args:
+            item: The input.
+            codec: The codec, whose ``multiple`` the sides of the image are to be multiples of.
+
+        Returns:
+            The image with what is known of it; a ``Failure`` where it cannot be read, which becomes a row with its reason. An
+            exception ends the run.
+        """
 
     def image_size(self, item: Input, codec: Codec) -> tuple[int, int] | None:
         """Give height and width of the image that ``load`` would give with a codec, without loading it.

@@ -64,8 +64,18 @@ class MarkedNoise(GeneratedNoise):
         return super().prompt(number // (self.watermark.marks + 1))
 
     def load(self, item: Input, codec: Codec) -> Sample | Failure:
-        """Make an image, and attack it."""
+        """Make an image, and attack it.
+
+        Raises:
+            TypeError: If the model inverts no sampler.
+            ValueError: If ``size`` is no multiple of what codec and network take, or the attack gives another shape.
+        """
         sample = super().load(item, codec)
         if self.attack is None or isinstance(sample, Failure):
             return sample
-        return sample._replace(image=self.attack(sample.image[None], [item.number])[0])
+        image = sample.image[None]
+        attacked = self.attack(image.clone(), [item.number])
+        if attacked.shape != image.shape:
+            shapes = f"{tuple(image.shape)}, but got {tuple(attacked.shape)}"
+            raise ValueError(f"Expected {type(self.attack).__name__} to give images of the shape that it gets, {shapes}.")
+        return sample._replace(image=attacked[0])

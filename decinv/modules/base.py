@@ -129,8 +129,15 @@ class Inversion(LightningModule, ABC):
         return self.solver.rule
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a chunk once, not once an iteration, to where it is solved."""
+        """Move a chunk once, not once an iteration, to where it is solved.
+
+        Raises:
+            TypeError: If it is none.
+        """
         if batch is not self._handed:
+            if not isinstance(batch, Batch):
+                kind = type(batch).__name__
+                raise TypeError(f"Expected chunks of images, as a `decinv.data.ChunkData` gives them, but got {kind}.")
             self._handed = batch
             self._moved = super().transfer_batch_to_device(batch, self.place(batch, device), dataloader_idx)
         return self._moved

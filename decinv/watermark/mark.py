@@ -19,28 +19,28 @@ class Finding(NamedTuple):
         key: Fingerprint of the key.
         p_value: Probability that an image without a mark fits any of the marks as well; ``None`` where none is known.
         found: Whether that is at most the accepted rate of false alarms; ``None`` where it is not known.
+        score: How likely a mark is, for ROC curves; higher is likelier. The correlation, where all keys have as many
+            coefficients; else minus the p-value, or minus the distance where none is known; of messages the equal bits.
         distance: Mean distance to the key's Fourier coefficients; ``None`` for other watermarks.
         bits: Number of equal bits of the message; ``None`` for other watermarks.
         correlation: Correlation with the Fourier coefficients of the likeliest key, in [-1, 1]; ``None`` for other watermarks,
             and where a key has none.
         likeliest: Number of the key that it is the likeliest to be whatever the strength of the noise; ``None`` with it.
-        score: How likely a mark is, for ROC curves; higher is likelier. The correlation, where all keys have as many
-            coefficients; else minus the p-value, or minus the distance where none is known; of messages the equal bits.
     """
 
     mark: int
     key: str
     p_value: float | None
     found: bool | None
+    score: float
     distance: float | None = None
     bits: int | None = None
     correlation: float | None = None
     likeliest: int | None = None
-    score: float = -math.inf
 
 
 class Watermark(ABC):
-    """Marks that noise can carry.
+    """Marks that noise can carry. Subclasses say which, in ``marks`` and ``shape``, and how, in ``_mark`` and ``_find``.
 
     Attributes:
         fpr: Accepted rate of false alarms.
@@ -86,20 +86,29 @@ class Watermark(ABC):
         return result
 
     @abstractmethod
-    def _mark(self, noise: Tensor, which: Tensor) -> Tensor: ...
+    def _mark(self, noise: Tensor, which: Tensor) -> Tensor:
+        """Give noise ``(B, C, H, W)`` with the marks ``(B,)``, none of which is -1."""
 
     def find(self, noise: Tensor) -> list[Finding]:
         """Look for the marks in recovered noise ``(B, C, H, W)``, in the space of the diffusion model.
 
         Raises:
-            ValueError: If the shape is not that of the marks.
+            ValueError: If the shape is not that of the marks, or a subclass finds too little, or marks that there are not.
         """
         finite = noise.flatten(1).abs().sum(1).isfinite()  # which bounds its Fourier coefficients
-        found = iter(self._find(noise[finite]))
-        return [next(found) if known else Finding(-1, "", None, None) for known in finite.tolist()]
+        count = int(finite.sum())
+        findings = self._find(noise[finite]) if count else []
+        if len(findings) != count or not all(-1 <= finding.mark < self.marks for finding in findings):
+            raise ValueError(
+                f"Expected {type(self).__name__} to find a mark below {self.marks}, or -1, in each of {count} noises, but got "
+                f"{[finding.mark for finding in findings]}."
+            )
+        found = iter(findings)
+        return [next(found) if known else Finding(-1, "", None, None, -math.inf) for known in finite.tolist()]
 
     @abstractmethod
-    def _find(self, noise: Tensor) -> list[Finding]: ...
+    def _find(self, noise: Tensor) -> list[Finding]:
+        """Give a finding for each noise ``(B, C, H, W)``, at least one and all finite; ``verdict`` judges p-values."""
 
     def verdict(self, p_value: float | None) -> bool | None:
         """Tell whether a p-value proves a mark at the accepted rate of false alarms."""

@@ -79,7 +79,7 @@ class _Rings(Watermark):
         distance, mark = distances(noise, self.keys).min(1)
         found = zip(mark.tolist(), self._p_values(noise), distance.tolist(), strict=True)
         nearest = [
-            Finding(which, self.keys[which].fingerprint, p, self.verdict(p), distance=d, score=-d if p is None else -p)
+            Finding(which, self.keys[which].fingerprint, p, self.verdict(p), score=-d if p is None else -p, distance=d)
             for which, p, d in found
         ]
         if not self._correlated:

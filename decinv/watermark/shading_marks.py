@@ -62,4 +62,4 @@ class GaussianShading(Watermark):
         p_values = match_p_value(bits, self.key.bits, self.marks)
         found = zip(user.tolist(), p_values.tolist(), bits.tolist(), strict=True)
         key = self.key.fingerprint
-        return [Finding(which, key, p, self.verdict(p), bits=count, score=count) for which, p, count in found]
+        return [Finding(which, key, p, self.verdict(p), score=count, bits=count) for which, p, count in found]

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 
 import pytest
 import torch
@@ -76,9 +77,9 @@ def test_images_of_all_marks_share_noise_and_prompts(path):
 
 def test_findings_become_rates():
     findings = [
-        Finding(0, "k", 0.01, True, 0.5, likeliest=1, score=0.9),
-        Finding(0, "k", 0.2, False, 0.1, likeliest=1, score=0.5),
-        Finding(1, "k", 0.04, True, 0.3, likeliest=1, score=0.7),
+        Finding(0, "k", 0.01, True, 0.9, 0.5, likeliest=1),
+        Finding(0, "k", 0.2, False, 0.5, 0.1, likeliest=1),
+        Finding(1, "k", 0.04, True, 0.7, 0.3, likeliest=1),
     ]
     row = summarise(
         *("none", "encoder", 0, "naive", findings, torch.tensor([0, 1, -1]), 2),
@@ -87,7 +88,7 @@ def test_findings_become_rates():
     assert (row.right, row.right_by_correlation, row.marked, row.auc, row.tpr_1, row.alarms) == (1, 1, 2, 0.5, 0.5, 1.0)
     assert (row.noise_nmse_db, row.latent_nmse_db) == (-2.0, -15.0)
     assert row.confusion == ((1, 0), (1, 0))
-    unknown = [Finding(-1, "", None, None), *findings[1:]]  # whose noise is not finite
+    unknown = [Finding(-1, "", None, None, -math.inf), *findings[1:]]  # whose noise is not finite
     row = summarise(
         "none", "encoder", 0, "naive", unknown, torch.tensor([0, 1, -1]), 2, torch.zeros(3), torch.zeros(3), 1.0, 2.0, 3.0
     )

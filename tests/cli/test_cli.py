@@ -81,6 +81,31 @@ def test_a_class_of_a_module_in_the_working_directory_is_found(tmp_path, monkeyp
     assert main(["fit", "-c", JOB, *LEAN, "-c=configs/own.yaml", "--model.codec.stride=8", "--out=run"]) == 0
 
 
+OWN_DATA = """
+import torch
+from decinv.batch import Batch
+from decinv.data import ChunkData
+
+class OwnData(ChunkData):
+    total = 1
+
+    def chunks(self, codec):
+        yield Batch(torch.zeros(1, 3, 8, 8), ("grey",))
+"""
+
+
+def test_a_run_of_own_chunks_is_not_told_to_go_on(tmp_path, monkeypatch, capsys):
+    """What cannot go on is told how to start anew, and does."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_data.py").write_text(OWN_DATA)
+    args = ["fit", "-c", JOB, "--model.codec=LinearCodec", "--data=own_data.OwnData", *LEAN[-2:], "--out=run"]
+    assert main(args) == 0
+    assert main(args) == 2
+    said = capsys.readouterr().err
+    assert "runs go on with an `IndexedData`, which OwnData is not; to start anew, repeat the command with --fresh true" in said
+    assert main([*args, "--fresh=true"]) == 0
+
+
 def test_a_module_saves_the_hyper_parameters_that_it_was_made_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_module.py").write_text(

@@ -146,3 +146,16 @@ def test_other_models_are_refused():
         trainer().fit(Other(), datamodule=Counted(1))
     with pytest.raises(TypeError, match="NoneType"):
         Counted(1).train_dataloader()
+
+
+def test_what_is_no_chunk_is_refused_before_anything_is_inverted():
+    class Pixels(Counted):
+        def chunks(self, codec):
+            yield chunk(0)._replace(image=torch.full((2, 3, 8, 8), 128.0))
+
+    model = Recording(max_iters=3)
+    with pytest.raises(ValueError, match=r"Expected pixels in \[-1, 1\], but got \[128, 128\]"):
+        trainer().fit(model, datamodule=Pixels(1))
+    with pytest.raises(TypeError, match=r"chunks of images, as a `decinv\.data\.ChunkData` gives them, but got list"):
+        trainer().fit(model, [torch.zeros(2, 3, 8, 8)])
+    assert model.seen == []

@@ -2,7 +2,18 @@ import pytest
 import torch
 
 from decinv.metrics import detect
-from decinv.watermark import GaussianShading, Mask, Pattern, ShadingKey, ThreeKeys, TreeRingKey, TreeRings, three_keys
+from decinv.watermark import (
+    Finding,
+    GaussianShading,
+    Mask,
+    Pattern,
+    ShadingKey,
+    ThreeKeys,
+    TreeRingKey,
+    TreeRings,
+    Watermark,
+    three_keys,
+)
 
 SHAPE = (4, 16, 16)
 
@@ -191,3 +202,32 @@ def test_decoys_suffice_for_the_rate_of_false_alarms(rings):
     assert watermark.find(watermark.mark(noise(1), torch.tensor([0])))[0].found  # p is 1 / 100 but for rounding
     with pytest.raises(ValueError, match="a list of files of keys"):
         TreeRings(rings[0])
+
+
+class Own(Watermark):
+    """One mark; finds what it is told to."""
+
+    marks, shape = 1, SHAPE
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def _mark(self, noise, which):
+        return -noise
+
+    def _find(self, noise):
+        assert len(noise)
+        return [Finding(mark, "", None, None, 1.0) for mark in self.found]
+
+
+@pytest.mark.parametrize("found", [[0], [0, 0, 0], [0, 1], [-2, 0]])
+def test_an_own_watermark_that_finds_too_little_or_another_mark_is_named(found):
+    with pytest.raises(ValueError, match=r"Own to find a mark below 1, or -1, in each of 2 noises, but got \["):
+        Own(found).find(noise(2))
+
+
+def test_an_own_watermark_is_not_asked_about_noise_that_is_not_finite():
+    finding = Own([]).find(noise(1) * torch.nan)[0]
+    assert (finding.mark, finding.score) == (-1, -torch.inf)
+    assert [finding.mark for finding in Own([0, -1]).find(noise(2))] == [0, -1]
