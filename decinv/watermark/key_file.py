@@ -57,8 +57,8 @@ def load_key(path: Path, kind: str, make: Callable[[Shape, dict[str, str], dict[
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"Expected the file of a key, but {path} cannot be read: {reason(error)}.") from error
-    if settings.pop("format", None) != kind:
-        raise ValueError(f"Expected a {kind} in {path}, but it holds something else.")
+    if (found := settings.pop("format", "something else")) != kind:
+        raise ValueError(f"Expected a {kind} in {path}, but it holds {found}.")
     try:
         written = settings.pop("fingerprint")
         channels, height, width = map(int, settings["shape"].split(","))

@@ -62,3 +62,10 @@ def test_changed_keys_are_told_from_damaged_ones(damage, kind):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="cannot be read"):
         KINDS[kind].load(path)
+
+
+def test_a_key_of_another_kind_is_called_by_its_name(damage):
+    with pytest.raises(ValueError, match=r"a decinv tree-ring key 1 in .*, but it holds decinv shading key 1\.$"):
+        TreeRingKey.load(damage("shading", {}))
+    with pytest.raises(ValueError, match=r"but it holds something else\.$"):
+        TreeRingKey.load(damage("rings", {"format": None}))
