@@ -150,7 +150,8 @@ def draw(summary: dict[str, Curve], count: int, stages: bool = False) -> Figure:
     )
     top.plot(steps, summary["residual/median"], color="C0", marker=marker, label="median")
     top.plot(steps, summary["residual/worst"], color="C3", marker=marker, linestyle="--", label="worst")
-    top.set_yscale("log")
+    if (summary["residual/worst"] > 0).any():  # not where all started at a solution
+        top.set_yscale("log")
     top.set_ylabel("relative residual, best so far")
     title = f"Convergence of {count} sample{'s' if count != 1 else ''}"
     top.set_title(f"{title}: one problem after another" if stages else title)

@@ -135,6 +135,15 @@ def test_a_figure_of_problems_that_follow_each_other_says_so():
     assert titles == ["Convergence of 2 samples", "Convergence of 2 samples: one problem after another"]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("residual", [0.0, NAN])
+def test_a_figure_without_a_residual_above_0_is_drawn_without_a_warning(residual):
+    summary = {f"residual/{name}": np.array([residual]) for name in ("lower_quartile", "upper_quartile", "median", "worst")}
+    figure = draw(summary | {"active_samples": np.array([1.0])}, 1)
+    figure.canvas.draw()
+    assert figure.axes[0].get_yscale() == "linear"
+
+
 def test_a_run_without_a_sample_has_no_figure(fit, tmp_path):
     empty = Batch(torch.zeros(0, 3, 16, 16), (), failures=(Failure("x", "Gone."),))
     fit([Convergence()], [empty])
