@@ -154,41 +154,45 @@ class Codec(Frozen, ABC):
                     f"{value}; see `decinv.codecs.Codec`."
                 )
 
+    @torch.no_grad()
     def try_out(self, image: Tensor) -> None:
         """Code one image, or clip, twice the first time that this is called; inversions do so before they begin.
+
+        Where a map refuses it, nothing is said: the inversion will meet that again, and has results for the other images.
 
         Args:
             image: Images or clips, as for ``encode``; the first one, or its first frame, is coded.
 
         Raises:
-            ValueError: If that gives two results, as a sample of the posterior does, changes the image or the latent, or is
-                refused.
+            ValueError: If that gives two results, as a sample of the posterior does, or changes the image or the latent.
         """
         if self.proven or not len(image):
             return
-        with torch.no_grad():
-            one = as_frames(image[:1])[:1] if self.frames is None and image.ndim == 5 else image[:1]
-            latent = self._repeated(self.encode, one, "_encode", "the mode of a posterior, not a sample of it,")
-            self._repeated(self.decode, latent, "_decode", "the decoder's output without noise")
+        rows = as_frames(image[:1])[:1] if self.frames is None and image.ndim == 5 else image[:1]
+        for name, work, remedy in (
+            ("_encode", self.encode, "a posterior's mode"),
+            ("_decode", self.decode, "an image without noise"),
+        ):
+            before = rows.clone()
+            try:
+                once = work(rows).clone()  # a codec may write each output to the same memory
+                again = work(rows)
+            except (RuntimeError, ValueError, MemoryError):
+                return
+            if not torch.equal(rows.nan_to_num(), before.nan_to_num()):
+                raise ValueError(self._wrote(name))
+            size, change = (float(torch.linalg.vector_norm(part.nan_to_num())) for part in (once, once - again))
+            if change > ROUNDING * size:
+                raise ValueError(
+                    f"Expected `{name}` of {type(self).__name__} to be deterministic, but it gives another result for the same "
+                    f"input, {change / size:.2g} of its length away; let it give {remedy}, and nothing that is random."
+                )
+            rows = once
         self.proven = True
 
-    def _repeated(self, work: Callable[[Tensor], Tensor], rows: Tensor, name: str, instead: str) -> Tensor:
-        """Give what one of the maps comes to, if it comes to that twice and keeps what it gets."""
-        before = rows.clone()
-        once = work(rows).clone()  # a codec may write each output to the same memory
-        again = work(rows)
-        if not torch.equal(rows.nan_to_num(), before.nan_to_num()):
-            raise ValueError(
-                f"Expected `{name}` of {type(self).__name__} to leave its input as it is, but it wrote to it; let it work on a "
-                "copy."
-            )
-        size, change = (torch.linalg.vector_norm(part.nan_to_num()) for part in (once, once - again))
-        if change > ROUNDING * size:
-            raise ValueError(
-                f"Expected `{name}` of {type(self).__name__} to be deterministic, but it gives another result for the same "
-                f"input, {float(change / size):.2g} of its length away; let it give {instead} and nothing that is random."
-            )
-        return once
+    def _wrote(self, name: str) -> str:
+        kind = type(self).__name__
+        return f"Expected `{name}` of {kind} to leave its input as it is, but it wrote to it; let it work on a copy."
 
     def _checked(
         self, work: Callable[[Tensor], Tensor], rows: Tensor, by_frames: bool, shape: tuple[int, ...], name: str
@@ -199,10 +203,7 @@ class Codec(Frozen, ABC):
         version = None if rows.is_inference() else rows._version
         output: object = _run(work, rows, by_frames)
         if version is not None and rows._version != version:
-            raise ValueError(
-                f"Expected `{name}` of {type(self).__name__} to leave its input as it is, but it wrote to it; let it work on a "
-                "copy."
-            )
+            raise ValueError(self._wrote(name))
         if not isinstance(output, Tensor) or output.is_complex():
             found = str(output.dtype) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"Expected `{name}` of {type(self).__name__} to give a tensor of real numbers, but got {found}.")

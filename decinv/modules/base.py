@@ -140,6 +140,8 @@ class Inversion(LightningModule, ABC):
                 raise TypeError(f"Expected chunks of images, as a `decinv.data.ChunkData` gives them, but got {kind}.")
             self._handed = batch
             self._moved = super().transfer_batch_to_device(batch, self.place(batch, device), dataloader_idx)
+            with self.trainer.precision_plugin.train_step_context():
+                self.codec.try_out(self._moved.image)
         return self._moved
 
     def place(self, batch: Batch, device: torch.device) -> torch.device:
@@ -181,7 +183,6 @@ class Inversion(LightningModule, ABC):
         """Start on a chunk, or go on in its middle."""
         self.batch = batch
         with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
-            self.codec.try_out(batch.image)
             self.start(batch)
             resume, self.resume = self.resume, None
             if resume is not None:

@@ -77,6 +77,7 @@ def test_a_run_leaves_its_files(fit, make_batch, codec, tmp_path):
 
 def test_the_encoders_reconstruction_is_not_decoded_twice(fit, make_batch, codec, tmp_path, monkeypatch):
     batch = make_batch(["a", "b"])
+    codec.try_out(batch.image)  # which decodes, too, but once for a codec
     decoded = []
     decode = codec.decode
     monkeypatch.setattr(codec, "decode", lambda latent: decoded.append(len(latent)) or decode(latent))

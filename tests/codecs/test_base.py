@@ -150,8 +150,8 @@ def test_a_codec_without_weights_and_buffers_is_inverted_on_the_cpu(images) -> N
 @pytest.mark.parametrize(
     ("codec", "said"),
     [
-        (Shuffled(planes=8), r"`_encode` of Shuffled to give shape \(1, 12, 8, 8\), but got \(1, 8, 8, 8\)"),
-        (Shuffled(lines=1), r"`_decode` of Shuffled to give shape \(1, 3, 16, 16\), but got \(1, 3, 1, 16\)"),
+        (Shuffled(planes=8), r"`_encode` of Shuffled to give shape \(2, 12, 8, 8\), but got \(2, 8, 8, 8\)"),
+        (Shuffled(lines=1), r"`_decode` of Shuffled to give shape \(2, 3, 16, 16\), but got \(2, 3, 1, 16\)"),
     ],
 )
 def test_maps_that_break_the_promise_of_the_attributes_are_named(images, codec: Codec, said: str) -> None:
@@ -184,8 +184,8 @@ def halve(rows: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("codec", "said"),
     [
-        (Shift(encode=sample), "`_encode` of Shift to be deterministic, .*; let it give the mode of a posterior"),
-        (Shift(decode=sample), "`_decode` of Shift to be deterministic, .*; let it give the decoder's output without noise"),
+        (Shift(encode=sample), "`_encode` of Shift to be deterministic, .*; let it give a posterior's mode"),
+        (Shift(decode=sample), "`_decode` of Shift to be deterministic, .*; let it give an image without noise"),
         (Shift(encode=halve), "`_encode` of Shift to leave its input as it is, but it wrote to it"),
         (Shift(decode=halve), "`_decode` of Shift to leave its input as it is, but it wrote to it"),
     ],
