@@ -17,6 +17,10 @@ class Evaluation(NamedTuple):
             some rules step; where there are no images, zeros ``(B, 1)``, or the residual again.
     """
 
+    residual: Tensor
+    merit: Tensor
+    mismatch: Tensor
+
     def check(self, point: Tensor, problem: str) -> None:
         """Refuse what no solver could go on with.
 
@@ -33,10 +37,6 @@ class Evaluation(NamedTuple):
             if found != shape and (name != "mismatch" or not isinstance(found, tuple) or found[:1] != shape[:1]):
                 wanted = str(shape).replace("'", "")
                 raise ValueError(f"Expected `evaluate` of {problem} to give `{name}` of shape {wanted}, but got {found}.")
-
-    residual: Tensor
-    merit: Tensor
-    mismatch: Tensor
 
     def select(self, keep: Tensor) -> "Evaluation":
         """Give the rows of ``keep`` (indices)."""

@@ -29,6 +29,15 @@ pixels are fitted by latents further off than E(x), it often does not."""
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
 
+STUCK = 8
+"""Iterations without progress after which a sample counts as stuck."""
+
+FITTED = 0.25
+"""Part of its first squared pixel error below which that of a stuck sample must be, to be mixed by its pixels alone."""
+
+LOOSE = 0.1
+"""Part of the pull that is taken of such a sample then."""
+
 FEWEST = 4
 """Values of the pixel residual that are remembered for each value of the latent at least, unless it has fewer."""
 
@@ -51,6 +60,11 @@ class Anderson(UpdateRule):
     D is linear or nearly so, it vanishes and plain Anderson acceleration remains. A step after which ||r||^2 grew by more
     than a hundredth of its first value is taken back and halves the rho of that sample; every other one raises it by a
     quarter, up to ``lr``.
+
+    A sample whose ||r||^2 did not fall by a fifth in 8 iterations is stuck. It may be that E answers with the wrong sign along
+    directions that D hardly shows, so that T(z) leads away from the solution. If its pixel error fell to half by then, r is
+    its pixel residual alone from then on, a tenth of ``pull`` is taken, and rho and e begin anew; they do so whenever it is
+    stuck again. If not, what is left may be what D cannot make, and nothing changes.
 
     ``prior`` adds a third term, as the mode of a posterior (maximum a posteriori) has it::
 
@@ -93,7 +107,7 @@ class Anderson(UpdateRule):
             params: The one parameter that holds the latents.
             lr: Largest step size rho of a mixed forward step, above 0; E is nearly an inverse of D, so 1 is the natural size.
             history: Number of iterates to mix, at least 1; 1 is the forward step.
-            pull: Weight of the prior around the best iterate, at least 0; 0 is plain Anderson acceleration.
+            pull: Weight of the prior around the best iterate, at least 0; 0 leaves it out.
             decay: Least factor from one prediction error e_k to the next, in [0, 1).
             pixel_weight: Weight of the pixel residual in r, at least 0; 0 mixes by the latent residual alone.
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
@@ -256,6 +270,7 @@ class Anderson(UpdateRule):
         books = Books(
             *(latent, unit, size, size, np.ones(rows)),
             *(np.zeros((rows, m, m)), none, none.copy(), np.zeros(rows)),
+            *(size, np.zeros(rows), np.ones(rows)),
         )
         history = History(
             ratio=ratio,
@@ -291,7 +306,40 @@ class Anderson(UpdateRule):
             chosen = torch.from_numpy(better).to(point.device)[:, None]
             for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.error, error)):
                 torch.where(chosen, new, kept, out=kept)
-        return history, books
+        return history, self._loosen(history, books, point.shape[1])
+
+    def _loosen(self, history: History, books: Books, latent: int) -> Books:
+        """Mix the samples that are stuck by their pixels alone from now on, with a weaker prior, and let them begin anew.
+
+        Args:
+            history: The history, which is changed.
+            books: The books, which share memory with what is returned.
+            latent: Number of values of a latent.
+        """
+        stuck = books.idle >= STUCK
+        if self._mismatch is None or not self.latent_weight or not np.count_nonzero(stuck):
+            return books
+        pixels = history.error.shape[1] - latent
+        size = _squares(history.error[:, :pixels]) * books.unit
+        loose = stuck & (size < FITTED * self.pixel_weight**2)
+        books = books._replace(idle=np.where(stuck, 0.0, books.idle))
+        rows = np.flatnonzero(loose)
+        if not len(rows):
+            return books
+        index, used = torch.from_numpy(rows).to(history.error.device), min(self._count, self._slots)
+        history.drop_latents(index, pixels)
+        unit = books.unit[:, None, None]
+        gram, slopes = books.gram.copy(), books.slopes.copy()
+        changes, error = history.changes[index, :used], history.error[index, None]
+        gram[rows, :used, :used] = _numbers(torch.bmm(changes, changes.mT)) * unit[rows]
+        slopes[rows, :used] = (_numbers(torch.bmm(changes, error.mT)) * unit[rows])[..., 0]
+        return books._replace(
+            **{name: np.where(loose, size, getattr(books, name)) for name in ("size", "first", "doubt", "mark")},
+            rate=np.where(loose, 1.0, books.rate),
+            hold=np.where(loose, LOOSE, books.hold),
+            gram=gram,
+            slopes=slopes,
+        )
 
 
 def _steep(first: Evaluation) -> Tensor:

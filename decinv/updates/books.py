@@ -19,6 +19,9 @@ GROWTH = 1.25
 SLOWEST = 0.02
 """Least part of the step size that is taken."""
 
+PROGRESS = 0.8
+"""Part of its last mark below which a squared error must fall to count as progress."""
+
 FAR = 4.0
 """Largest squared distance from start to solution that is reckoned with, over ``||T(z_0)||^2``; some 2 is usual."""
 
@@ -36,6 +39,9 @@ class Books(NamedTuple):
         slopes: Inner products of these with r_b, ``(B, m)``.
         weights: The last coefficients g, ``(B, m)``.
         doubt: The squared error e of the last prediction, ``(B,)``.
+        mark: ``||r_b||^2`` at the last progress, ``(B,)``.
+        idle: Iterations since, ``(B,)``.
+        hold: The part of the pull that is taken, ``(B,)``.
     """
 
     distance: Numbers
@@ -47,6 +53,9 @@ class Books(NamedTuple):
     slopes: Numbers
     weights: Numbers
     doubt: Numbers
+    mark: Numbers
+    idle: Numbers
+    hold: Numbers
 
     def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":
         """Judge the last prediction by a new iterate, and take its difference to the best one into a slot.
@@ -71,8 +80,12 @@ class Books(NamedTuple):
         self.slopes[:, slot] = products[:, 0, 1]
         better, grew = size < self.size, size > self.size + RISE * self.first
         self.slopes[:] += np.where(better[:, None], self.gram[:, slot], 0.0)
+        best = np.minimum(size, self.size)
+        progress = best < PROGRESS * self.mark
         return self._replace(
-            size=np.minimum(size, self.size),
+            size=best,
+            mark=np.where(progress, best, self.mark),
+            idle=np.where(progress, 0.0, self.idle + 1),
             rate=np.minimum(np.maximum(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST), 1.0),
             doubt=np.maximum(surprise, decay * self.doubt),
         )
@@ -88,7 +101,7 @@ class Books(NamedTuple):
             prior: Weight of the prior around z_0, in which ``||r_b||^2`` counts as noise.
         """
         m = spread.shape[1] - 1
-        near = (pull * self.doubt / self.distance)[:, None]
+        near = (pull * self.hold * self.doubt / self.distance)[:, None]
         system = self.gram[:, :m, :m] + near[..., None] * spread[:, 1:, 1:]
         right = self.slopes[:, :m] + near * spread[:, 1:, 0]
         if away is not None:

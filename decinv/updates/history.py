@@ -32,3 +32,14 @@ class History(NamedTuple):
         both = torch.stack([self.error, change], dim=1)
         others = torch.bmm(self.changes[:, :used], both.mT)
         return torch.cat([torch.bmm(both, both.mT), others], dim=1).mT
+
+    def drop_latents(self, rows: Tensor, pixels: int) -> None:
+        """Let the errors of some samples be those of their pixels alone, from now on and in what is remembered.
+
+        Args:
+            rows: Indices of the samples.
+            pixels: Number of error values that come from pixels; they are the first ones.
+        """
+        self.ratio[rows] = 0.0
+        self.error[rows, pixels:] = 0.0
+        self.changes[rows, :, pixels:] = 0.0

@@ -16,8 +16,8 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import FALLEN, SOLVED, STEEP, STRANGE
-from decinv.updates.books import GROWTH, RISE
+from decinv.updates.anderson import FALLEN, FITTED, LOOSE, SOLVED, STEEP, STRANGE, STUCK
+from decinv.updates.books import GROWTH, PROGRESS, RISE
 
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0}
@@ -35,16 +35,18 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
     ends = []
     for row in range(len(problem.start)):
         points, differences, doubt, rate, coefficients = [problem.start[row]], [], 0.0, 1.0, np.zeros(0)
-        best, first, lengths = None, None, None
+        best, first, lengths, mark, idle, hold, seen = None, None, None, None, 0, 1.0, np.ones(1)
         for _ in range(steps):
             everything = np.broadcast_to(points[-1], problem.start.shape)
             residual = problem.residual(everything)[row]
             parts = [problem.mismatch(everything)[row], residual]
             lengths = lengths or [np.linalg.norm(part) for part in parts]
             stacked = np.concatenate([w / n * part for w, n, part in zip(weights, lengths, parts, strict=True)])
+            stacked = stacked * seen
             this = [points[-1], residual, stacked]
             if best is None:
                 best, first = this, np.sum(stacked**2)
+                mark = first
             else:
                 changes = np.stack([d[2] for d in differences], axis=1) if differences else np.zeros((len(stacked), 0))
                 doubt = max(np.sum((stacked - best[2] + changes @ coefficients) ** 2), decay * doubt)
@@ -52,11 +54,21 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
                 rise = np.sum(stacked**2) - np.sum(best[2] ** 2)
                 rate = min(1.0, rate * (0.5 if rise > RISE * first else GROWTH))
                 best = this if rise < 0 else best
+                idle = 0 if np.sum(best[2] ** 2) < PROGRESS * mark else idle + 1
+                mark = mark if idle else np.sum(best[2] ** 2)
+                fitted = np.sum(best[2][: len(parts[0])] ** 2) < FITTED * weights[0] ** 2
+                if idle == STUCK and all(weights):
+                    idle = 0
+                    if fitted:
+                        seen = np.repeat([1.0, 0.0], [len(part) for part in parts])
+                        best, *differences = [[d[0], d[1], d[2] * seen] for d in (best, *differences)]
+                        doubt = first = mark = np.sum(best[2] ** 2)
+                        rate, hold = 1.0, LOOSE
             step = -lr * rate * best[1]
             if differences:
                 moves = np.stack([d[0] - lr * rate * d[1] for d in differences], axis=1)
                 changes = np.stack([d[2] for d in differences], axis=1)
-                weight = np.sqrt(pull * doubt) / lengths[1]
+                weight = np.sqrt(pull * hold * doubt) / lengths[1]
                 away = best[0] - points[0]
                 share = len(away) / sum(len(part) for w, part in zip(weights, parts, strict=True) if w)
                 variance = np.clip(np.sum(away**2), lengths[1] ** 2, 4 * lengths[1] ** 2)
@@ -94,6 +106,19 @@ def test_the_pull_is_least_squares_with_a_prior(linear, pull: float, decay: floa
     ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, decay, ridge=1e-14, **mixing), 7))
     np.testing.assert_allclose(ours, reference(problem, 7, history, 0.8, mixing, pull, decay), rtol=0, atol=1e-8)
     assert np.abs(ours - reference(problem, 7, history, 0.8, mixing, 0.0)).max() > 1e-2
+
+
+@pytest.mark.parametrize(("pull", "history"), [(0.0, 2), (0.3, 3)])
+def test_a_stuck_sample_whose_pixels_are_fitted_is_mixed_by_them_alone(linear, pull: float, history: int) -> None:
+    """Pixels and residual disagree about the solution, so that both together stop falling; of the last row, by a lot."""
+    problem = linear(eigenvalues=tuple(np.linspace(0.2, 1.1, 8)))
+    noise, made = np.random.default_rng(1).normal(size=(3, 16)), problem.mismatch
+    sizes = np.linalg.norm(made(problem.start), axis=1) / np.linalg.norm(noise, axis=1) * [0.3, 0.4, 3.0]
+    problem.mismatch = lambda point: made(point) - noise * sizes[:, None]
+    steps = 4 * STUCK
+    ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, ridge=1e-14), steps))
+    np.testing.assert_allclose(ours, reference(problem, steps, history, 0.8, BOTH, pull), rtol=0, atol=1e-5)
+    assert problem.rule._books.hold.tolist() == [LOOSE, LOOSE, 1.0]
 
 
 @MIXINGS
