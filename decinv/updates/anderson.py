@@ -321,7 +321,7 @@ class Anderson(UpdateRule):
             return books
         pixels = history.error.shape[1] - latent
         size = _squares(history.error[:, :pixels]) * books.unit
-        loose = stuck & (size < FITTED * self.pixel_weight**2)
+        loose = stuck & (size > 0) & (size < FITTED * self.pixel_weight**2)
         books = books._replace(idle=np.where(stuck, 0.0, books.idle))
         rows = np.flatnonzero(loose)
         if not len(rows):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from decinv.images.reading import MAX_PIXELS
-from decinv.ranges import refuse_below
+from decinv.ranges import refuse_below, refuse_not_above
 from decinv.video.base import FrameReader, UnreadableVideoError
 from decinv.video.clips import cut
 from decinv.video.files import Decoding, FileReader
@@ -101,8 +101,7 @@ def read_clip(path: str | Path, length: int | None = None, start: int = 0, strid
     """
     refuse_below(1, length=length, stride=stride)
     refuse_below(0, start=start)
-    if fps is not None and not fps > 0:
-        raise ValueError(f"Expected `fps` to be above 0, but got {fps}.")
+    refuse_not_above(0, fps=fps)
     found = scan(path)
     moments = [moment for clip in cut("", found.times, None, stride, fps=fps) for moment in clip.moments]
     chosen = moments[start : None if length is None else start + length]

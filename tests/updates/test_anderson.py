@@ -371,6 +371,20 @@ def test_a_solution_stays_and_stays_finite(linear) -> None:
         np.testing.assert_allclose(point, problem.truth, rtol=0, atol=1e-12)
 
 
+def test_a_stuck_sample_without_pixels_goes_on_by_its_residual() -> None:
+    parameter = nn.Parameter(torch.zeros(2, 3))
+    rule = Anderson([parameter])
+    rule.reset(2 * STUCK)
+    for _ in range(STUCK + 2):
+        parameter.data.zero_()
+        parameter.grad = torch.ones(2, 3)
+        rule.observe(Evaluation(parameter.grad, parameter.grad.norm(dim=1), torch.zeros(2, 1)))
+        rule.step()
+    assert rule._books.hold.tolist() == [1.0, 1.0]
+    assert (rule._history.ratio > 0).all()
+    torch.testing.assert_close(parameter.detach(), -torch.ones(2, 3))
+
+
 @pytest.mark.parametrize("pull", [0.0, 2.0])
 def test_without_pixel_residual_the_latent_residual_mixes(pull: float) -> None:
     """A first pixel residual of 0 has no relative size."""
