@@ -13,7 +13,7 @@ from jsonargparse import auto_parser
 from PIL import Image
 
 from decinv.benchmark.__main__ import BENCHMARKS
-from decinv.benchmark.report import report_command
+from decinv.benchmark.report.command import report_command
 from decinv.cli import DecinvCLI, run
 from decinv.codecs.loading import BUNDLED
 from decinv.data.shipped import SAMPLES
@@ -90,7 +90,7 @@ def test_commands_are_parsed(files, monkeypatch, command):
 
     monkeypatch.chdir(files)
     monkeypatch.setattr(DecinvCLI, "before_instantiate_classes", stop)
-    monkeypatch.setattr("decinv.benchmark.report.report", lambda *options: None)
+    monkeypatch.setattr("decinv.benchmark.report.command.report", lambda *options: None)
     words = shlex.split(command.replace("...", ""))
     match words[1:]:
         case ["main.py", *options]:

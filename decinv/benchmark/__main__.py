@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from decinv.arguments import run_command
-from decinv.benchmark.clip import clip
-from decinv.benchmark.cocoercivity import cocoercivity
+from decinv.benchmark.clip.command import clip
+from decinv.benchmark.cocoercivity.command import cocoercivity
 from decinv.benchmark.codec import codec
-from decinv.benchmark.decoder import decoder
-from decinv.benchmark.editing import editing
-from decinv.benchmark.frames import frames
-from decinv.benchmark.index import index
-from decinv.benchmark.invertibility import invertibility
-from decinv.benchmark.overhead import overhead
-from decinv.benchmark.report import report, report_command
-from decinv.benchmark.robustness import robustness
-from decinv.benchmark.rules import rules
-from decinv.benchmark.sampler import sampler
-from decinv.benchmark.soak import soak
-from decinv.benchmark.stress import stress
-from decinv.benchmark.thresholds import thresholds
-from decinv.benchmark.watermark import watermark
+from decinv.benchmark.decoder.command import decoder
+from decinv.benchmark.editing.command import editing
+from decinv.benchmark.frames.command import frames
+from decinv.benchmark.invertibility.command import invertibility
+from decinv.benchmark.long_runs.index import index
+from decinv.benchmark.long_runs.soak import soak
+from decinv.benchmark.overhead.command import overhead
+from decinv.benchmark.report.command import report, report_command
+from decinv.benchmark.robustness.command import robustness
+from decinv.benchmark.rules.command import rules
+from decinv.benchmark.sampler.command import sampler
+from decinv.benchmark.stress.command import stress
+from decinv.benchmark.thresholds.command import thresholds
+from decinv.benchmark.watermark.command import watermark
 from decinv.errors import tell
 from decinv.shipped_configs import with_shipped
 

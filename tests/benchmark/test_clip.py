@@ -7,7 +7,7 @@ from PIL import Image
 
 from decinv.api import invert
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.methods import DEFAULT, GRADIENT, PAPER
+from decinv.benchmark.measuring.methods import DEFAULT, GRADIENT, PAPER
 from decinv.codecs import load_codec
 from decinv.data import generate_clip
 from decinv.metrics import nmse_db

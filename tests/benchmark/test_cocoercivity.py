@@ -9,12 +9,12 @@ from PIL import Image
 
 from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.cocoercivity import FOLLOWED, measure
-from decinv.benchmark.cocoercivity_report import CONVERGED, LAST, TRUTH, Key, correlation, ranks, summarise
-from decinv.benchmark.methods import DecoderMethod
-from decinv.benchmark.ratios import Ratios, Reference, ratios
-from decinv.benchmark.scatter import RED, Panel, draw_scatters
-from decinv.benchmark.visited import visit
+from decinv.benchmark.cocoercivity.command import FOLLOWED, measure
+from decinv.benchmark.cocoercivity.ratios import Ratios, Reference, ratios
+from decinv.benchmark.cocoercivity.report import CONVERGED, LAST, TRUTH, Key, correlation, ranks, summarise
+from decinv.benchmark.cocoercivity.visited import visit
+from decinv.benchmark.figures.scatter import RED, Panel, draw_scatters
+from decinv.benchmark.measuring.methods import DecoderMethod
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import ForwardStep

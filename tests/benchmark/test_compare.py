@@ -3,12 +3,12 @@ import statistics
 import pytest
 import torch
 
-import decinv.benchmark.compare as compare_module
+import decinv.benchmark.decoder.compare as compare_module
 from decinv.batch import Batch
-from decinv.benchmark.compare import compare, ticks
-from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import METHODS
-from decinv.benchmark.race import Entry, Finding
+from decinv.benchmark.decoder.compare import compare, ticks
+from decinv.benchmark.measuring.measure import measure_quality
+from decinv.benchmark.measuring.methods import METHODS
+from decinv.benchmark.measuring.race import Entry, Finding
 from decinv.codecs import LinearCodec
 
 REFERENCE = "gradient Adam 0.01"

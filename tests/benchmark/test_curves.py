@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image, ImageColor
 
-from decinv.benchmark.curves import DASHES, Curve, Panel, draw_curves
-from decinv.benchmark.figure import COLOURS
+from decinv.benchmark.figures.curves import DASHES, Curve, Panel, draw_curves
+from decinv.benchmark.figures.figure import COLOURS
 
 COSTS, QUALITIES = (1, 10, 100), (-10, -15, -20)
 

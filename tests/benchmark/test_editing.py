@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.editing_images import Edited, Inversion, edit, generate, recover_latent
-from decinv.benchmark.editing_report import summarise
+from decinv.benchmark.editing.images import Edited, Inversion, edit, generate, recover_latent
+from decinv.benchmark.editing.report import summarise
 from decinv.benchmark.maker import Maker
 from decinv.codecs import LinearCodec
 from decinv.diffusion import DDIM, DiffusersPipeline

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.frames import STABLE_DIFFUSION, WAYS
+from decinv.benchmark.frames.command import STABLE_DIFFUSION, WAYS
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(tmp_path_factory, saved):
         patch.setitem(STABLE_DIFFUSION, "layers_per_block", 1)
         for side in ("down_block_types", "up_block_types"):
             patch.setitem(STABLE_DIFFUSION, side, STABLE_DIFFUSION[side][:2])
-        patch.setattr("decinv.benchmark.frames.WAYS", WAYS[1:])  # the default's history takes long to fill
+        patch.setattr("decinv.benchmark.frames.command.WAYS", WAYS[1:])  # the default's history takes long to fill
         assert main(["frames", "--out", str(out), *(f"--{key}={value}" for key, value in small.items())]) == 0
     return out
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decinv.api import invert
-from decinv.benchmark.impaired import (
+from decinv.benchmark.stress.impaired import (
     ChannelMap,
     Constant,
     ImpairedCodec,

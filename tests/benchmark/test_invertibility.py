@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.invertibility_report import Spectrum, codec_row
+from decinv.benchmark.invertibility.report import Spectrum, codec_row
 from decinv.metrics.conditioning import ROUNDING
 
 

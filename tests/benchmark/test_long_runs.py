@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.soak import tenths
+from decinv.benchmark.long_runs.soak import tenths
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),  # Lightning 2.6 calls what torch 2.13 deprecates

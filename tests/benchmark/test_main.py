@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.decoder import decoder
-from decinv.benchmark.methods import DEFAULT, METHODS
-from decinv.benchmark.published import PUBLISHED
+from decinv.benchmark.decoder.command import decoder
+from decinv.benchmark.measuring.methods import DEFAULT, METHODS
+from decinv.benchmark.measuring.published import PUBLISHED
 from decinv.codecs import load_codec
 from decinv.data.generated import generate
 from decinv.metrics import nmse_db

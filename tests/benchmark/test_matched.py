@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from decinv.benchmark.compare import Row, against_float32
-from decinv.benchmark.matched import match
-from decinv.benchmark.methods import DEFAULT
+from decinv.benchmark.decoder.compare import Row, against_float32
+from decinv.benchmark.decoder.matched import match
+from decinv.benchmark.measuring.methods import DEFAULT
 
 
 def row(method, iterations, nmse_db, seconds, dtype="float32"):

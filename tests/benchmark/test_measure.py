@@ -5,8 +5,18 @@ import torch
 
 from decinv.api import invert
 from decinv.batch import Batch
-from decinv.benchmark.measure import begin, measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, DESCENDED, GRADIENT, MAP, METHODS, SQUARES, DecoderMethod, iterations_of
+from decinv.benchmark.measuring.measure import begin, measure_quality
+from decinv.benchmark.measuring.methods import (
+    BY_NAME,
+    DEFAULT,
+    DESCENDED,
+    GRADIENT,
+    MAP,
+    METHODS,
+    SQUARES,
+    DecoderMethod,
+    iterations_of,
+)
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, DescentProblem, GradientProblem
 from decinv.updates import ForwardStep

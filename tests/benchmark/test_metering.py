@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from decinv.benchmark.metering import METERED, measure_memory, measure_pass
-from decinv.benchmark.methods import BY_NAME, DEFAULT, DecoderMethod
-from decinv.benchmark.published import PUBLISHED
+from decinv.benchmark.measuring.metering import METERED, measure_memory, measure_pass
+from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT, DecoderMethod
+from decinv.benchmark.measuring.published import PUBLISHED
 from decinv.codecs import AutoencoderCodec, LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import Anderson, ForwardStep

@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image, ImageColor
 
-from decinv.benchmark.figure import COLOURS
-from decinv.benchmark.pareto import Line, Panel, draw_pareto
+from decinv.benchmark.figures.figure import COLOURS
+from decinv.benchmark.figures.pareto import Line, Panel, draw_pareto
 
 
 def _count(path, colour):

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from decinv.benchmark.prompts import PLACES, THINGS, default_prompts, photographs
+from decinv.benchmark.watermark.prompts import PLACES, THINGS, default_prompts, photographs
 from decinv.diffusion.captions import LONGEST, WORDS
 
 

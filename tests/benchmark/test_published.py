@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from decinv.api import invert
-from decinv.benchmark.attempt import begin_attempt
-from decinv.benchmark.methods import METHODS
-from decinv.benchmark.published import PUBLISHED, PublishedLoop, PublishedMethod
+from decinv.benchmark.measuring.attempt import begin_attempt
+from decinv.benchmark.measuring.methods import METHODS
+from decinv.benchmark.measuring.published import PUBLISHED, PublishedLoop, PublishedMethod
 from decinv.codecs import AutoencoderCodec, LinearCodec
 
 ADAM, GRADIENT = PUBLISHED

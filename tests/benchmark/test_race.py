@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-import decinv.benchmark.race as race_module
+import decinv.benchmark.measuring.race as race_module
 from decinv.batch import Batch
-from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, DecoderMethod
-from decinv.benchmark.race import Entry, race, warm_up
+from decinv.benchmark.measuring.measure import measure_quality
+from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT, GRADIENT, METHODS, DecoderMethod
+from decinv.benchmark.measuring.race import Entry, race, warm_up
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import ForwardStep

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from decinv.batch import Batch
-from decinv.benchmark.methods import METHODS, DecoderMethod
-from decinv.benchmark.reaching import Level, needed
-from decinv.benchmark.trajectory import Trajectory, follow_all
+from decinv.benchmark.measuring.methods import METHODS, DecoderMethod
+from decinv.benchmark.measuring.trajectory import Trajectory, follow_all
+from decinv.benchmark.thresholds.reaching import Level, needed
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import ForwardStep

@@ -12,9 +12,9 @@ from PIL import Image
 
 import decinv.benchmark
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.report_directory import describe
-from decinv.benchmark.report_html import number, table
-from decinv.benchmark.report_markdown import to_html
+from decinv.benchmark.report.directory import describe
+from decinv.benchmark.report.html import number, table
+from decinv.benchmark.report.markdown import to_html
 
 RESULTS = Path(decinv.benchmark.__file__).parent / "results"
 

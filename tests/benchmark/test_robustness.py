@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-import decinv.benchmark.robustness as robustness_module
+import decinv.benchmark.robustness.command as robustness_module
 from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.dots import Series, draw_dots
-from decinv.benchmark.figure import looks
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT
-from decinv.benchmark.robustness import DISTORTIONS, RUNS, Recovered, distort, join, recover
-from decinv.benchmark.robustness_report import Row, series
+from decinv.benchmark.figures.dots import Series, draw_dots
+from decinv.benchmark.figures.figure import looks
+from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT, GRADIENT
+from decinv.benchmark.robustness.command import DISTORTIONS, RUNS, Recovered, distort, join, recover
+from decinv.benchmark.robustness.report import Row, series
 from decinv.codecs import LinearCodec, load_codec
 from decinv.data.generated import generate
 from decinv.images.distortions import brighten, compose, noise

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.families import DEFAULT_RULE, ENCODER, RULES
-from decinv.benchmark.rules import rules
-from decinv.benchmark.rules_report import overview, panels, rule_rows
-from decinv.benchmark.trajectory import Trajectory
+from decinv.benchmark.measuring.trajectory import Trajectory
+from decinv.benchmark.rules.command import rules
+from decinv.benchmark.rules.families import DEFAULT_RULE, ENCODER, RULES
+from decinv.benchmark.rules.report import overview, panels, rule_rows
 from decinv.codecs import load_codec
 from decinv.data.generated import generate
 from decinv.metrics import nmse_db

@@ -6,9 +6,9 @@ import torch
 
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.maker import Maker
-from decinv.benchmark.sampler_measure import invert, step_residuals
-from decinv.benchmark.sampler_methods import contenders
-from decinv.benchmark.sampler_rows import TRUE_LATENT, Found, match, summarise
+from decinv.benchmark.sampler.measure import invert, step_residuals
+from decinv.benchmark.sampler.methods import contenders
+from decinv.benchmark.sampler.rows import TRUE_LATENT, Found, match, summarise
 from decinv.codecs import load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline, DPMSolver
 from decinv.methods import ExactInversion, NaiveInversion
@@ -69,7 +69,7 @@ FLOWS += ["--decoders=[]", "--count=2", "--rtols=[]", "--fine=10", "--device=cpu
 
 
 def test_samplers_of_flows(tmp_path, monkeypatch):
-    monkeypatch.setattr("decinv.benchmark.sampler_report.draw_sampler", lambda *_: None)  # takes long, and is tested above
+    monkeypatch.setattr("decinv.benchmark.sampler.report.draw_sampler", lambda *_: None)  # takes long, and is tested above
     few = [*FLOWS, "--flow=4", "--methods=[naive,AIDI]", "--behind=[naive]", "--elsewhere=[naive]"]
     assert main(["sampler", f"--out={tmp_path}", *few]) == 0
     table = rows(tmp_path / "table.csv")

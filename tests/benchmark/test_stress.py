@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-import decinv.benchmark.stress as stress_module
+import decinv.benchmark.stress.command as stress_module
 from decinv.batch import Batch
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.conditions import Conditions
-from decinv.benchmark.impaired import ChannelMap, ImpairedCodec
-from decinv.benchmark.stress import METHODS, run_case, stress
-from decinv.benchmark.stress_cases import Case, cases_of, fixed_cases
-from decinv.benchmark.stress_measure import WatchedProblem, largest_rise, measure_start, measure_stress
+from decinv.benchmark.stress.cases import Case, cases_of, fixed_cases
+from decinv.benchmark.stress.command import METHODS, run_case, stress
+from decinv.benchmark.stress.impaired import ChannelMap, ImpairedCodec
+from decinv.benchmark.stress.measure import WatchedProblem, largest_rise, measure_start, measure_stress
 from decinv.codecs import LinearCodec
 
 FORWARD, _, DEFAULT = METHODS

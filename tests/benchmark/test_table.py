@@ -2,7 +2,7 @@ import csv
 import math
 from dataclasses import replace
 
-from decinv.benchmark.report_markdown import to_html
+from decinv.benchmark.report.markdown import to_html
 from decinv.benchmark.table import Column, Table
 
 COLUMNS = (

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.methods import DEFAULT, PAPER
-from decinv.benchmark.thresholds import COMPARED, thresholds
-from decinv.benchmark.thresholds_report import headlines, panels, threshold_rows
-from decinv.benchmark.trajectory import Trajectory
+from decinv.benchmark.measuring.methods import DEFAULT, PAPER
+from decinv.benchmark.measuring.trajectory import Trajectory
+from decinv.benchmark.thresholds.command import COMPARED, thresholds
+from decinv.benchmark.thresholds.report import headlines, panels, threshold_rows
 
 
 def _found():

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-import decinv.benchmark.measure as measure
-import decinv.benchmark.trajectory as trajectory
+import decinv.benchmark.measuring.measure as measure
+import decinv.benchmark.measuring.trajectory as trajectory
 from decinv.batch import Batch
-from decinv.benchmark.measure import measure_quality
-from decinv.benchmark.methods import BY_NAME, DEFAULT, GRADIENT, DecoderMethod
-from decinv.benchmark.trajectory import follow, follow_all, follow_ticks
+from decinv.benchmark.measuring.measure import measure_quality
+from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT, GRADIENT, DecoderMethod
+from decinv.benchmark.measuring.trajectory import follow, follow_all, follow_ticks
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem
 from decinv.updates import ForwardStep

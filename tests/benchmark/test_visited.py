@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from decinv.batch import Batch
-from decinv.benchmark.converged import converge
-from decinv.benchmark.counting import CountingCodec
-from decinv.benchmark.methods import DecoderMethod
-from decinv.benchmark.visited import visit
+from decinv.benchmark.cocoercivity.converged import converge
+from decinv.benchmark.cocoercivity.visited import visit
+from decinv.benchmark.measuring.counting import CountingCodec
+from decinv.benchmark.measuring.methods import DecoderMethod
 from decinv.codecs import LinearCodec
 from decinv.problems import DecoderProblem, GradientProblem
 from decinv.updates import ForwardStep

@@ -7,9 +7,9 @@ import torch
 
 from decinv.benchmark.__main__ import main
 from decinv.benchmark.maker import Maker
-from decinv.benchmark.prompts import default_prompts
-from decinv.benchmark.watermark_images import generate
-from decinv.benchmark.watermark_report import summarise
+from decinv.benchmark.watermark.images import generate
+from decinv.benchmark.watermark.prompts import default_prompts
+from decinv.benchmark.watermark.report import summarise
 from decinv.codecs import load_codec
 from decinv.diffusion import DDIM, DiffusersPipeline
 from decinv.watermark import Finding, ThreeKeys, TreeRingKey

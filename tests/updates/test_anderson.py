@@ -5,7 +5,7 @@ from diffusers import AutoencoderTiny
 from torch import nn
 
 import decinv
-from decinv.benchmark.impaired import as_codec
+from decinv.benchmark.stress.impaired import as_codec
 from decinv.codecs import LinearCodec
 from decinv.images.eight_bit import round_to_8_bits
 from decinv.metrics.latent import nmse_db

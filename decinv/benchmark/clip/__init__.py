@@ -1,0 +1,1 @@
+"""The benchmark of a clip, frame by frame."""

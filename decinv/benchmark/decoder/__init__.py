@@ -1,0 +1,1 @@
+"""The benchmark of decoder inversion: error, time and memory of every method."""

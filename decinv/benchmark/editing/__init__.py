@@ -1,0 +1,1 @@
+"""The benchmark of edits: what they change of the background."""

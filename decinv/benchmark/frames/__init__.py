@@ -1,0 +1,1 @@
+"""The benchmark of memory against the frames of a clip."""

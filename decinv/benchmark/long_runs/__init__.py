@@ -1,0 +1,1 @@
+"""The benchmarks of very long runs: their tables, their memory and their speed."""

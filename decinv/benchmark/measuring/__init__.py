@@ -1,0 +1,1 @@
+"""How benchmarks run methods of decoder inversion, and measure them."""

@@ -1,0 +1,1 @@
+"""The benchmark of a step's cost beyond E and D."""

@@ -1,0 +1,1 @@
+"""The benchmark of images that were distorted on their way."""

@@ -1,0 +1,1 @@
+"""The benchmark of update rules and learning rates."""

@@ -1,0 +1,1 @@
+"""The benchmark of sampler inversion: noise and images, there and back."""

@@ -1,0 +1,1 @@
+"""The benchmark of codecs that are hard on purpose."""

@@ -1,0 +1,1 @@
+"""The benchmark of evaluations that a method needs to reach an error."""
