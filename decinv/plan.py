@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from decinv.memory import PeakMemory
 from decinv.modules.base import PRECISIONS, Inversion
 from decinv.modules.sampler import SamplerInversion
 from decinv.placement import Placement
+from decinv.planned_budget import PlannedBudget
 from decinv.ranges import refuse_below
 from decinv.solver_memory import MOST_ROWS, solver_need
 from decinv.weights import without_content
@@ -116,6 +117,8 @@ def plan(
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with fake:
         codec = without_content(inversion.codec, inversion.codec, DEVICE)
+    if codec.budget is not None:
+        codec.budget = PlannedBudget(codec.budget.mib, DEVICE)
     weights = sum(tensor.nbytes for tensor in (*codec.parameters(), *codec.buffers()))
     size = (height, width) if frames is None else (frames, height, width)
     shape = (3, *size)
@@ -128,20 +131,36 @@ def plan(
             return accelerator and inversion.may_be_on_host and placement.on_host(torch.empty(rows, 3, *size), HOST)
 
     @cache
-    def measured(rows: int, host: bool, reserved: int) -> _Need:
+    def coded(rows: int, host: bool, reserved: int) -> _Coding:
         del reserved  # it is what the codec's budget has now
         with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
-            images = torch.empty(rows, 3, *size, device=HOST if host else DEVICE)
-            coding, point = _problem_need(inversion, images, precision)
+            return _coding_need(inversion, torch.empty(rows, 3, *size, device=HOST if host else DEVICE), precision)
+
+    @cache
+    def measured(rows: int, host: bool, reserved: int) -> _Need:
+        begin, held, evaluate, point = coded(rows, host, reserved)
         kept, update = solver_need(inversion.update, stopping, rows, point, shape)
-        return _Need(*coding, 0, 0, rows * image + update) if host else _Need(*coding, kept, update, 0)
+        descend = again = 0
+        if stopping.gradient_steps:
+            with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
+                descend = _descent_need(inversion, torch.empty(rows, 3, *size, device=HOST if host else DEVICE), precision)
+            shorter = replace(stopping, max_iters=stopping.gradient_steps, gradient_steps=0)
+            again, last = solver_need(inversion.update, shorter, rows, point, shape)
+            update = max(update, last)
+        if host:
+            return _Need(begin, held, evaluate, descend, 0, 0, 0, rows * image + max(kept, update))
+        return _Need(begin, held, evaluate, descend, kept, update, again, 0)
 
     def need(rows: int) -> _Need:
         how = is_on_host(rows), 0 if codec.budget is None else codec.budget.reserved
         if rows <= MOST_ROWS:
             return measured(rows, *how)
         last, before, further = measured(MOST_ROWS, *how), measured(MOST_ROWS - 1, *how), rows - MOST_ROWS
-        return _Need(*(new + further * (new - old) for new, old in zip(last, before, strict=True)))
+        grown = _Need(*(new + further * (new - old) for new, old in zip(last, before, strict=True)))
+        if codec.budget is None:
+            return grown
+        begin, held, evaluate, _ = coded(rows, *how)  # parts of a batch do not grow with it
+        return grown._replace(begin=begin, held=held, evaluate=evaluate)
 
     def total(rows: int) -> int:
         known = need(rows)
@@ -169,30 +188,39 @@ class _Need(NamedTuple):
         begin: Peak of the problem from the images to the first point.
         held: What the problem keeps from then on.
         evaluate: Peak of one evaluation, above what the problem keeps.
+        descend: The same of the samples' descent, where there is one; else 0.
         kept: What solver and update rule keep, at most, while the problem is evaluated.
         update: Their own peak.
-        host: What is on the host of images, solver and update rule, where they are there; then ``kept`` and ``update`` are 0.
+        again: What they keep in the descent.
+        host: What is on the host of images, solver and update rule, where they are there; then the last three are 0.
     """
 
     begin: int
     held: int
     evaluate: int
+    descend: int
     kept: int
     update: int
+    again: int
     host: int
 
     @property
     def peak(self) -> int:
         """The peak of the whole chunk."""
-        return max(self.begin, self.held + max(self.kept + self.evaluate, self.update))
+        return max(self.begin, self.held + max(self.kept + self.evaluate, self.update, self.again + self.descend))
 
 
-def _problem_need(inversion: Inversion, image: Tensor, precision: str) -> tuple[tuple[int, int, int], int]:
-    """Evaluate the inversion's problem once for images without content.
+class _Coding(NamedTuple):
+    """The first ones of ``_Need``, and the values of a sample's point."""
 
-    Returns:
-        ``begin``, ``held`` and ``evaluate`` of ``_Need``, and the values of a sample's point.
-    """
+    begin: int
+    held: int
+    evaluate: int
+    point: int
+
+
+def _coding_need(inversion: Inversion, image: Tensor, precision: str) -> _Coding:
+    """Evaluate the inversion's problem once for images without content."""
     with _autocast(precision):
         with PeakMemory(DEVICE) as begin:
             problem = inversion.problem(image)
@@ -202,9 +230,17 @@ def _problem_need(inversion: Inversion, image: Tensor, precision: str) -> tuple[
             held = begin.live - (point.nbytes if point.device == DEVICE else 0)
         with torch.no_grad(), PeakMemory(DEVICE) as evaluate:
             problem.evaluate(point)
-            if inversion.solver.stopping.gradient_steps:
-                problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
-    return (begin.bytes, held, evaluate.bytes), point[0].numel()
+    return _Coding(begin.bytes, held, evaluate.bytes, point[0].numel())
+
+
+def _descent_need(inversion: Inversion, image: Tensor, precision: str) -> int:
+    """Give the peak of an evaluation of the problem's descent, if all samples take part."""
+    with _autocast(precision), torch.no_grad():
+        problem = inversion.problem(image)
+        point = torch.empty_like(problem.start())
+        with PeakMemory(DEVICE) as evaluate:
+            problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
+    return evaluate.bytes
 
 
 @contextmanager

@@ -154,6 +154,38 @@ def test_a_budget_of_the_codec_is_planned(saved, images):
     assert planned < 0.6 * whole.peak
 
 
+@pytest.mark.parametrize(("rows", "single"), [(8, 1.5), (8, 3.5), (11, 4.5)])
+def test_parts_of_many_rows_are_planned(saved, images, rows, single):
+    """Encoder and decoder take parts of other sizes, and the last part has fewer rows."""
+    path = str(saved("kl"))
+    options = {"path": path, "memory_mib": single * plan(paper_adam(empty(path=path)), 64, 96, 1).single / MIB}
+    planned = plan(paper_adam(empty(**options)), 64, 96, rows).peak
+    assert planned == pytest.approx(metered(paper_adam(AutoencoderCodec(**options)), images(rows, 64, 96)), rel=0.03)
+
+
+def test_the_largest_batch_that_is_coded_in_parts_is_within_the_budget(saved):
+    inversion = paper_adam(empty(path=str(saved("kl")), memory_mib=3.0))
+    budget = 6 * MIB
+    largest = plan(inversion, 64, 64, 1, budget=budget).largest
+    assert largest > 2 * 3 * MIB / plan(inversion, 64, 64, 1).single
+    assert plan(inversion, 64, 64, largest).total <= budget < plan(inversion, 64, 64, largest + 1).total
+
+
+@pytest.mark.parametrize("rows", [2, 12])
+def test_few_samples_take_most_in_their_descent_and_many_before_it(saved, images, rows):
+    """One graph at a time is much for few samples, and little beside the coding of many."""
+    path = str(saved("kl"))
+
+    def make(codec):
+        return DecoderInversion(codec, Untrusting, max_iters=2, gradient_steps=1)
+
+    planned, short = (
+        plan(kind(empty(path=path)), 32, 64, rows).peak for kind in (make, partial(DecoderInversion, max_iters=2))
+    )
+    assert (planned > 1.5 * short) == (rows == 2)
+    assert planned == pytest.approx(metered(make(full(path)), images(rows, 32, 64)), rel=0.03)
+
+
 def coding(codec, image):
     """The peak of one encode and one decode whose results are left on the device, and whose input is moved there."""
     with torch.no_grad(), PeakMemory("cpu") as encoding:

@@ -71,9 +71,14 @@ class MemoryBudget:
                 return first
             del first
         at_once = max(1, (self.bytes - self.reserved) // max(self._peaks[key], 1))
+        return self._in_parts(moved, rows, at_once, key)
+
+    def _in_parts(self, work: Callable[[Tensor], Tensor], rows: Tensor, at_once: int, key: Hashable) -> Tensor:
+        """Give ``work(rows)``, computed for ``at_once`` rows at a time; the key tells apart what takes other memory."""
+        del key
         if at_once >= len(rows):
-            return moved(rows)
-        return torch.cat([moved(part) for part in torch.split(rows, at_once)])
+            return work(rows)
+        return torch.cat([work(part) for part in torch.split(rows, at_once)])
 
     def _warn(self, mib: float, rows: Tensor) -> None:
         """Say once that the budget does not suffice for one row."""

@@ -43,7 +43,8 @@ class DecoderProblem(Problem):
         """Run one decode and one encode."""
         decoded = self.codec.picture(self.latent(point))
         residual = self.codec.encode(decoded) - self.target
-        mismatch = (decoded - self.image).contiguous()  # once, where a codec decodes to another memory format
+        mismatch = torch.empty_like(self.image, memory_format=torch.contiguous_format)  # also where a codec decodes to another
+        torch.sub(decoded, self.image, out=mismatch)
         return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
 
     def select(self, keep: Tensor) -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from decinv.codecs import LinearCodec
+from decinv.memory import PeakMemory
 from decinv.problems import DecoderProblem, GradientProblem
 
 
@@ -20,6 +21,20 @@ def test_residual_merit_and_mismatch_in_closed_form(images, scaling: tuple[float
     torch.testing.assert_close(result.merit, merit, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(result.mismatch, codec.decode(raw) - image, rtol=0, atol=1e-5)
     torch.testing.assert_close(problem.latent(problem.start()), encoded, rtol=1e-5, atol=1e-6)
+
+
+def test_a_codec_that_decodes_to_another_memory_format_costs_no_copy(images, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, image = LinearCodec(), images(4)
+    problem = DecoderProblem(codec, image)
+    point = problem.start()
+    decoded = codec.decode(point).contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(codec, "_encode", lambda image: point)
+    monkeypatch.setattr(codec, "_decode", lambda latent: decoded)
+    with PeakMemory("cpu") as peak:
+        mismatch = problem.evaluate(point).mismatch
+    assert mismatch.is_contiguous()
+    assert torch.equal(mismatch, decoded - image)
+    assert peak.bytes < 1.9 * image.nbytes
 
 
 def test_a_true_latent_has_no_residual(images) -> None:
