@@ -81,7 +81,8 @@ class AutoencoderCodec(Codec):
         self.clamps = clamp
         self.tf32 = tf32
         self.dtype = torch_dtype(dtype)
-        self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
+        with torch.inference_mode(False):  # weights that are made in it cannot be differentiated through
+            self.model = load_autoencoder(path, subfolder, self.dtype, allow_pickle)
         self.freeze()
         self._driver = driver_of(self.model)
         if tiling:
@@ -117,9 +118,11 @@ class AutoencoderCodec(Codec):
         return work(rows) if self.budget is None else self.budget.run(work, rows, self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the weights, and leave behind what was recorded with them where they were."""
+        """Move or cast the weights, compute in their format, and leave behind what was recorded with them where they were."""
         self._graphs.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        with torch.inference_mode(False):
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
         return self
 
     @property

@@ -64,10 +64,11 @@ class LinearCodec(Codec):
         self.freeze()
 
     def _encode(self, image: Tensor) -> Tensor:
-        patches = functional.pixel_unshuffle(image, self.stride)
+        patches = functional.pixel_unshuffle(image.to(self.basis.dtype), self.stride)
         return torch.einsum("cd,vd,bvhw->bchw", self.matrix, self.basis, patches)
 
     def _decode(self, latent: Tensor) -> Tensor:
+        latent = latent.to(self.basis.dtype)
         return functional.pixel_shuffle(torch.einsum("vc,bchw->bvhw", self.basis, latent), self.stride)
 
     def fixed_point(self, image: Tensor) -> Tensor:

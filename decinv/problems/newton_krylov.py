@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
+from decinv.forward_mode import tangent_of
 from decinv.problems.base import Evaluation
 from decinv.problems.step import StepProblem
 
@@ -39,8 +39,8 @@ class NewtonKrylovProblem(StepProblem):
 
         def product(direction: Tensor) -> Tensor:
             exact = torch.autocast(point.device.type, enabled=False)  # which leaves tangents of convolutions as they are
-            with exact, self.process.uncounted(), sdpa_kernel(SDPBackend.MATH):  # others have no forward-mode derivative
-                tangent: Tensor = torch.func.jvp(self._map, (point,), (direction,))[1]
+            with exact, self.process.uncounted():
+                tangent = tangent_of(self._map, point, direction)
             self.process.count(self.rows, 2)
             return tangent / self.step.slope
 

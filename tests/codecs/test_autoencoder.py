@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from decinv.codecs import AutoencoderCodec, load_codec, probing
+from decinv.codecs import AutoencoderCodec, LinearCodec, load_codec, probing
 from decinv.codecs.driver import ClipDriver
 from decinv.codecs.drivers import DRIVERS, UNSUPPORTED
 from decinv.memory import MIB, PeakMemory
+from decinv.problems import GradientProblem
 
 IMAGES = ["kl", "kl16", "tiny", "dc", "asymmetric", "vq"]
 Saved = Callable[[str], Path]
@@ -218,3 +219,23 @@ def test_cuda_graphs_are_refused_on_the_cpu(saved: Saved, images) -> None:
     codec = AutoencoderCodec(str(saved("kl")), cuda_graphs=True)
     with pytest.raises(ValueError, match="a codec on CUDA for `cuda_graphs`, but it runs on cpu; leave `cuda_graphs` off"):
         codec.encode(images(1, 32, 32))
+
+
+def test_what_is_loaded_and_cast_in_inference_mode_can_be_differentiated_through(saved: Saved, images) -> None:
+    image = images(1, 32, 32)
+    with torch.inference_mode():
+        codec = load_codec(saved("kl"), dtype="bfloat16").float()
+    problem = GradientProblem(codec, image)
+    assert problem.evaluate(problem.start()).residual.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("dtype", "off"), [(torch.float64, 1e-5), (torch.bfloat16, 0.05)])
+def test_a_codec_computes_in_the_number_format_that_it_is_cast_to(saved: Saved, images, dtype: torch.dtype, off: float) -> None:
+    image = images(1, 32, 32)
+    for codec in (load_codec(saved("kl")), LinearCodec()):
+        latent = codec.encode(image)
+        decoded = codec.decode(latent)
+        codec.to(dtype)
+        for found, expected in ((codec.encode(image), latent), (codec.decode(latent), decoded)):
+            assert found.dtype == torch.float32
+            assert 0 < float((found - expected).norm() / expected.norm()) < off
