@@ -138,7 +138,7 @@ def second_order(before: Step, plain: Step, heun: bool = False) -> Step:
     weight = end.alpha - ratio * start.alpha  # -alpha_t (e^-h - 1)
     length = _log_snr(end, start)
     tilt = length / (2 * _log_snr(start, before.start)) * weight  # weight of y_s - y_r
-    if heun:
+    if heun and length:  # else the step goes nowhere
         tilt *= 2 * (end.alpha / weight - 1 / length)
     return Step(
         *(plain.time, plain.scale, start, end, plain.parts),

@@ -78,15 +78,15 @@ class NullText(Negative):
                     away = guidance.denoiser.predict(shown, times, empty._replace(embedding=trial))
                     guided = guidance.combine(away, towards)
                     reached = step(point, guided, history, process.noise(index))
-                    loss = (reached - goal.following).square().flatten(1).mean(1)
+                    loss = (reached - goal.following).square().flatten(1).sum(1)
                 better = loss.detach() < least
                 least = torch.where(better, loss.detach(), least)
                 embedding = _choose(better, trial, embedding)
                 following, output = _choose(better, reached, following), _choose(better, guided, output)
                 if iteration < self.iterations:
-                    adam.zero_grad()
                     with guidance.denoiser.arithmetic():
-                        loss.sum().backward()  # type: ignore[no-untyped-call]
+                        (gradient,) = torch.autograd.grad(loss.sum(), trial)
+                    trial.grad = gradient / reached[0].numel()  # of the mean, which within a network of 16 bits would vanish
                     adam.step()
             found.append(empty._replace(embedding=embedding))
             point, history = following, step.handed_on(point, output)

@@ -237,6 +237,15 @@ def test_arguments_that_no_step_has_are_refused(make, name):
         make()
 
 
+def test_a_last_step_that_goes_nowhere_changes_nothing(config):
+    """The levels of Karras et al. end with the smallest one of the training already."""
+    options = {"final_sigmas_type": "sigma_min", "lower_order_final": False, "use_karras_sigmas": True}
+    for solver_type in ("heun", "midpoint"):
+        last = DPMSolver(5).trajectory(config | options | {"solver_type": solver_type}).steps[-1]
+        assert last.start == pytest.approx(last.end)
+        assert (last.point, last.output, last.history) == pytest.approx((1, 0, 0), abs=1e-12)
+
+
 def test_log_linear_levels_of_euler(config):
     config = {key: value for key, value in config.items() if key not in ("set_alpha_to_one", "skip_prk_steps", "clip_sample")}
     scheduler = diffusers.EulerDiscreteScheduler(**config | {"interpolation_type": "log_linear"})

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from decinv.diffusion import Condition, DPMSolver, Guidance
+from decinv.diffusion import Condition, DPMSolver, GaussianDenoiser, Guidance, Process, Prompt
 from decinv.editing import NullText, SourcePrompt, regenerate
 
 
@@ -54,3 +54,22 @@ def test_null_text_never_ends_worse_than_it_begins(make, prompts):
     assert all(torch.equal(one.embedding, empty.embedding) for one in wild)
     with pytest.raises(ValueError, match="`iterations`"):
         NullText(iterations=0)
+
+
+class HalfDenoiser(GaussianDenoiser):
+    """A network that computes in 16 bits."""
+
+    def _predict(self, point, time, prompt):
+        return super()._predict(point, time, prompt).half()
+
+
+@pytest.mark.parametrize("kind", [GaussianDenoiser, HalfDenoiser])
+def test_null_text_finds_its_way_through_a_network_of_16_bits(make, kind):
+    """In the last step, the mean of the squared errors has gradients of some 1e-8, which 16 bits do not hold."""
+    trajectory = make([0.0])[0].trajectory
+    source = Condition(Prompt(torch.full((1, 1, 1, 1), 0.01)))
+    process = Process(trajectory, Guidance(kind(trajectory.config, 0.5)), source)
+    walked = tuple(process.walk(torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))))
+    guidance, empty = Guidance(process.guidance.denoiser, 3.0), Prompt(torch.zeros(1, 1, 1, 1))
+    found = [float(one.embedding) for one in NullText(iterations=3, lr=1e-3).prompts(process, walked, guidance, empty)]
+    assert found[-2:] == pytest.approx([0.00986, 0.01152], abs=2e-4)
