@@ -177,6 +177,10 @@ class Flux(Family):
     folder = "transformer"
     long_text = 512
 
+    def schedule(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give the largest shift of times a default, as ``FluxPipeline`` does, whose own differs from other pipelines'."""
+        return {"max_shift": 1.15, **config}
+
     def text(self, directory: Path, dtype: torch.dtype, length: int) -> TextEncoding:
         """One CLIP encoder and one of T5."""
         return FluxText(directory, dtype, length)

@@ -139,6 +139,16 @@ def test_flux(saved_pipeline):
     close(ours(path, FlowEuler(3), 1.0, drawn, text_length=8), unpacked)
 
 
+def test_flux_shifts_times_by_its_own_largest_shift_where_the_scheduler_has_none(saved_pipeline, tmp_path):
+    path = copied(saved_pipeline, "flux", tmp_path)
+    flows = {"use_dynamic_shifting": True, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    scheduler = diffusers.DPMSolverMultistepScheduler(**flows)
+    scheduler.save_pretrained(path / "scheduler")
+    scheduler.set_timesteps(3, mu=1.15)  # that of an image of the largest size that shifts are given for
+    steps = DiffusersPipeline(str(path)).trajectory(DPMSolver(3), (128, 128)).steps
+    assert [step.start.sigma for step in steps] == pytest.approx(scheduler.sigmas[:-1].tolist(), rel=1e-6)
+
+
 @pytest.mark.parametrize(("kind", "scale"), [("three", 1.0), ("three", 5.0), ("three_without_t5", 5.0)])
 def test_stable_diffusion_3(saved_pipeline, kind, scale):
     path, theirs = saved_pipeline(kind)
