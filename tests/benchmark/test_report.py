@@ -237,3 +237,11 @@ def test_names_and_fingerprints_of_keys_are_no_numbers(cell):
 def test_rows_of_other_lengths_do_not_break_a_table():
     shown = table(["a"], [["1", "too much"], []], 2)
     assert shown.count("<td") == 1
+
+
+def test_long_text_is_broken_into_lines_and_numbers_stay_in_sight():
+    """A prompt of thousands of letters on one line put the numbers behind it hundreds of screens away."""
+    shown = table(["prompt", "psnr"], [["a red circle " * 300, "1.5"], ["short", "2.5"]], 2)
+    assert "<td class=long>a red circle" in shown
+    assert "<td class=n>1.5</td>" in shown
+    assert "<td>short</td><td class=n>2.5</td>" in shown

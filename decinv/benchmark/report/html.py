@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 STYLE = Path(__file__).with_name("report.css")
 
+LONG = 80
+"""Letters above which the text of a cell is broken into lines; a prompt may have thousands."""
+
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What the browser may load: pictures within the page, its own style, nothing from anywhere."""
 
@@ -99,7 +102,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: int, show
     right = [_numeric([row[i] for row in rows if i < len(row)]) for i in range(columns)]
 
     def line(cells: Sequence[str], tag: str) -> str:
-        shown = (f"<{tag}{' class=n' if right[i] else ''}>{show(cell)}</{tag}>" for i, cell in enumerate(cells[:columns]))
+        kinds = ("long" if len(cell) > LONG else "n" if right[i] else "" for i, cell in enumerate(cells[:columns]))
+        shown = (
+            f"<{tag}{kind and f' class={kind}'}>{show(cell)}</{tag}>" for kind, cell in zip(kinds, cells[:columns], strict=True)
+        )
         return f"<tr>{''.join(shown)}</tr>\n"
 
     more = f"<p class=more>{total - len(rows)} more rows are not shown.</p>" if total > len(rows) else ""
