@@ -86,7 +86,8 @@ class ClipScore:
         """Give the score of each image with its text.
 
         Args:
-            image: Images ``(B, 3, H, W)`` in [-1, 1]; the centre square is resized to what the model takes, bicubically.
+            image: Images ``(B, 3, H, W)`` in [-1, 1]; the shorter side is resized to the model's, bicubically, and the longer one
+                cut off at both ends, as CLIP's own images are.
             text: ``B`` texts; what is longer than the model takes is cut off.
 
         Returns:
@@ -106,10 +107,9 @@ class ClipScore:
         return 100 * score.clamp(min=0)
 
     def _pixels(self, image: Tensor, size: int) -> Tensor:
-        height, width = image.shape[-2:]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        square = image[..., top : top + side, left : left + side].to(self.model.device).float()
-        value = (functional.interpolate(square, (size, size), mode="bicubic", antialias=True).clamp(-1, 1) + 1) / 2
+        sides = [size * side // min(image.shape[-2:]) for side in image.shape[-2:]]
+        whole = functional.interpolate(image.to(self.model.device).float(), sides, mode="bicubic", antialias=True)
+        top, left = ((side - size) // 2 for side in sides)
+        value = (whole[..., top : top + size, left : left + size].clamp(-1, 1) + 1) / 2
         mean, std = (value.new_tensor(one).view(3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
         return (value - mean) / std

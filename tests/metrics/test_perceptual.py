@@ -70,6 +70,15 @@ def test_clip_scores_are_cosines_of_the_models_embeddings(clip_path, images):
         score(image, ["a"])
 
 
+@pytest.mark.parametrize("size", [(40, 40), (100, 33), (21, 60)])
+def test_images_are_made_ready_as_clips_own_are(clip_path, images, size):
+    grey = ((images(1, *size)[0].permute(1, 2, 0) + 1) * 127.5).round().byte()
+    shape = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+    expected = transformers.CLIPImageProcessorPil(**shape)(images=[grey.numpy()], return_tensors="pt").pixel_values
+    found = ClipScore(str(clip_path))._pixels(grey.permute(2, 0, 1)[None] / 127.5 - 1, 16)
+    assert float((found - expected).abs().mean()) < 0.01  # Pillow rounds to 8 bits after each direction of resizing
+
+
 def test_clip_models_that_cannot_be_loaded_are_one_sentence(clip_path, tmp_path):
     with pytest.raises(ValueError, match=r"^Expected a CLIP model and its tokenizer at '.*none', but got: "):
         ClipScore(str(tmp_path / "none"))
