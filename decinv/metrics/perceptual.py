@@ -37,11 +37,12 @@ def lpips(preds: Tensor, target: Tensor) -> Tensor:
         raise ValueError(f"Expected sides of at least {SMALLEST} pixels, but got {tuple(preds.shape)}.")
     try:
         import torchvision  # noqa: F401
-        from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises the latter
         raise ModuleNotFoundError("Expected a working torchvision for LPIPS; install it with `decinv[lpips]`.") from error
     pairs = zip(preds.float().clamp(-1, 1), target.float().clamp(-1, 1), strict=True)
-    return torch.stack([learned_perceptual_image_patch_similarity(y[None], x[None], "alex") for y, x in pairs])
+    distance = LearnedPerceptualImagePatchSimilarity("alex").to(preds.device)  # once for all pairs, for it reads its weights
+    return torch.stack([distance(y[None], x[None]) for y, x in pairs])
 
 
 def check_lpips() -> None:
@@ -86,8 +87,8 @@ class ClipScore:
         """Give the score of each image with its text.
 
         Args:
-            image: Images ``(B, 3, H, W)`` in [-1, 1]; the shorter side is resized to the model's, bicubically, and the longer one
-                cut off at both ends, as CLIP's own images are.
+            image: Images ``(B, 3, H, W)`` in [-1, 1]; the shorter side is resized to the model's, bicubically, and the longer
+                one cut off at both ends, as CLIP's own images are.
             text: ``B`` texts; what is longer than the model takes is cut off.
 
         Returns:

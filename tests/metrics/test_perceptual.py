@@ -25,9 +25,27 @@ def test_weights_of_lpips_that_cannot_be_loaded_are_one_sentence(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
-    monkeypatch.setattr("torchmetrics.functional.image.learned_perceptual_image_patch_similarity", download)
+    monkeypatch.setattr("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity", download)
     with pytest.raises(ValueError, match="weights of LPIPS's network, but got: no network;"):
         check_lpips()
+
+
+def test_the_network_of_lpips_is_loaded_once_for_all_images(monkeypatch, images):
+    loaded = []
+
+    class Distance(torch.nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            loaded.append(kind)
+
+        def forward(self, preds, target):
+            return (preds - target).abs().mean()
+
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setattr("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity", Distance)
+    preds, target = images(3, 32, 32), images(3, 32, 32, seed=1)
+    torch.testing.assert_close(lpips(preds, target), (preds - target).abs().mean((1, 2, 3)))
+    assert loaded == ["alex"]
 
 
 def test_images_too_small_for_lpips_are_refused():
