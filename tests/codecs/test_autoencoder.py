@@ -215,6 +215,21 @@ def test_random_decoders_are_refused(saved: Saved, monkeypatch: pytest.MonkeyPat
         load_codec(saved("ltx_timed"))
 
 
+def test_decoders_are_tried_out_on_the_smallest_latent_that_they_decode(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+
+    def decode(self: AutoencoderCodec, latent: torch.Tensor) -> torch.Tensor:
+        sides.append(latent.shape[-1])
+        if latent.shape[-1] < smallest:
+            raise RuntimeError("Padding size should be less than the corresponding input dimension")
+        return latent
+
+    monkeypatch.setattr(AutoencoderCodec, "_decode", decode)
+    for smallest in (1, 3):
+        load_codec(saved("kl"), "bfloat16")
+    assert sides == [2, 2, 2, 8, 8]
+
+
 def test_cuda_graphs_are_refused_on_the_cpu(saved: Saved, images) -> None:
     codec = AutoencoderCodec(str(saved("kl")), cuda_graphs=True)
     with pytest.raises(ValueError, match="a codec on CUDA for `cuda_graphs`, but it runs on cpu; leave `cuda_graphs` off"):
