@@ -61,9 +61,9 @@ def codec(saved: Callable[[str], Path]) -> Loader:
     return load
 
 
-def batch(codec: AutoencoderCodec, count: int = 2, steps: int = 1) -> Tensor:
+def batch(codec: AutoencoderCodec, count: int = 2, steps: int = 1, cells: int = 2) -> Tensor:
     """Images, or clips of the codec's rule, of one size that fits."""
-    side = codec._driver.sizes[0] if len(codec._driver.sizes) == 1 else 4 * codec.stride
+    side = codec._driver.sizes[0] if len(codec._driver.sizes) == 1 else cells * codec.stride
     times = () if codec.frames is None else (codec.frames.first + steps * codec.frames.step,)
     generator = torch.Generator().manual_seed(0)
     return torch.rand(count, 3, *times, side, side, generator=generator) * 2 - 1
@@ -199,7 +199,7 @@ def test_images_are_coded_in_16_bits(
 ) -> None:
     exact, short = codec(name), load_codec(saved(name), dtype)
     with torch.no_grad():
-        image = batch(exact, 1)  # one, since few processors are fast at this
+        image = batch(exact, 1, cells=4)  # one, since few processors are fast at this
         latent = exact.encode(image)
         for found, expected in ((short.encode(image), latent), (short.decode(latent), exact.decode(latent))):
             assert float((found - expected).norm() / expected.norm()) < tolerance
