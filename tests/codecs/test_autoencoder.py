@@ -215,8 +215,11 @@ def test_random_decoders_are_refused(saved: Saved, monkeypatch: pytest.MonkeyPat
         load_codec(saved("ltx_timed"))
 
 
-def test_decoders_are_tried_out_on_the_smallest_latent_that_they_decode(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
-    sides = []
+@pytest.mark.parametrize(("smallest", "expected"), [(1, [2, 2]), (3, [2, 8, 8])])
+def test_decoders_are_tried_out_on_few_pixels_where_they_decode_as_few(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch, smallest: int, expected: list[int]
+) -> None:
+    sides: list[int] = []
 
     def decode(self: AutoencoderCodec, latent: torch.Tensor) -> torch.Tensor:
         sides.append(latent.shape[-1])
@@ -225,9 +228,8 @@ def test_decoders_are_tried_out_on_the_smallest_latent_that_they_decode(saved: S
         return latent
 
     monkeypatch.setattr(AutoencoderCodec, "_decode", decode)
-    for smallest in (1, 3):
-        load_codec(saved("kl"), "bfloat16")
-    assert sides == [2, 2, 2, 8, 8]
+    load_codec(saved("kl"), "bfloat16")
+    assert sides == expected
 
 
 def test_cuda_graphs_are_refused_on_the_cpu(saved: Saved, images) -> None:
