@@ -23,7 +23,7 @@ LIMIT = 60.0
 """Seconds after which a process that should have ended fails its test."""
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["decinv.cli"])
+CONTEXT.set_forkserver_preload(["decinv.cli", "torch.utils.tensorboard", "PIL.PngImagePlugin"])  # and what it imports late
 
 JOB = [
     "fit",
