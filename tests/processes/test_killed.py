@@ -19,7 +19,7 @@ def reference():
     return {}
 
 
-@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("moment", range(8))
 def test_the_end_is_that_of_an_uninterrupted_run(start, job, writer, outcome, elastic, tmp_path, reference, moment):
     choose = random.Random(moment)
     processes = 1 + moment % 3
