@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from decinv.forward_mode import tangent_of
 
 ROUNDING = 2 / 255 / 12**0.5
 """Standard deviation of the error of rounding images in [-1, 1] to 8 bits."""
@@ -36,11 +37,9 @@ def _jacobian(decode: Callable[[Tensor], Tensor], latent: Tensor, at_once: int) 
     directions = torch.eye(latent.numel(), dtype=latent.dtype, device=latent.device).view(-1, *latent.shape)
 
     def image_of(direction: Tensor) -> Tensor:
-        tangent: Tensor = torch.func.jvp(decode, (latent,), (direction,))[1]
-        return tangent.flatten()
+        return tangent_of(decode, latent, direction).flatten()
 
-    with sdpa_kernel(SDPBackend.MATH):  # others have no forward-mode derivative
-        return torch.cat([torch.func.vmap(image_of)(some) for some in torch.split(directions, at_once)])
+    return torch.cat([torch.func.vmap(image_of)(some) for some in torch.split(directions, at_once)])
 
 
 def attainable_nmse_db(singular: Tensor, latent: Tensor, noise: float = ROUNDING, spread: Tensor | None = None) -> Tensor:
