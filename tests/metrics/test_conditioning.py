@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from decinv.codecs import load_codec
+from decinv.codecs.autoencoder import AutoencoderCodec
 from decinv.metrics import attainable_nmse_db, nmse_db, singular_values
 from decinv.metrics.conditioning import ROUNDING
 
@@ -28,8 +28,9 @@ def test_directions_that_an_image_has_no_room_for_have_none() -> None:
     torch.testing.assert_close(found, torch.tensor([[2.0, 2.0, 2.0, 0.0, 0.0]], dtype=torch.float64))
 
 
-def test_those_of_an_autoencoder_are_those_of_differences(saved) -> None:
-    codec = load_codec(saved("kl")).double()
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_those_of_an_autoencoder_are_those_of_differences(saved, channels_last: bool) -> None:
+    codec = AutoencoderCodec(str(saved("kl")), channels_last=channels_last).double()
     codec.dtype = torch.float64
     latent = torch.randn(1, codec.latent_channels, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = singular_values(codec._decode, latent)
