@@ -19,7 +19,7 @@ from decinv.modules.sampler import SamplerInversion
 from decinv.placement import Placement
 from decinv.planned_budget import PlannedBudget
 from decinv.ranges import refuse_below
-from decinv.solver_memory import MOST_ROWS, solver_need
+from decinv.solver_memory import MOST_ROWS, beyond, solver_need
 from decinv.weights import without_content
 
 DEVICE, HOST = torch.device("cpu"), torch.device("meta")
@@ -130,11 +130,16 @@ def plan(
         with torch.device(DEVICE), fake, _autocast(precision):
             return accelerator and inversion.may_be_on_host and placement.on_host(torch.empty(rows, 3, *size), HOST)
 
+    @contextmanager
+    def blank(rows: int, host: bool) -> Iterator[Tensor]:
+        with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
+            yield torch.empty(rows, 3, *size, device=HOST if host else DEVICE)
+
     @cache
     def coded(rows: int, host: bool, reserved: int) -> _Coding:
         del reserved  # it is what the codec's budget has now
-        with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
-            return _coding_need(inversion, torch.empty(rows, 3, *size, device=HOST if host else DEVICE), precision)
+        with blank(rows, host) as images:
+            return _coding_need(inversion, images, precision)
 
     @cache
     def measured(rows: int, host: bool, reserved: int) -> _Need:
@@ -142,8 +147,8 @@ def plan(
         kept, update = solver_need(inversion.update, stopping, rows, point, shape)
         descend = again = 0
         if stopping.gradient_steps:
-            with torch.device(DEVICE), fake, _replaced_codec(inversion, codec):
-                descend = _descent_need(inversion, torch.empty(rows, 3, *size, device=HOST if host else DEVICE), precision)
+            with blank(rows, host) as images:
+                descend = _descent_need(inversion, images, precision)
             shorter = replace(stopping, max_iters=stopping.gradient_steps, gradient_steps=0)
             again, last = solver_need(inversion.update, shorter, rows, point, shape)
             update = max(update, last)
@@ -155,8 +160,8 @@ def plan(
         how = is_on_host(rows), 0 if codec.budget is None else codec.budget.reserved
         if rows <= MOST_ROWS:
             return measured(rows, *how)
-        last, before, further = measured(MOST_ROWS, *how), measured(MOST_ROWS - 1, *how), rows - MOST_ROWS
-        grown = _Need(*(new + further * (new - old) for new, old in zip(last, before, strict=True)))
+        last, before = measured(MOST_ROWS, *how), measured(MOST_ROWS - 1, *how)
+        grown = _Need(*(beyond(rows, new, old) for new, old in zip(last, before, strict=True)))
         if codec.budget is None:
             return grown
         begin, held, evaluate, _ = coded(rows, *how)  # parts of a batch do not grow with it

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from decinv.codecs.budget import MemoryBudget
 from decinv.memory import PeakMemory
-from decinv.solver_memory import MOST_ROWS
+from decinv.solver_memory import MOST_ROWS, beyond
 
 
 class PlannedBudget(MemoryBudget):
@@ -46,7 +46,7 @@ class PlannedBudget(MemoryBudget):
         part = self._measured(work, rows[:MOST_ROWS], key)
         peak = part.peak
         if count > MOST_ROWS:
-            peak += (count - MOST_ROWS) * (peak - self._measured(work, rows[: MOST_ROWS - 1], key).peak)
+            peak = beyond(count, peak, self._measured(work, rows[: MOST_ROWS - 1], key).peak)
         torch.empty(peak, dtype=torch.uint8, device=self.device)
         return part.given(count)
 

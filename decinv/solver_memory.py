@@ -30,6 +30,17 @@ STEADY = 3
 """Iterations without a new peak after which solver and update rule count as known."""
 
 
+def beyond(rows: int, last: int, before: int) -> int:
+    """Give what more than ``MOST_ROWS`` rows need, from what ``MOST_ROWS`` and one fewer do.
+
+    Args:
+        rows: Their number.
+        last: What ``MOST_ROWS`` need.
+        before: What one fewer need.
+    """
+    return last + (rows - MOST_ROWS) * (last - before)
+
+
 @lru_cache(maxsize=256)
 def solver_need(
     update: Callable[[Any], Optimizer], stopping: Stopping, rows: int, point: int, image: tuple[int, ...]
@@ -48,7 +59,7 @@ def solver_need(
     """
     if rows > MOST_ROWS:
         last, before = (solver_need(update, stopping, few, point, image) for few in (MOST_ROWS, MOST_ROWS - 1))
-        kept, peak = (new + (rows - MOST_ROWS) * (new - old) for new, old in zip(last, before, strict=True))
+        kept, peak = (beyond(rows, new, old) for new, old in zip(last, before, strict=True))
         return kept, peak
     small = _smaller(*image)
     scale = prod(image) / prod(small)

@@ -16,7 +16,7 @@ from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.drivers import driver_of
 from decinv.codecs.graphs import CudaGraphs
 from decinv.codecs.loading import load_autoencoder
-from decinv.codecs.probing import Layout, probe
+from decinv.codecs.probing import TOO_SMALL, Layout, probe
 from decinv.convolutions import convolutions
 from decinv.dtypes import Dtype, torch_dtype
 from decinv.errors import reason
@@ -165,7 +165,7 @@ class AutoencoderCodec(Codec):
         side = layout.size // layout.stride
         try:
             once, again = self._decoded_twice(layout, min(side, 2))  # few processors are fast at 16 bits
-        except (RuntimeError, ValueError, IndexError, AssertionError):  # too small for this one
+        except TOO_SMALL:
             once, again = self._decoded_twice(layout, side)
         if not torch.equal(once, again):
             raise ValueError(

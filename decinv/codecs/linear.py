@@ -64,8 +64,7 @@ class LinearCodec(Codec):
         self.freeze()
 
     def _encode(self, image: Tensor) -> Tensor:
-        patches = functional.pixel_unshuffle(image.to(self.basis.dtype), self.stride)
-        return torch.einsum("cd,vd,bvhw->bchw", self.matrix, self.basis, patches)
+        return torch.einsum("cd,vd,bvhw->bchw", self.matrix, self.basis, self._patches(image))
 
     def _decode(self, latent: Tensor) -> Tensor:
         latent = latent.to(self.basis.dtype)
@@ -73,7 +72,10 @@ class LinearCodec(Codec):
 
     def fixed_point(self, image: Tensor) -> Tensor:
         """Give the solution ``Q^T x`` of ``E(D(z)) = E(x)`` as raw latents ``(B, C, h, w)``."""
-        return torch.einsum("vc,bvhw->bchw", self.basis, functional.pixel_unshuffle(image, self.stride))
+        return torch.einsum("vc,bvhw->bchw", self.basis, self._patches(image))
+
+    def _patches(self, image: Tensor) -> Tensor:
+        return functional.pixel_unshuffle(image.to(self.basis.dtype), self.stride)
 
     def rate(self, step_size: float) -> float:
         """Give the forward step's factor of contraction ``max |1 - rho a|`` for the step size rho."""

@@ -14,6 +14,10 @@ MOST_FRAMES = 33
 """Frames of a clip with which a codec of clips is tried at most, where its rule is not what was guessed."""
 
 
+TOO_SMALL = (RuntimeError, ValueError, IndexError, AssertionError)
+"""What autoencoders raise where an image is too small for them."""
+
+
 class Layout(NamedTuple):
     """What shapes an autoencoder takes and gives.
 
@@ -73,7 +77,7 @@ def _try(driver: Driver, path: str) -> Layout:
         except (TypeError, AttributeError, NotImplementedError) as error:
             problem = reason(error)
             break
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # the image may be too small
+        except TOO_SMALL as error:
             problem = reason(error)
     raise ValueError(f"Expected an autoencoder of {what} at {path!r}, but {kind} cannot code them ({problem}).")
 
@@ -105,7 +109,7 @@ def _latents(blank: Driver, size: int, count: int) -> int | None:
     """Give the latent frames of a clip; ``None`` if it cannot be coded, or is decoded to another shape."""
     try:
         latent = _pass(blank, size, count)
-    except (RuntimeError, ValueError, IndexError, AssertionError):
+    except TOO_SMALL:
         return None
     return None if latent is None else latent.shape[2]
 

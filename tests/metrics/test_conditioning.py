@@ -31,7 +31,6 @@ def test_directions_that_an_image_has_no_room_for_have_none() -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_those_of_an_autoencoder_are_those_of_differences(saved, channels_last: bool) -> None:
     codec = AutoencoderCodec(str(saved("kl")), channels_last=channels_last).double()
-    codec.dtype = torch.float64
     latent = torch.randn(1, codec.latent_channels, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = singular_values(codec._decode, latent)
     step = 1e-5 * torch.eye(latent.numel(), dtype=torch.float64).view(-1, *latent.shape[1:])
