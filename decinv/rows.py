@@ -1,5 +1,6 @@
 """One row a sample: what the table of results says."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -57,7 +58,12 @@ class Row(NamedTuple):
 
 
 def make_rows(
-    batch: Batch, result: Result, reconstruction: Tensor, scaling: Scaling, peak_mib: float | None = None
+    batch: Batch,
+    result: Result,
+    reconstruction: Tensor,
+    scaling: Scaling,
+    peak_mib: float | None = None,
+    remarks: Sequence[str] = (),
 ) -> tuple[Row, ...]:
     """Make the rows of a finished chunk: of its ``B`` samples in order, then of its failures.
 
@@ -68,6 +74,7 @@ def make_rows(
             [-1, 1].
         scaling: The codec's map to the diffusion model's space, in which the NMSE is taken.
         peak_mib: Peak memory of the chunk in MiB, if it was measured.
+        remarks: What else is to be said of each of the ``B`` samples, as reasons of those whose status needs none; or none.
 
     Returns:
         The rows. ``encoder_psnr_db`` is left out, since it takes a decode of its own. Values that are nan become ``None``.
@@ -96,7 +103,7 @@ def make_rows(
             seconds=float(result.seconds[index]),
             peak_mib=peak_mib,
             number=batch.numbers[index] if batch.numbers else None,
-            reason=_reason(status, residual),
+            reason=_reason(status, residual) or (remarks[index] if remarks else ""),
         )
         for index, (status, residual) in enumerate(zip(result.status, known(result.residual), strict=True))
     ]

@@ -66,6 +66,7 @@ def _finished_chunk(trainer: Trainer, module: Inversion, batch: Batch) -> Chunk:
     if chunk is None or chunk.batch is not batch:
         peak = next((c.peak_mib for c in observers_of(trainer) if isinstance(c, Memory)), None)
         result, reconstruction = module.result, module.reconstruction
-        chunk = Chunk(batch, result, reconstruction, make_rows(batch, result, reconstruction, module.codec.scaling, peak))
+        rows = make_rows(batch, result, reconstruction, module.codec.scaling, peak, module.remarks)
+        chunk = Chunk(batch, result, reconstruction, rows)
         _finished[module] = chunk
     return chunk

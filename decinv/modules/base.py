@@ -244,6 +244,11 @@ class Inversion(LightningModule, ABC):
                 self._reconstruction = in_halves(self.codec.decode, self.result.latent).clamp(-1, 1)
         return self._reconstruction
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of each sample of the chunk beside its status; empty if there is nothing."""
+        return ()
+
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Give nothing: the codec is frozen, and results are files."""
         return {}

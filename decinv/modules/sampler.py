@@ -17,11 +17,15 @@ from decinv.diffusion.sampler import DDIM, Sampler, Trajectory
 from decinv.memory import in_halves
 from decinv.methods.base import Method
 from decinv.methods.whole import ExactInversion
+from decinv.metrics.latent import nmse_db
 from decinv.modules.base import Inversion
 from decinv.modules.first_latent import DecodedLatent, FirstLatent
 from decinv.problems.base import Problem
 from decinv.result import Result
 from decinv.status import Status
+
+ELSEWHERE_DB = -20.0
+"""NMSE in dB above which the latent that is sampled from recovered noise is said to be another."""
 
 
 class SamplerInversion(Inversion):
@@ -78,6 +82,7 @@ class SamplerInversion(Inversion):
         self.solver = self.course
         self._process: Process | None = None
         self._found: Tensor | None = None
+        self._departure: list[float] = []
 
     @property
     def trajectory(self) -> Trajectory:
@@ -129,6 +134,7 @@ class SamplerInversion(Inversion):
     def start(self, batch: Batch) -> None:
         """Start the course of a chunk."""
         self._process = self._found = None
+        self._departure = []
         self.course.begin(self._course(batch))
 
     def _course(self, batch: Batch) -> Course:
@@ -182,6 +188,23 @@ class SamplerInversion(Inversion):
                     latent = self.result.latent
                 else:
                     with process.uncounted():
-                        latent = self.codec.scaling.invert(process.generate(noise))
+                        again = process.generate(noise)
+                    latent = self.codec.scaling.invert(again)
+                    self._departure = nmse_db(again, self.codec.scaling.apply(self.result.latent)).tolist()
                 self._reconstruction = in_halves(self.codec.decode, latent).clamp(-1, 1)
         return self._reconstruction
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Name the samples whose steps are inverted, but whose noise leads elsewhere when it is sampled from."""
+        pairs = zip(self.result.status, self._departure, strict=True) if self._departure else ()
+        return tuple(_remark(status, departure) for status, departure in pairs)
+
+
+def _remark(status: Status, departure: float) -> str:
+    if status is not Status.CONVERGED or not departure > ELSEWHERE_DB:
+        return ""
+    return (
+        f"Every step is inverted to the method's `rtol`, but the latent sampled anew from the noise is another (NMSE "
+        f"{departure:.1f} dB): the sampler magnifies what is left of the residuals. Lower the method's `rtol`, or `guidance`."
+    )

@@ -12,6 +12,7 @@ from decinv.codecs import AutoencoderCodec, LinearCodec, Scaling
 from decinv.data import GeneratedData, GeneratedNoise, ImageData
 from decinv.diffusion import BDIA, DDIM, EDICT, DiffusersPipeline, DPMSolver, EulerAncestral, FlowEuler, Stable3Euler
 from decinv.methods import Algorithm1, ExactInversion, NaiveInversion, PairInversion
+from decinv.metrics.latent import nmse_db
 from decinv.modules import DecodedLatent, EncodedLatent, GradientLatent, KnownLatent, SamplerInversion
 from decinv.rows import image_psnr_db
 from decinv.runs import RunDirectory
@@ -65,6 +66,20 @@ def test_noise_is_found_from_true_latents(fit, sampler):
         assert row.evaluations == int(module._process.spent[index])
     assert module.batch.prompts == tuple(PROMPTS)
     assert (trainer.global_step > 0) != isinstance(sampler, BDIA)
+
+
+def test_a_row_says_when_its_noise_leads_to_another_latent(fit):
+    exact, loose = ExactInversion(), ExactInversion(rtol=0.5)
+    for method, told in ((exact, False), (loose, True)):
+        module, run, _ = fit(DDIM(2), guidance=4.0, decoder=KnownLatent(), method=method)
+        again = module._process.generate(module.result.noise)
+        departure = nmse_db(again, module.codec.scaling.apply(module.result.latent)).tolist()
+        for row, number in zip(run.rows(), departure, strict=True):
+            assert row.status is Status.CONVERGED
+            assert (number > -20) is told
+            assert (f"is another (NMSE {number:.1f} dB)" in row.reason) is told
+            assert bool(row.reason) is told
+        run.delete()
 
 
 def test_end_to_end_from_eight_bits(fit):
