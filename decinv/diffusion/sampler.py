@@ -113,6 +113,10 @@ class Sampler(ABC):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
         self.set_times(scheduler, {**config, **scheduler.config}, tokens)
         sigmas = getattr(scheduler, "sigmas", None)  # the last one may be where the last step begins
+        if sigmas is not None and sigmas[-1] > sigmas[0]:
+            raise ValueError(
+                "Expected steps from noise to data, but the scheduler's go the other way; set `invert_sigmas` to false."
+            )
         if sigmas is not None and not (sigmas[:-1].diff() < 0).all():
             raise ValueError(f"Expected steps that each lower the noise, but some of {self.steps} do not; take fewer.")
         if sigmas is not None and not sigmas.isfinite().all():

@@ -5,7 +5,17 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
-from decinv.diffusion import DDIM, DPMSolver, Euler, EulerAncestral, FlowEuler, RectifiedFlow
+from decinv.diffusion import (
+    DDIM,
+    DPMSolver,
+    Euler,
+    EulerAncestral,
+    FireFlow,
+    FlowEuler,
+    FlowMidpoint,
+    RectifiedFlow,
+    Stable3Euler,
+)
 
 SPACINGS = ("linspace", "leading", "trailing")
 SAMPLERS = {
@@ -164,6 +174,13 @@ def test_samplers_of_continuous_times_may_have_more_steps_than_the_training(conf
         steps = sampler.trajectory(config).steps
         assert len(steps) == 1500
         assert all(step.end.sigma / step.end.alpha < step.start.sigma / max(step.start.alpha, 1e-12) for step in steps)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("kind", [FlowEuler, FlowMidpoint, FireFlow, Stable3Euler])
+def test_flows_from_data_to_noise_are_refused(kind, steps):
+    with pytest.raises(ValueError, match=r"from noise to data, but .* set `invert_sigmas` to false"):
+        kind(steps).trajectory({"invert_sigmas": True})
 
 
 def test_what_cannot_be_inverted_is_refused(config):
