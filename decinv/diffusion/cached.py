@@ -57,8 +57,9 @@ class Cached(Sampler):
 
 def _joined(steps: Sequence[Step]) -> Step:
     """Take steps one after another, all with the network's output at the first point."""
-    first = steps[0]
+    first, last = steps[0], steps[-1]
     point, output = 1.0, 0.0
     for step in steps:
         point, output = step.point * point, step.point * output + step.output
-    return replace(first, end=steps[-1].end, point=point, output=output)
+    there = {"end": last.end, "landing": last.landing, "landing_scale": last.landing_scale}
+    return replace(first, point=point, output=output, **there)

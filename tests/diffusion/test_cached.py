@@ -15,7 +15,7 @@ from decinv.diffusion import (
     Guidance,
     Process,
 )
-from decinv.methods import Algorithm1, ExactInversion, NewtonKrylov
+from decinv.methods import Algorithm1, ExactInversion, NaiveInversion, NewtonKrylov
 
 
 def make(sampler, config, condition, deviation):
@@ -52,6 +52,29 @@ def test_its_inverse_is_exact(config, condition, noise, method):
     process = make(Cached(DDIM(20), 2), config, condition, 0.6)
     result = method.invert(process, process.generate(noise))
     torch.testing.assert_close(result.latent, noise, rtol=1e-3, atol=1e-3)
+
+
+def test_naive_inversion_sees_where_the_last_shared_step_ends(config, condition, noise):
+    process = make(Cached(Euler(8), 2), config, condition, 0.6)
+    latent = process.generate(noise)
+    point = latent
+    for step in reversed(process.steps):
+        shown, time = point / step.end.square**0.5, step.time
+        point = point + (step.start.sigma - step.end.sigma) * process.guidance(shown, time, condition)
+    found = NaiveInversion().invert(process, latent).latent
+    torch.testing.assert_close(found, point / process.trajectory.start, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [DDIM, FlowEuler])
+def test_naive_inversion_is_that_of_the_coarser_grid(config, condition, noise, kind):
+    if kind is FlowEuler:
+        config |= {"prediction_type": "flow_prediction"}
+    sampler = DDIM(8, "trailing") if kind is DDIM else FlowEuler(8)
+    coarse = DDIM(2, "trailing") if kind is DDIM else FlowEuler(2)
+    cached, plain = (make(one, config, condition, 0.6) for one in (Cached(sampler, 4), coarse))
+    latent = plain.generate(noise)
+    found, expected = (NaiveInversion().invert(process, latent).latent for process in (cached, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_others_are_refused(config):
