@@ -157,6 +157,20 @@ class BELM(TwoPointSampler):
     square of the ratio of the grid's first and last ``h``.
     """
 
+    def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
+        """Read DDIM's steps off the scheduler.
+
+        Raises:
+            ValueError: If one goes nowhere, ``h = 0``, so that x_r is forgotten, or for the reasons of other samplers of pairs.
+        """
+        trajectory = super().trajectory(config, tokens)
+        if any(step.end.ratio >= step.start.ratio for step in trajectory.steps):
+            raise ValueError(
+                "Expected steps that each lower the noise for BELM, but the last one goes nowhere, as one from time 0 does "
+                "where the scheduler has no `set_alpha_to_one`; set its `spacing` to trailing."
+            )
+        return trajectory
+
     def weight(self, earlier: Step, step: Step) -> float:
         """Give w."""
         here = step.start.ratio

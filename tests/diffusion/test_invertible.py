@@ -127,3 +127,10 @@ def test_noise_alone_has_no_pair(config, kind):
     options = config | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
     with pytest.raises(ValueError, match=f"some data in the first point for {kind.__name__}, but it is noise alone"):
         kind(5).trajectory(options)
+
+
+@pytest.mark.parametrize("options", [{"timestep_spacing": "linspace"}, {"steps_offset": 0}])
+def test_belm_refuses_a_last_step_that_goes_nowhere(config, options):
+    with pytest.raises(ValueError, match="each lower the noise for BELM, but the last one goes nowhere"):
+        BELM(5).trajectory(config | options)
+    assert len(BELM(5).trajectory(config | options | {"set_alpha_to_one": True}).steps) == 5
