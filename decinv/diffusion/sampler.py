@@ -124,7 +124,7 @@ class Sampler(ABC):
         return scheduler
 
     def refuse_kind(self, config: Mapping[str, Any]) -> None:
-        """Refuse the config of a scheduler whose noise levels do not come from betas.
+        """Refuse the config of a scheduler whose noise levels do not come from betas, or whose times are others.
 
         Raises:
             ValueError: If it is.
@@ -137,6 +137,12 @@ class Sampler(ABC):
         if "_class_name" in config and "beta_schedule" not in config:
             raise ValueError(
                 f"Expected a pipeline whose scheduler has betas for {type(self).__name__}, but got {kind}, which has none."
+            )
+        known = inspect.signature(self.scheduler_class.__init__).parameters
+        if config.get("timestep_type") == "continuous" and "timestep_type" not in known:
+            raise ValueError(
+                f"Expected a sampler of continuous times, which the pipeline's network is told by its `timestep_type`, but got "
+                f"{type(self).__name__}; take `Euler`."
             )
 
     def options(self) -> dict[str, Any]:

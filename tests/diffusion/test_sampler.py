@@ -211,6 +211,14 @@ def test_schedulers_of_another_kind_are_refused(name, sampler):
         sampler.trajectory(config)
 
 
+@pytest.mark.parametrize("sampler", [DDIM(5), DPMSolver(5), EulerAncestral(5)])
+def test_networks_that_are_told_continuous_times_are_refused_by_samplers_of_others(config, sampler):
+    config |= {"timestep_type": "continuous", "prediction_type": "v_prediction", "_class_name": "EulerDiscreteScheduler"}
+    with pytest.raises(ValueError, match=f"continuous times.*but got {type(sampler).__name__}; take `Euler`"):
+        sampler.trajectory(config)
+    assert Euler(5).trajectory(config).steps[0].time < 2  # log(sigma) / 4
+
+
 def test_flows_take_schedulers_of_flows_only(config):
     for name in ("DDIMScheduler", "EDMEulerScheduler"):
         with pytest.raises(ValueError, match=f"flow matching for FlowEuler, but got {name}"):
