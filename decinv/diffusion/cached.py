@@ -61,5 +61,5 @@ def _joined(steps: Sequence[Step]) -> Step:
     point, output = 1.0, 0.0
     for step in steps:
         point, output = step.point * point, step.point * output + step.output
-    there = {"end": last.end, "landing": last.landing, "landing_scale": last.landing_scale}
-    return replace(first, point=point, output=output, **there)
+    landing, scale = last.landing, last.landing_scale
+    return replace(first, end=last.end, point=point, output=output, landing=landing, landing_scale=scale)
