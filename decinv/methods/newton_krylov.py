@@ -34,4 +34,5 @@ class NewtonKrylov(SinglestepMethod):
     def back(self, process: Process, step: Step, point: Tensor, target: Tensor, latent: Tensor) -> Course:
         """Take Newton steps from the naive inversion."""
         start = naive_step(process, step, target)
-        return (yield NewtonKrylovProblem(process, step.plain, target, start, self.products)).latent
+        problem = NewtonKrylovProblem(process, step.plain, target, start, self.products, self.stopping.rtol)
+        return (yield problem).latent

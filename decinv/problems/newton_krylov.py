@@ -1,6 +1,7 @@
 """One step of a sampler, inverted by Newton's method without a Jacobian matrix."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from decinv.diffusion.process import Process
 from decinv.diffusion.step import Step
 from decinv.forward_mode import tangent_of
-from decinv.problems.base import Evaluation
+from decinv.problems.base import Evaluation, norms
 from decinv.problems.step import StepProblem
 
 
@@ -16,10 +17,11 @@ class NewtonKrylovProblem(StepProblem):
     """``r = J^-1 (step(x_s) - x_t)``, J the step's Jacobian at x_s, so that a forward step of size 1 is Newton's.
 
     The linear system is solved for each sample by GMRES (Saad and Schultz, SIAM J. Sci. Stat. Comput. 1986) with
-    Jacobian-vector products by forward-mode differentiation; each counts as two predictions.
+    Jacobian-vector products by forward-mode differentiation; each counts as two predictions. A sample that is inverted already
+    needs none, and has ``r = 0``.
     """
 
-    def __init__(self, process: Process, step: Step, target: Tensor, start: Tensor, products: int) -> None:
+    def __init__(self, process: Process, step: Step, target: Tensor, start: Tensor, products: int, rtol: float = 0.0) -> None:
         """State the problem.
 
         Args:
@@ -28,27 +30,36 @@ class NewtonKrylovProblem(StepProblem):
             target: x_t, the points ``(B, C, h, w)`` to which the step shall lead.
             start: Where to start, of the same shape.
             products: Jacobian-vector products of one Newton step, at least 1.
+            rtol: Merit down to which a sample is inverted, at least 0.
         """
         super().__init__(process, step, target, start)
         self.products = products
+        self.rtol = rtol
 
     @torch.no_grad()
     def evaluate(self, point: Tensor) -> Evaluation:
         """Take the step, and solve for the correction."""
         residual = self.reached(point) - self.target
+        correction = torch.zeros_like(residual)
+        left = ~((norms(residual) / self.size).double() <= self.rtol)  # as the solver will judge it
+        if left.any():
+            correction[left] = self._correction(point[left], residual[left], self.rows[left])
+        return self.judged(residual, correction)
+
+    def _correction(self, point: Tensor, residual: Tensor, rows: Tensor) -> Tensor:
+        """Solve for the samples ``rows``."""
 
         def product(direction: Tensor) -> Tensor:
             exact = torch.autocast(point.device.type, enabled=False)  # which leaves tangents of convolutions as they are
             with exact, self.process.uncounted():
-                tangent = tangent_of(self._map, point, direction)
-            self.process.count(self.rows, 2)
+                tangent = tangent_of(partial(self._map, rows=rows), point, direction)
+            self.process.count(rows, 2)
             return tangent / self.step.slope
 
-        correction = gmres(product, residual / self.step.slope, self.products)
-        return self.judged(residual, correction)
+        return gmres(product, residual / self.step.slope, self.products)
 
-    def _map(self, point: Tensor) -> Tensor:
-        return self.step(point, self.process.predict(self.step, point, self.rows))
+    def _map(self, point: Tensor, rows: Tensor) -> Tensor:
+        return self.step(point, self.process.predict(self.step, point, rows))
 
 
 def gmres(product: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:

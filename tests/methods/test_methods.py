@@ -21,6 +21,7 @@ from decinv.methods import (
     WholeTrajectory,
 )
 from decinv.metrics import nmse_db
+from decinv.problems.newton_krylov import NewtonKrylovProblem
 from decinv.updates import ForwardStep
 from decinv.updates.averaged import AveragedForwardStep
 from decinv.updates.plateau import PlateauForwardStep
@@ -236,7 +237,19 @@ def test_newton_needs_one_step_where_the_network_is_affine(make, noise):
     result = NewtonKrylov(products=12, rtol=1e-5).invert(process, latent)
     assert nmse(result.latent, noise).max() < 1e-6
     assert result.iterations.max() <= 2 * 3
-    assert result.evaluations[0] == 3 + result.iterations[0] * (1 + 2 * 12)
+    # Naive inversion, and an evaluation an iteration; of these, the last one of each step needs no products.
+    assert torch.equal(result.evaluations, 3 + result.iterations + (result.iterations - 3) * 2 * 12)
+
+
+def test_newton_costs_a_sample_the_same_beside_one_that_is_inverted_already(make, noise):
+    process = make(DDIM(1, "trailing"), low=0.5, high=0.9)
+    latent, step = process.generate(noise), process.steps[0]
+    start = torch.stack([noise[0], noise[1] + 0.1])
+    process.spent.zero_()
+    evaluation = NewtonKrylovProblem(process, step, latent, start, 12, 1e-5).evaluate(start)
+    assert process.spent.tolist() == [1, 1 + 2 * 12]
+    assert not evaluation.residual[0].any()
+    torch.testing.assert_close(start - evaluation.residual, torch.stack([noise[0], noise[1]]), rtol=1e-3, atol=1e-3)
 
 
 def test_methods_for_first_order_refuse_others(make, noise):
