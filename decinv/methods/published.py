@@ -92,11 +92,11 @@ class Algorithm2(Method):
         """Refuse what it does not know: noise of the steps' own, flows, and pairs."""
         super().check(trajectory)
         refuse_noise(trajectory, type(self).__name__)
-        finer(trajectory, DDIM(1000, "leading"))
+        _every_time(trajectory)
 
     def course(self, process: Process, latent: Tensor) -> Course:
         """Invert the last step, the one before it, and so on."""
-        fine = {step.time: step for step in finer(process.trajectory, DDIM(1000, "leading")).steps}
+        fine = {step.time: step for step in _every_time(process.trajectory).steps}
         point, last = latent, len(process.steps) - 1
         for index in reversed(range(len(process.steps))):
             step = process.steps[index]
@@ -118,6 +118,11 @@ class Algorithm2(Method):
         data = step.data(here, process.predict(step, here))
         older_data = older.data(past, process.predict(older, past))
         return here, point + step.history * (data - older_data)
+
+
+def _every_time(trajectory: Trajectory) -> Trajectory:
+    """Give DDIM's steps from every time of the training up to that at which the trajectory begins."""
+    return finer(trajectory, DDIM(trajectory.config.get("num_train_timesteps", 1000), "leading"))
 
 
 def _back_finely(process: Process, fine: dict[float, Step], point: Tensor, time: float, step: Step) -> Tensor:

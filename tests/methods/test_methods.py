@@ -426,6 +426,13 @@ def test_methods_that_need_data_in_the_first_point_say_so(make, noise):
             method.invert(process, noise)
 
 
+def test_algorithm_2_knows_models_of_fewer_training_times(make, noise):
+    process = make(DPMSolver(5), scale=1.0, low=0.5, num_train_timesteps=200)
+    latent = process.generate(noise)
+    published, naive = (nmse(method.invert(process, latent).latent, noise).max() for method in (Algorithm2(), NaiveInversion()))
+    assert published < naive / 4
+
+
 def test_algorithm_2_refuses_noise_and_flows(make, noise):
     for process in (make(EulerAncestral(3)), make(FlowEuler(4), prediction_type="flow_prediction")):
         with pytest.raises(ValueError, match="Expected a sampler"):
