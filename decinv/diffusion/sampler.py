@@ -95,7 +95,7 @@ class Sampler(ABC):
 
         Raises:
             ValueError: If the config is that of a scheduler of another kind, the steps are not linear in the network's output,
-                or its times suffice for fewer only.
+                they lead from data to noise, or its times suffice for fewer only.
         """
         self.refuse_kind(config)
         known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
