@@ -60,7 +60,6 @@ class TiledDriver(SingleDriver):
         """Make the class work at all."""
         super().__init__(model)
         self.tiles: tuple[tuple[int, ...], tuple[int, ...]] = model.kernel, model.stride
-        self.is_tiled = False
         model.enable_tiling()
 
     def encode(self, image: Tensor) -> Tensor:
@@ -88,9 +87,12 @@ class TiledDriver(SingleDriver):
     def enable_tiling(self) -> None:
         """Go back to the class's own tiles."""
         super().enable_tiling()
-        self.is_tiled = True
         self.model.kernel, self.model.stride = self.tiles
         self.sizes = (self.tiles[0][1],)
+
+    def beyond_tiles(self, size: int, stride: int) -> list[tuple[int, int]]:
+        """Give none: what the class is tried with are its tiles already."""
+        return []
 
     def frame_rule(self) -> FrameRule:
         """Give one latent frame for each 4 frames."""

@@ -24,6 +24,7 @@ class Driver:
         note: What users should know of it, one sentence for the table of classes.
         reads_values: Whether the host reads values back on the way, so that nothing is known without computing.
         sizes: Image sizes in pixels with which to try the autoencoder.
+        is_tiled: Whether tiling was switched on.
     """
 
     codes_clips: ClassVar[bool] = False
@@ -35,6 +36,7 @@ class Driver:
         """Take the autoencoder."""
         self.model = model
         self.sizes: tuple[int, ...] = SIZES
+        self.is_tiled = False
 
     def encode(self, image: Tensor) -> Tensor:
         """Give the latents of images in the autoencoder's number format."""
@@ -76,11 +78,30 @@ class Driver:
             switch()
         except NotImplementedError as error:
             raise ValueError(f"Expected an autoencoder with tiling, but {kind} has none; leave `tiling` off.") from error
+        self.is_tiled = True
         warnings.warn(
             f"With `tiling`, {kind} codes images that are larger than its tile in parts, none of which sees the statistics of "
             "the whole image: latents solve the problem of the tiled codec, and are not those of the whole one.",
             stacklevel=4,
         )
+
+    def beyond_tiles(self, size: int, stride: int) -> list[tuple[int, int]]:
+        """Give heights and widths of images that are one latent cell higher, or wider, than a tile, to try tiling with.
+
+        Args:
+            size: The other side, in pixels.
+            stride: Pixels along one side of a latent cell.
+
+        Raises:
+            NotImplementedError: If the class says nothing of its tiles, as one does of which only the switch is there.
+        """
+        known = vars(self.model)
+        side = known.get("tile_sample_min_size")
+        tile = known.get("tile_sample_min_height", side), known.get("tile_sample_min_width", side)
+        if None in tile:
+            raise NotImplementedError("there are no tiles")
+        height, width = ((length // stride + 1) * stride for length in tile)
+        return [(height, size), (size, width)]
 
 
 class ClipDriver(Driver):

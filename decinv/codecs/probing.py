@@ -49,13 +49,14 @@ def probe(driver: Driver, path: str) -> Layout:
         path: Where it came from, to name in an error.
 
     Raises:
-        ValueError: If it codes no RGB image or clip, with the reason, or cannot be tried out on the meta device.
+        ValueError: If it codes no RGB image or clip, or none in tiles where these are switched on, with the reason, or cannot be
+            tried out on the meta device.
     """
     if driver.reads_values and next(driver.model.parameters()).is_meta:
         kind = type(driver.model).__name__
         raise ValueError(f"Expected an autoencoder that works without content, as planning asks for, but got {kind}.")
     model = driver.model
-    key = type(driver), type(model), vars(model).get("use_tiling"), repr(sorted(model.config.items()))
+    key = type(driver), type(model), driver.is_tiled, repr(sorted(model.config.items()))
     if key not in _TRIED:
         _TRIED[key] = _try(driver, path)
     return _TRIED[key]
@@ -63,23 +64,49 @@ def probe(driver: Driver, path: str) -> Layout:
 
 def _try(driver: Driver, path: str) -> Layout:
     kind, what = type(driver.model).__name__, "clips of RGB frames" if driver.codes_clips else "single RGB images"
+    remedy = "; leave `tiling` off" if driver.is_tiled else ""
     blank = driver if driver.reads_values else without_content(driver, driver.model, "meta")
     rule = driver.frame_rule() if driver.codes_clips else None
     problem = "it encodes no image"
     for size in driver.sizes:
         try:
-            latent = _pass(blank, size, None if rule is None else rule.first)
+            latent = _pass(blank, (size, size), None if rule is None else rule.first)
             if latent is None or not latent.shape[-1] or size % latent.shape[-1]:
                 problem = f"it gives back another shape for {size} x {size} pixels"
                 continue
             frames = None if rule is None else _frames(blank, size, rule, latent.shape[2])
-            return Layout(size, size // latent.shape[-1], latent.shape[1], frames)
+            layout = Layout(size, size // latent.shape[-1], latent.shape[1], frames)
+            if driver.is_tiled:
+                _try_tiles(blank, layout)
+            return layout
         except (TypeError, AttributeError, NotImplementedError) as error:
             problem = reason(error)
             break
         except TOO_SMALL as error:
             problem = reason(error)
-    raise ValueError(f"Expected an autoencoder of {what} at {path!r}, but {kind} cannot code them ({problem}).")
+    raise ValueError(f"Expected an autoencoder of {what} at {path!r}, but {kind} cannot code them ({problem}){remedy}.")
+
+
+def _try_tiles(blank: Driver, layout: Layout) -> None:
+    """Code images, or clips, that are larger than a tile.
+
+    Raises:
+        NotImplementedError: If they are given back in another shape, are encoded whole, or cannot be coded.
+    """
+    count = None if layout.frames is None else layout.frames.first + layout.frames.step
+    parts: list[int] = []
+    handle = blank.model.encoder.register_forward_pre_hook(lambda _, given: parts.append(max(given[0].shape[-2:])))
+    for height, width in blank.beyond_tiles(layout.size, layout.stride):
+        where = f"tiling fails for {height} x {width} pixels"
+        try:
+            latent = _pass(blank, (height, width), count)
+        except TOO_SMALL as error:
+            raise NotImplementedError(f"{where}: {reason(error)}") from error
+        if latent is None or latent.shape[-2:] != (height // layout.stride, width // layout.stride):
+            raise NotImplementedError(f"{where}, which come back in another shape")
+        if max(parts) == max(height, width):
+            raise NotImplementedError(f"{height} x {width} pixels are encoded whole with tiling, too")
+    handle.remove()
 
 
 def _frames(blank: Driver, size: int, guess: FrameRule, first: int) -> FrameRule:
@@ -108,16 +135,16 @@ def _search(blank: Driver, size: int) -> FrameRule:
 def _latents(blank: Driver, size: int, count: int) -> int | None:
     """Give the latent frames of a clip; ``None`` if it cannot be coded, or is decoded to another shape."""
     try:
-        latent = _pass(blank, size, count)
+        latent = _pass(blank, (size, size), count)
     except TOO_SMALL:
         return None
     return None if latent is None else latent.shape[2]
 
 
-def _pass(blank: Driver, size: int, count: int | None) -> Tensor | None:
+def _pass(blank: Driver, size: tuple[int, int], count: int | None) -> Tensor | None:
     """Give the latent of an image, or a clip of ``count`` frames; ``None`` if it is decoded to another shape."""
     device = next(blank.model.parameters()).device
-    shape = (1, 3, size, size) if count is None else (1, 3, count, size, size)
+    shape = (1, 3, *size) if count is None else (1, 3, count, *size)
     image = torch.zeros(shape, device=device, dtype=blank.model.dtype)
     by_frames = count is not None and blank.encodes_frames
     latent = as_clips(blank.encode(as_frames(image)), count or 1) if by_frames else blank.encode(image)

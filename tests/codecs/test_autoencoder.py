@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 
 from decinv.codecs import AutoencoderCodec, LinearCodec, load_codec, probing
 from decinv.codecs.driver import ClipDriver
 from decinv.codecs.drivers import DRIVERS, UNSUPPORTED
+from decinv.codecs.tiny import INSTANCES
 from decinv.memory import MIB, PeakMemory
 from decinv.problems import GradientProblem
 
@@ -98,6 +100,32 @@ def test_gradients_pass_a_budget(saved: Saved, images) -> None:
 def test_tiling_that_a_class_lacks_is_refused(saved: Saved, name: str) -> None:
     with pytest.raises(ValueError, match=r"with tiling, but .* has none; leave `tiling` off"):
         AutoencoderCodec(str(saved(name)), tiling=True)
+
+
+@pytest.mark.filterwarnings("ignore:With `tiling`")
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("hunyuan_image", r"tiling fails for 66 x 64 pixels: not enough values"),
+        ("hunyuan_refiner", "tiling fails for 260 x 64 pixels, which come back in another shape"),
+        ("cosmos", "520 x 64 pixels are encoded whole with tiling, too"),
+        ("kvae_video", "there are no tiles"),
+    ],
+)
+def test_tiling_that_does_not_work_is_refused_before_an_image_is_larger_than_a_tile(saved: Saved, name: str, what: str) -> None:
+    """Classes of diffusers 0.42 whose switch has no effect, or breaks images that are larger than a tile."""
+    with pytest.raises(ValueError, match=rf"cannot code them \({what}.*\); leave `tiling` off"):
+        AutoencoderCodec(str(saved(name)), tiling=True)
+    load_codec(saved(name))
+
+
+@pytest.mark.filterwarnings("ignore:With `tiling`")
+def test_tiles_of_four_channels_are_refused_for_sixteen(saved: Saved, tmp_path: Path) -> None:
+    options = INSTANCES["tiny"].options
+    diffusers.AutoencoderTiny(**options, latent_channels=16).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"AutoencoderTiny cannot code them \(.*\); leave `tiling` off"):
+        AutoencoderCodec(str(tmp_path), tiling=True)
+    assert load_codec(tmp_path).latent_channels == 16
 
 
 def test_tiling_is_switched_on_and_told_of(saved: Saved) -> None:
