@@ -1,7 +1,6 @@
 """The driver: the two maps of an autoencoder of diffusers as functions of tensors, whatever its class asks for."""
 
 import inspect
-import warnings
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -69,7 +68,7 @@ class Driver:
         return scaling_of(self.model, channels)
 
     def enable_tiling(self) -> None:
-        """Switch tiling on, and say what that means; refuse where the class has none that works."""
+        """Switch tiling on; refuse where the class has none."""
         switch = getattr(self.model, "enable_tiling", None)
         kind = type(self.model).__name__
         try:
@@ -79,11 +78,6 @@ class Driver:
         except NotImplementedError as error:
             raise ValueError(f"Expected an autoencoder with tiling, but {kind} has none; leave `tiling` off.") from error
         self.is_tiled = True
-        warnings.warn(
-            f"With `tiling`, {kind} codes images that are larger than its tile in parts, none of which sees the statistics of "
-            "the whole image: latents solve the problem of the tiled codec, and are not those of the whole one.",
-            stacklevel=4,
-        )
 
     def beyond_tiles(self, size: int, stride: int) -> list[tuple[int, int]]:
         """Give heights and widths of images that are one latent cell higher, or wider, than a tile, to try tiling with.

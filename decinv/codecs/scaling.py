@@ -82,6 +82,8 @@ def scaling_of(model: ModelMixin, channels: int) -> Scaling:
     else:
         kept = dict(model.named_buffers(recurse=False))
         mean, std = (_values(config.get(name) or kept.get(name)) for name in ("latents_mean", "latents_std"))
+        if not (mean and std):  # pipelines then take neither
+            mean = std = []
     cells = channels * patch * patch
     if not all(math.isfinite(value) for value in (factor, shift, *mean, *std)) or 0 in (factor, *std):
         raise ValueError(

@@ -102,7 +102,7 @@ def test_tiling_that_a_class_lacks_is_refused(saved: Saved, name: str) -> None:
         AutoencoderCodec(str(saved(name)), tiling=True)
 
 
-@pytest.mark.filterwarnings("ignore:With `tiling`")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("name", "what"),
     [
@@ -119,7 +119,6 @@ def test_tiling_that_does_not_work_is_refused_before_an_image_is_larger_than_a_t
     load_codec(saved(name))
 
 
-@pytest.mark.filterwarnings("ignore:With `tiling`")
 def test_tiles_of_four_channels_are_refused_for_sixteen(saved: Saved, tmp_path: Path) -> None:
     options = INSTANCES["tiny"].options
     diffusers.AutoencoderTiny(**options, latent_channels=16).save_pretrained(tmp_path)

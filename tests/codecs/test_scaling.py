@@ -61,6 +61,14 @@ def test_one_number_for_all(saved: Callable[[str], Path], name: str, expected: S
     assert load_codec(saved(name)).scaling == expected
 
 
+@pytest.mark.parametrize("name", ["latents_mean", "latents_std"])
+def test_half_of_the_statistics_is_none_as_in_the_pipelines(name: str) -> None:
+    """Those of diffusers divide by ``scaling_factor`` alone unless a config has both."""
+    model = make("kl16")
+    model.register_to_config(**{name: [2.0] * 16})
+    assert scaling_of(model, 16) == Scaling(1.5305, 0.0609)
+
+
 def test_residuals_are_scaled_channel_by_channel(images) -> None:
     codec = LinearCodec()
     codec.scaling = Scaling((1.0, 2.0, 3.0, 4.0), (0.5, 0.0, 0.0, 0.0))
