@@ -39,7 +39,7 @@ class Inversion(LightningModule, ABC):
     ``reconstruction``.
 
     A chunk that does not fit into memory is given up without an outcome, and comes back in halves; a sample that does not
-    fit alone has the status FAILED, as one that the codec refuses to encode has, if it encodes others. Where the codec's memory
+    fit alone has the status FAILED, as one that the codec refuses has, if it codes others. Where the codec's memory
     budget suffices for no more than coding, images and the solver's state stay on the host; see
     ``decinv.placement.Placement``.
 
@@ -76,7 +76,7 @@ class Inversion(LightningModule, ABC):
         self._handed: Batch | None = None
         self._moved: Batch | None = None
         self._has_split = False
-        self._has_begun = False
+        self._has_coded = False
         self._reconstruction: Tensor | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -161,22 +161,32 @@ class Inversion(LightningModule, ABC):
         try:
             self.begin(batch)
         except (RuntimeError, ValueError) as error:
-            failed = {} if is_out_of_memory(error) else self._refused(batch)
-            if not failed or (len(failed) == len(batch.names) and not self._has_begun):  # then it may be the codec's fault
-                raise
-            self.begin(batch.without(failed))
-        self._has_begun = True
+            self._begin_without_refused(batch, error)
+
+    def _begin_without_refused(self, batch: Batch, error: RuntimeError | ValueError) -> None:
+        """Begin on a chunk without those samples that the codec refuses alone.
+
+        Raises:
+            Exception: ``error``, if it refuses none, or all of what it met so far, for then it may be the codec's fault.
+        """
+        failed = {} if is_out_of_memory(error) else self._refused(batch)
+        if not failed or (len(failed) == len(batch.names) and not self._has_coded):
+            raise error
+        self.begin(batch.without(failed))
 
     def _refused(self, batch: Batch) -> dict[int, Failure]:
-        """Give the samples that the codec does not encode, by index, with the reasons."""
+        """Give the samples that the codec does not encode and decode again, by index, with the reasons."""
         failed: dict[int, Failure] = {}
         with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
             for row, name in enumerate(batch.names):
+                work = "encode"
                 try:
-                    self.codec.encode(batch.image[row : row + 1])
+                    latent = self.codec.encode(batch.image[row : row + 1])
+                    work = "decode"
+                    self.codec.decode(latent)
                 except (RuntimeError, ValueError) as error:
                     number = batch.numbers[row] if batch.numbers else None
-                    failed[row] = Failure(name, f"The codec cannot encode it: {reason(error)}.", number, Status.FAILED)
+                    failed[row] = Failure(name, f"The codec cannot {work} it: {reason(error)}.", number, Status.FAILED)
         return failed
 
     def begin(self, batch: Batch) -> None:
@@ -197,7 +207,19 @@ class Inversion(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of every sample that still runs."""
         optimizer = cast(LightningOptimizer, self.optimizers())
-        self._within_memory(lambda: self.solver.step(optimizer.step))
+        self._within_memory(lambda: self._step(optimizer.step))
+
+    def _step(self, apply: Callable[[], object]) -> None:
+        """Take a step; in the first one of a chunk, without those samples that the codec refuses alone."""
+        try:
+            self.solver.step(apply)
+        except (RuntimeError, ValueError) as error:
+            if self.batch is None or self.solver.iteration:
+                raise
+            self._begin_without_refused(self.batch, error)
+            if not self.solver.done:
+                self.solver.step(apply)
+        self._has_coded = True
 
     def _within_memory(self, work: Callable[[], None]) -> None:
         """Do a part of the chunk's work, or give the chunk up."""

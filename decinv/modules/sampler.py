@@ -152,7 +152,7 @@ class SamplerInversion(Inversion):
         """Take one step of every sample that still runs, by the rule of its problem."""
         optimizers = self.optimizers()
         chosen = optimizers[min(len(self.course.results), 1)] if isinstance(optimizers, list) else optimizers
-        self._within_memory(lambda: self.course.step(chosen.step))
+        self._within_memory(lambda: self._step(chosen.step))
 
     def _within_memory(self, work: Callable[[], None]) -> None:
         """Do a part of the chunk's work; of a chunk that was given up there is no process and no latent."""

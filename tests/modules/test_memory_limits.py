@@ -158,6 +158,36 @@ def test_a_sample_that_the_codec_refuses_is_lost_alone(monkeypatch):
         assert torch.equal(outcomes[number][0], whole[number][0])
 
 
+class Narrow(LinearCodec):
+    """Encodes all images, but decodes none of one size."""
+
+    def _decode(self, latent):
+        if latent.shape[-1] * self.stride == 16:
+            raise RuntimeError("Padding size should be less than the input")
+        return super()._decode(latent)
+
+
+@pytest.mark.parametrize("kind", [DecoderInversion, GradientInversion])
+def test_a_sample_that_the_codec_encodes_but_does_not_decode_is_lost_alone(kind):
+    options = {"update": lambda p: torch.optim.SGD(p, 0.01)} if kind is GradientInversion else {}
+    shapes = [(2, 8), (2, 16), (3, 8)]
+    whole, _, _ = invert(LinearCodec(), shapes, kind, **options)
+    outcomes, sizes, failures = invert(Narrow(), shapes, kind, **options)
+    assert sizes == [2, 0, 3]
+    assert sorted(outcomes) == [0, 1, 4, 5, 6]
+    lost = {failure.number: failure for failure in failures if failure.status is Status.FAILED}
+    assert sorted(lost) == [2, 3]
+    assert lost[2].reason == "The codec cannot decode it: Padding size should be less than the input."
+    for number, (latent, status) in outcomes.items():
+        assert status is whole[number][1]
+        assert torch.equal(latent, whole[number][0])
+
+
+def test_a_codec_that_decodes_nothing_of_the_first_chunk_ends_the_run():
+    with pytest.raises(RuntimeError, match="Padding size"):
+        invert(Narrow(), [(2, 16), (2, 8)])
+
+
 def test_a_codec_that_refuses_the_first_chunk_altogether_ends_the_run():
     with pytest.raises(ValueError, match="Expected another size"):
         invert(Choosy(), [(2, 16), (2, 8)])
