@@ -42,10 +42,7 @@ class Placement:
 
         Args:
             image: The images ``(B, 3, H, W)`` or clips ``(B, 3, T, H, W)``, on any device.
-            host: The host.
-
-        Raises:
-            ValueError: If the codec does not take such images.
+            host: The host, where images are, too, that the codec refuses: who inverts them will meet that again.
         """
         budget = self.codec.budget
         if budget is None or self.codec.device == host or not len(image):
@@ -66,15 +63,14 @@ class Placement:
 
     @torch.no_grad()
     def _coding(self, image: Tensor) -> tuple[int, int] | None:
-        """Give the values of an image's latent, and the bytes that coding it takes; ``None`` where there are not so many."""
+        """Give the values of an image's latent, and the bytes that coding it takes; ``None`` where it cannot be coded."""
         try:
             with PeakMemory(self.codec.device) as encoding:
                 latent = self.codec.encode(image)
             with PeakMemory(self.codec.device) as decoding:
                 self.codec.decode(latent)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            release()
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if is_out_of_memory(error):
+                release()
             return None
         return latent.numel(), max(encoding.bytes, decoding.bytes)

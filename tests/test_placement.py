@@ -182,6 +182,20 @@ def test_a_sample_that_does_not_fit_alone_is_left_to_the_host(moving: Moving, mo
     assert Placement(codec, Anderson, STOPPING).on_host(torch.zeros(SHAPE))
 
 
+@pytest.mark.parametrize("refused", [RuntimeError("Padding size should be less"), ValueError("Expected another size.")])
+@pytest.mark.parametrize("work", ["_encode", "_decode"])
+def test_what_the_codec_refuses_is_left_to_the_inversion(
+    moving: Moving, monkeypatch: pytest.MonkeyPatch, refused: Exception, work: str
+) -> None:
+    codec = Accelerated(100)
+
+    def refuse(rows: Tensor) -> Tensor:
+        raise refused
+
+    monkeypatch.setattr(codec, work, refuse)
+    assert Placement(codec, Anderson, STOPPING).on_host(torch.zeros(SHAPE))
+
+
 class Chunks(ChunkData):
     """Given images as chunks."""
 
