@@ -90,9 +90,9 @@ class AutoencoderCodec(Codec):
         layout = probe(self._driver, path)
         if tiling:
             warnings.warn(
-                f"With `tiling`, {type(self.model).__name__} codes images that are larger than its tile in parts, none of which "
-                "sees the statistics of the whole image: latents solve the problem of the tiled codec, and are not those of the "
-                "whole one.",
+                f"With `tiling`, {type(self.model).__name__} codes images that are larger than its tile in parts, none of "
+                "which sees the statistics of the whole image: latents solve the problem of the tiled codec, and are not "
+                "those of the whole one.",
                 stacklevel=2,
             )
         self.stride, self.latent_channels, self.frames = layout.stride, layout.channels, layout.frames

@@ -49,8 +49,8 @@ def probe(driver: Driver, path: str) -> Layout:
         path: Where it came from, to name in an error.
 
     Raises:
-        ValueError: If it codes no RGB image or clip, or none in tiles where these are switched on, with the reason, or cannot be
-            tried out on the meta device.
+        ValueError: If it codes no RGB image or clip, or none in tiles where these are switched on, with the reason, or cannot
+            be tried out on the meta device.
     """
     if driver.reads_values and next(driver.model.parameters()).is_meta:
         kind = type(driver.model).__name__
