@@ -115,6 +115,22 @@ class CachingDriver(ClipDriver):
         return super().decode(latent)
 
 
+class SegmentedDriver(ClipDriver):
+    """Refuse clips of which a single latent frame is left for the last segment of 16 frames: AutoencoderKLKVAEVideo."""
+
+    note = "Clips of 21, 37, 53, ... frames are refused, since the class decodes them to fewer."
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Encode what is decoded to as many frames."""
+        ratio, count = int(self.model.config["temporal_compress_times"]), image.shape[2]
+        if count > 16 + ratio and (count - 1) % 16 == ratio:
+            raise ValueError(
+                f"Expected a clip that {type(self.model).__name__} decodes to as many frames, but got one of {count}, of which "
+                f"it loses some; take {count - ratio} or {count + ratio}."
+            )
+        return super().encode(image)
+
+
 class PaddingDriver(ClipDriver):
     """Repeat the first frame before the clip, as the class's own ``forward`` does: AutoencoderVidTok."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decinv.codecs import AutoencoderCodec, load_codec
 from decinv.codecs.table import TABLE, classes, heading, missing, row
-from decinv.codecs.tiny import INSTANCES
+from decinv.codecs.tiny import INSTANCES, make
 from decinv.dtypes import Dtype
 from decinv.problems import DecoderProblem
 
@@ -203,3 +203,17 @@ def test_images_are_coded_in_16_bits(
         latent = exact.encode(image)
         for found, expected in ((short.encode(image), latent), (short.decode(latent), exact.decode(latent))):
             assert float((found - expected).norm() / expected.norm()) < tolerance
+
+
+def test_clips_that_would_lose_frames_are_refused_by_a_codec_of_segments(saved: Callable[[str], Path]) -> None:
+    """Which they are, is asked of the class itself, which loses frames of these only."""
+    model = make("kvae_video").to("meta")
+    with torch.device("meta"):
+        one = AutoencoderCodec(str(saved("kvae_video")))
+    for count in (17, 21, 25, 33, 37):
+        clip = torch.empty(1, 3, count, 8, 8, device="meta")
+        if model.decode(model.encode(clip).latent_dist.mode()).sample.shape == clip.shape:
+            assert one.decode(one.encode(clip)).shape == clip.shape
+        else:
+            with pytest.raises(ValueError, match=rf"of {count}, of which it loses some; take {count - 4} or {count + 4}\."):
+                one.encode(clip)
