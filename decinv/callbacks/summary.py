@@ -11,6 +11,7 @@ from decinv.callbacks.base import Chunk, ChunkCallback
 from decinv.callbacks.run import as_inversion, data_of, run_directory, share_of
 from decinv.callbacks.tally import Tally
 from decinv.data.base import ChunkData
+from decinv.data.indexed import IndexedData
 from decinv.metrics.samples import Moments
 from decinv.modules.base import Inversion
 
@@ -47,7 +48,8 @@ class Summary(ChunkCallback):
         sample = data.sample if isinstance(data, ChunkData) else "image"
         if not self._tally.count:
             begun = as_inversion(pl_module, self).batch is not None
-            console.print(f"No {sample} was {'finished' if begun else 'left to invert'}.")
+            waited = data.finished < data.total if isinstance(data, IndexedData) else begun
+            console.print(f"No {sample} was {'finished' if waited else 'left to invert'}.")
             return
         share = share_of(trainer)
         part = f", process {share.index} of {share.count}" if share.count > 1 else ""

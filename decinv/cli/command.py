@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -203,7 +204,7 @@ class DecinvCLI(LightningCLI):
         raise SystemExit(0)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer, with a profiler that costs next to nothing where none is asked for.
+        """Make the trainer, with a profiler that costs next to nothing where none is asked for, and without unwanted bars.
 
         Raises:
             ValueError: If its options do not fit each other or this machine.
@@ -211,6 +212,9 @@ class DecinvCLI(LightningCLI):
         config: Any = self.config[self.subcommand]
         if config.trainer.profiler is None:
             kwargs["profiler"] = NullProfiler()
+        made = self._get(self.config_init, "trainer").callbacks
+        if config.trainer.enable_progress_bar is False and isinstance(made, list):  # the shipped configurations have one
+            kwargs["callbacks"] = [callback for callback in made if not isinstance(callback, ProgressBar)]
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
@@ -236,7 +240,7 @@ class DecinvCLI(LightningCLI):
             with claimed(self.run_directory.path, share):
                 self.trainer.fit(**options)
             self._tell()
-            if self.outcomes.cut:
+            if self.outcomes.cut or (isinstance(self.datamodule, IndexedData) and self.datamodule.left):
                 print(f"The trainer ended early; {self._advice()}.")
         except MisconfigurationException as error:
             raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error

@@ -207,6 +207,25 @@ def test_a_chunk_that_the_trainer_ends_early_has_no_rows_and_goes_on(tmp_path, c
     assert found == expected
 
 
+def test_a_trainer_that_ends_before_the_first_chunk_says_that_images_are_left(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks=[ResultWriter, Summary]", "--trainer.logger=false"]
+    assert main([*options, "--trainer.max_time=00:00:00:00", "--out", str(tmp_path / "run")]) == 3
+    found = capsys.readouterr().out
+    assert "No image was finished." in found
+    assert "The trainer ended early; 0 of 2 inputs are done; to go on, run the same command again" in found
+    assert _rows(tmp_path / "run") == []
+
+
+def test_a_progress_bar_that_is_not_wanted_is_left_out_of_a_configuration_with_one(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks=[InversionProgress, ResultWriter]", "--trainer.logger=false"]
+    options += ["--out", str(tmp_path / "run")]
+    cli = run([*options, "--trainer.enable_progress_bar=false"])
+    assert cli.trainer.progress_bar_callback is None
+    assert "images" not in "".join(capsys.readouterr())
+    assert len(_rows(tmp_path / "run")) == 2
+    assert main(options) == 0  # it is the same run
+
+
 def test_curves_go_on_where_those_of_an_earlier_start_ended(tmp_path):
     callbacks = '[Memory, {"class_path": "Convergence", "init_args": {"figure": false}}]'
     options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks", callbacks, "--out", str(tmp_path / "run")]
