@@ -26,7 +26,7 @@ from decinv.methods.whole import ExactInversion
 from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
 from decinv.problems.decoder import DecoderProblem
-from decinv.ranges import refuse_below
+from decinv.ranges import refuse_below, refuse_fractions
 from decinv.result import Result, followed, join, join_frames
 from decinv.shipped_configs import shipped
 from decinv.solver import Solver
@@ -102,6 +102,8 @@ def invert(
         UnreadableImageError: If none of the images can be read.
         RuntimeError: If one image alone does not fit into memory.
     """
+    refuse_fractions(batch_size=batch_size, max_iters=max_iters, gradient_steps=gradient_steps)
+    refuse_fractions(**({} if patience is None else {"patience": patience}))
     refuse_below(1, batch_size=batch_size)
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
@@ -126,6 +128,11 @@ def invert(
         model.refuse_cells(*(side // codec.stride for side in pixels.shape[-2:]))
         how[1].check(model.trajectory(how[0]))
     factory = load_update(update) if isinstance(update, str | Path) else update
+    if not callable(factory):
+        raise TypeError(
+            "Expected `update` to be a callable from parameters to an optimizer, or the path of a YAML fragment, but got "
+            f"{type(factory).__name__}."
+        )
     stopping = Stopping(max_iters, rtol, patience, last_iterate, gradient_steps)
     placement = Placement(codec, factory, stopping)
 
@@ -160,7 +167,7 @@ def invert(
 
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
         codec.try_out(pixels[:1].to(codec.device, torch.float32, copy=True))
-        parts = [part for chunk in torch.split(pixels, batch_size) for part in in_parts(solve, chunk)]
+        parts = [part for chunk in torch.split(pixels, int(batch_size)) for part in in_parts(solve, chunk)]
         if model is not None:
             texts = iter(prompts)
             parts = [go_on(part, texts, model) for part in parts]
@@ -237,7 +244,10 @@ def _pixels(images: Images, multiple: int) -> tuple[Tensor, list[bool]]:
         check_images(images)
         return images, [True] * len(images)
     if isinstance(images, str | Path | Image.Image) or not isinstance(images, Sequence):
-        raise TypeError(f"Expected a float tensor or a list of PIL images and paths, but got {type(images).__name__}.")
+        raise TypeError(
+            f"Expected a float tensor or a list of PIL images and paths, but got {type(images).__name__}; put a single image "
+            "into a list, and make arrays images by `PIL.Image.fromarray`."
+        )
     tensors: list[Tensor] = []
     readable: list[bool] = []
     failure: UnreadableImageError | None = None
@@ -245,7 +255,7 @@ def _pixels(images: Images, multiple: int) -> tuple[Tensor, list[bool]]:
         if not isinstance(image, Image.Image | str | Path):
             raise TypeError(
                 f"Expected a list of PIL images and paths, but got one of {type(image).__name__}; stack tensors to one of "
-                "shape (B, 3, H, W)."
+                "shape (B, 3, H, W), and make arrays images by `PIL.Image.fromarray`."
             )
         try:
             tensors.append(from_pil(image) if isinstance(image, Image.Image) else read_image(Path(image)))

@@ -1,6 +1,21 @@
 """Ranges of options, refused in one sentence."""
 
 import math
+from numbers import Integral
+
+
+def refuse_fractions(**values: object) -> None:
+    """Refuse what is no whole number, of Python or NumPy.
+
+    Args:
+        values: The arguments by name.
+
+    Raises:
+        TypeError: If one is none.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise TypeError(f"Expected `{name}` to be a whole number, but got {value!r}.")
 
 
 def refuse_below(least: float, **values: float | None) -> None:

@@ -324,6 +324,36 @@ def test_what_is_no_codec_or_no_image_is_refused(codec):
         decinv.load_codec(dtype=torch.float16)
 
 
+def test_what_is_no_list_of_images_is_refused_with_how_to_make_one(codec):
+    array = np.zeros((8, 8, 3), np.uint8)
+    picture = Image.fromarray(array)
+    for one in (picture, "photo.png", array, (image for image in [picture])):
+        with pytest.raises(
+            TypeError, match=r"put a single image into a list, and make arrays images by `PIL\.Image\.fromarray`\.$"
+        ):
+            decinv.invert(one, codec)
+    with pytest.raises(TypeError, match=r"one of ndarray; .* make arrays images by `PIL\.Image\.fromarray`\.$"):
+        decinv.invert([array], codec)
+
+
+@pytest.mark.parametrize("option", ["batch_size", "max_iters", "patience", "gradient_steps"])
+def test_counts_are_whole_numbers_of_python_or_numpy(codec, option):
+    image, _ = images(codec, 3)
+    expected = decinv.invert(image, codec, **{option: 2})
+    assert torch.equal(decinv.invert(image, codec, **{option: np.int64(2)}).latent, expected.latent)
+    for wrong in (2.5, "2"):
+        with pytest.raises(TypeError, match=f"^Expected `{option}` to be a whole number, but got {wrong!r}\\.$"):
+            decinv.invert(image, codec, **{option: wrong})
+
+
+def test_an_update_that_makes_no_optimizer_is_refused(codec):
+    image, _ = images(codec, 1)
+    with pytest.raises(TypeError, match=r"^Expected `update` to be a callable from parameters to an optimizer, .* but got int"):
+        decinv.invert(image, codec, update=3)
+    with pytest.raises(TypeError, match="Expected an optimizer as the update rule, but got NoneType"):
+        decinv.invert(image, codec, update=lambda parameters: None)
+
+
 def test_histories_of_chunks_are_aligned_by_their_problems(codec):
     """Chunks take different numbers of iterations for the same problem."""
     image, _ = images(codec, 3)

@@ -112,5 +112,12 @@ def _holds_tensors(value: object) -> bool:
 
 
 def as_rule(optimizer: Optimizer) -> UpdateRule:
-    """Give ``optimizer`` itself if it is an update rule already, else wrap it."""
+    """Give ``optimizer`` itself if it is an update rule already, else wrap it.
+
+    Raises:
+        TypeError: If it is none.
+        ValueError: If it cannot be wrapped; see ``StockRule``.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"Expected an optimizer as the update rule, but got {type(optimizer).__name__}.")
     return optimizer if isinstance(optimizer, UpdateRule) else StockRule(optimizer)
