@@ -1,7 +1,11 @@
 """Reading an image file, or saying in one sentence why it cannot be read."""
 
+import errno
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -9,12 +13,24 @@ from torch import Tensor
 from decinv.images.deep import is_deep, open_low_bytes
 from decinv.images.pixels import to_tensor
 
+T = TypeVar("T")
+
 MAX_PIXELS = 2**26
 """Largest number of pixels that is read by default: 8192 x 8192."""
 
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Files that count as images in a directory, in lower case; upper case counts too."""
+
+PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ESTALE", "EAGAIN", "EBUSY", "ETIMEDOUT", "EMFILE", "ENFILE", "ENOMEM", "EREMOTEIO")
+    if hasattr(errno, name)
+)
+"""What the system says of files that may be read a moment later, as on a file system across a network."""
+
+PAUSES = (0.2, 2.0)
+"""Seconds to wait before each further attempt then."""
 
 
 class UnreadableImageError(ValueError):
@@ -34,6 +50,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     * Floating-point values v in [0, 1] become ``2 v - 1``; outside [0, 1] they are refused.
     * Of an animation or of several pages, the first is taken.
 
+    A file that the system fails to read for a reason that may pass, such as a stale handle, is tried twice more.
+
     Args:
         path: The file.
         max_pixels: Largest number of pixels that is decoded, at least 1. Above twice ``PIL.Image.MAX_IMAGE_PIXELS``, Pillow's
@@ -46,11 +64,9 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
         UnreadableImageError: If there is no such file, or it is no image that these rules cover, or it is too large.
     """
     try:
-        file = Path(path)
-        _check_file(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and of sizes, which are checked here
-            return _read(file, max_pixels)
+            return _patiently(lambda: _read(Path(path), max_pixels))
     except Exception as error:  # decoders raise errors of any class when they meet broken files
         raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
 
@@ -70,14 +86,9 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             is not found.
     """
     try:
-        _check_file(Path(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in ``read_image``
-            with Image.open(path) as image:
-                _check_pixels(image, max_pixels)
-                # Pillow turns the size of a TIFF itself, before it is loaded.
-                turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
-                return (image.width, image.height) if turned else (image.height, image.width)
+            return _patiently(lambda: _read_size(Path(path), max_pixels))
     except Exception as error:  # as in ``read_image``
         raise UnreadableImageError(f"Expected a readable image at {str(path)!r}, but {_reason(error)}.") from error
 
@@ -102,13 +113,34 @@ def from_pil(image: Image.Image) -> Tensor:
         raise UnreadableImageError(f"Expected a readable image, but {_reason(error)}.") from error
 
 
+def _patiently(read: Callable[[], T]) -> T:
+    for pause in PAUSES:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+        time.sleep(pause)
+    return read()
+
+
 def _read(file: Path, max_pixels: int) -> Tensor:
+    _check_file(file)
     with Image.open(file) as image:
         _check_pixels(image, max_pixels)
         if not is_deep(image):
             return to_tensor(ImageOps.exif_transpose(image))
         with open_low_bytes(file) as low_bytes:
             return to_tensor(ImageOps.exif_transpose(image), ImageOps.exif_transpose(low_bytes))
+
+
+def _read_size(file: Path, max_pixels: int) -> tuple[int, int]:
+    _check_file(file)
+    with Image.open(file) as image:
+        _check_pixels(image, max_pixels)
+        # Pillow turns the size of a TIFF itself, before it is loaded.
+        turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def _check_file(file: Path) -> None:
@@ -135,6 +167,8 @@ def _reason(error: Exception) -> str:
             return "it may not be opened (permission denied)"
         case UnidentifiedImageError():
             return "it is in no image format that Pillow reads, or in a variant that it does not"
+        case OSError(errno=number) if number in PASSING:
+            return f"the system failed to read it {len(PAUSES) + 1} times ({error.strerror})"
         case MemoryError():
             return "it does not fit into memory"
         case Image.DecompressionBombError() | ValueError() if str(error).startswith("it "):

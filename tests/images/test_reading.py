@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from decinv.images import UnreadableImageError, from_pil, read_image, read_size
+from decinv.images import UnreadableImageError, from_pil, read_image, read_size, reading
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 GREY16 = np.random.default_rng(1).integers(0, 65536, (5, 7), dtype=np.uint16)
@@ -390,3 +390,38 @@ def test_an_interrupt_is_no_unreadable_image(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EMFILE])
+def test_a_failure_of_the_system_that_passes_costs_no_image(tmp_path, monkeypatch, number):
+    path = tmp_path / "a.png"
+    Image.fromarray(RGB).save(path)
+    opened, pauses, failures = Image.open, [], iter(())
+
+    def flaky(*arguments):
+        for _ in failures:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(*arguments)
+
+    monkeypatch.setattr(Image, "open", flaky)
+    monkeypatch.setattr(reading.time, "sleep", pauses.append)
+    failures = iter(range(2))
+    close(read_image(path), expected(RGB))
+    failures = iter(range(1))
+    assert read_size(path) == (12, 17)
+    assert pauses == [0.2, 2.0, 0.2]
+    failures = iter(range(3))
+    with pytest.raises(UnreadableImageError, match=rf"the system failed to read it 3 times \({os.strerror(number)}\)\.$"):
+        read_image(path)
+    assert not list(failures)
+    close(read_image(path), expected(RGB))
+
+
+def test_what_does_not_pass_is_not_tried_again(tmp_path, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(reading.time, "sleep", pauses.append)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(UnreadableImageError):
+            read_image(tmp_path / name)
+    assert not pauses
