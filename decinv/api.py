@@ -103,7 +103,8 @@ def invert(
         RuntimeError: If one image alone does not fit into memory.
     """
     refuse_fractions(batch_size=batch_size, max_iters=max_iters, gradient_steps=gradient_steps)
-    refuse_fractions(**({} if patience is None else {"patience": patience}))
+    if patience is not None:
+        refuse_fractions(patience=patience)
     refuse_below(1, batch_size=batch_size)
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")

@@ -240,7 +240,8 @@ class DecinvCLI(LightningCLI):
             with claimed(self.run_directory.path, share):
                 self.trainer.fit(**options)
             self._tell()
-            if self.outcomes.cut or (isinstance(self.datamodule, IndexedData) and self.datamodule.left):
+            self.unfinished = self.outcomes.cut or (isinstance(self.datamodule, IndexedData) and self.datamodule.left > 0)
+            if self.unfinished:
                 print(f"The trainer ended early; {self._advice()}.")
         except MisconfigurationException as error:
             raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
@@ -271,12 +272,10 @@ class DecinvCLI(LightningCLI):
     @property
     def failed(self) -> bool:
         """Whether an image of this process's share has no usable result, or none at all, or an edit failed, now or earlier."""
-        if self.outcomes.failed or self.outcomes.cut:
+        if self.outcomes.failed or self.unfinished:
             return True
         if not isinstance(self.datamodule, IndexedData):
             return False
-        if self.datamodule.left:
-            return True
         rows = self.run_directory.numbered(len(self.datamodule.inputs))  # of all tables, since shares may have been other ones
         return any(not Status[cells[STATUS]].ok for number, cells in rows if self.datamodule.owns(number))
 

@@ -182,15 +182,15 @@ class SamplerInversion(Inversion):
     def reconstruction(self) -> Tensor:
         """The images ``(B, 3, H, W)`` sampled from the reported noise, clamped to [-1, 1]; made when first asked for."""
         if self._reconstruction is None:
-            noise, process = self.result.noise, self._process
+            result, process = self.result, self._process
             with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
-                if process is None or noise is None:
-                    latent = self.result.latent
+                if process is None or result.noise is None:
+                    latent = result.latent
                 else:
                     with process.uncounted():
-                        again = process.generate(noise)
+                        again = process.generate(result.noise)
                     latent = self.codec.scaling.invert(again)
-                    self._departure = nmse_db(again, self.codec.scaling.apply(self.result.latent)).tolist()
+                    self._departure = nmse_db(again, self.codec.scaling.apply(result.latent)).tolist()
                 self._reconstruction = in_halves(self.codec.decode, latent).clamp(-1, 1)
         return self._reconstruction
 
@@ -205,6 +205,6 @@ def _remark(status: Status, departure: float) -> str:
     if status is not Status.CONVERGED or not departure > ELSEWHERE_DB:
         return ""
     return (
-        f"Every step is inverted to the method's `rtol`, but the latent sampled anew from the noise is another (NMSE "
+        "Every step is inverted to the method's `rtol`, but the latent sampled anew from the noise is another (NMSE "
         f"{departure:.1f} dB): the sampler magnifies what is left of the residuals. Lower the method's `rtol`, or `guidance`."
     )
