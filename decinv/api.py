@@ -18,6 +18,7 @@ from decinv.codecs.frames import FrameRule, as_frames
 from decinv.diffusion.conditioned import check_range, conditioned
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.sampler import DDIM, Sampler
+from decinv.host_memory import HOST_MEMORY
 from decinv.images.padding import pad_to_multiple
 from decinv.images.reading import UnreadableImageError, from_pil, read_image
 from decinv.memory import in_parts
@@ -140,6 +141,8 @@ def invert(
     def solve(chunk: Tensor) -> Result:
         """Invert a chunk."""
         device = HOST if placement.on_host(chunk) else codec.device
+        if device == HOST:
+            HOST_MEMORY.turn_to(chunk.shape)
         latent = nn.Parameter(torch.empty(0, device=codec.device))
         solver = Solver(latent, as_rule(factory([latent])), stopping)
         solver.start(problem(codec, (chunk.clone() if chunk.is_inference() else chunk).to(device, torch.float32)))

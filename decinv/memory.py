@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from decinv.host_memory import HOST_MEMORY
+
 T = TypeVar("T")
 
 MIB = 2**20
@@ -46,8 +48,9 @@ def in_halves(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 
 
 def release() -> None:
-    """Give back what is not referenced any more; exceptions and caching allocators hold on to it."""
+    """Give back what is not referenced any more; exceptions and allocators hold on to it."""
     gc.collect()
+    HOST_MEMORY.give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -23,6 +23,7 @@ from decinv.benchmark.stress.command import stress
 from decinv.benchmark.thresholds.command import thresholds
 from decinv.benchmark.watermark.command import watermark
 from decinv.errors import tell
+from decinv.host_memory import HOST_MEMORY
 from decinv.shipped_configs import with_shipped
 
 BENCHMARKS: dict[str, Any] = {
@@ -56,6 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 after an error that this package raised about its input.
     """
+    HOST_MEMORY.keep()  # for whatever is compared
     words = with_shipped(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == ["report"]:

@@ -24,6 +24,7 @@ from decinv.cli.command import DecinvCLI
 from decinv.cli.options import OptionParser
 from decinv.cli.outcome import exit_status
 from decinv.errors import own_sentence
+from decinv.host_memory import HOST_MEMORY
 from decinv.interruption import Interrupted, interruptible
 from decinv.strategies.independent import IndependentStrategy
 
@@ -56,6 +57,7 @@ def run(args: ArgsType = None) -> DecinvCLI:
         The command line after its run, with its trainer and model.
     """
     _quieten()
+    HOST_MEMORY.keep()
     here = os.getcwd()  # not "", since the parser goes to the directory of each file that it reads
     if here not in sys.path:  # for classes of own modules in a YAML; installed ones come first
         sys.path.append(here)

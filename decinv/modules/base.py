@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
 from decinv.errors import reason
+from decinv.host_memory import HOST_MEMORY
 from decinv.memory import in_halves, is_out_of_memory, release
 from decinv.placement import HOST, Placement
 from decinv.problems.base import Problem
@@ -139,7 +140,10 @@ class Inversion(LightningModule, ABC):
                 kind = type(batch).__name__
                 raise TypeError(f"Expected chunks of images, as a `decinv.data.ChunkData` gives them, but got {kind}.")
             self._handed = batch
-            self._moved = super().transfer_batch_to_device(batch, self.place(batch, device), dataloader_idx)
+            where = self.place(batch, device)
+            if where == HOST:
+                HOST_MEMORY.turn_to(batch.image.shape)
+            self._moved = super().transfer_batch_to_device(batch, where, dataloader_idx)
             with self.trainer.precision_plugin.train_step_context():
                 self.codec.try_out(self._moved.image)
         return self._moved
