@@ -74,16 +74,33 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return save
 
 
-@pytest.fixture(scope="session")
-def pipelines() -> Any:
-    """Give the module that makes tiny random pipelines, whose imports are slow."""
-    spec = importlib.util.spec_from_file_location("pipelines", Path(__file__).with_name("pipelines.py"))
+def _module(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def pipelines() -> Any:
+    """Give the module that makes tiny random pipelines, whose imports are slow."""
+    module = _module("pipelines")
     _freeze()
     return module
+
+
+@pytest.fixture(scope="session")
+def _other_device() -> Any:
+    return _module("other_device")
+
+
+@pytest.fixture
+def other_device(_other_device: Any) -> Iterator[torch.device]:
+    """Give a device that refuses what a GPU refuses and computes on the CPU: ``elsewhere`` for the trainer."""
+    with _other_device.OtherDevice():
+        yield _other_device.DEVICE
 
 
 @pytest.fixture(scope="session")
