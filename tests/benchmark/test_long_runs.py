@@ -33,7 +33,8 @@ def test_overhead(tmp_path, saved):
     small = ["--count=5", "--size=16", "--batch_size=2", "--steps=4", "--rounds=2", f"--codec={saved('kl')}"]
     assert main(["overhead", "--out", str(tmp_path), *small]) == 0
     rows = table(tmp_path)
-    assert [row["method"] for row in rows] == ["empty step", "forward step 1", "Anderson"]
+    assert [row["method"] for row in rows] == ["empty step", "forward step 1", "Anderson"] * 2
+    assert [row["codec"] for row in rows] == [str(saved("kl"))] * 3 + ["LinearCodec"] * 3
     assert {row["steps"] for row in rows} == {"8"}  # two steps of each of two chunks, twice
     assert all(float(row[name]) > 0 for row in rows for name in ("codec_ms", "step_ms", "mean_ms"))
 

@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -11,12 +12,15 @@ from decinv.benchmark.long_runs.soak import draw
 from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT
 from decinv.benchmark.overhead.measure import MeteredCodec, StepTime, time_inversion, time_nothing
 from decinv.benchmark.table import Column, Table, Value, refuse_table
-from decinv.codecs import load_codec
+from decinv.codecs import Codec, LinearCodec, load_codec
 from decinv.problems.decoder import DecoderProblem
 
 EMPTY = "empty step"
 
+LINEAR = "LinearCodec"
+
 COLUMNS = (
+    Column("codec", "codec", f"the codec; '{LINEAR}' has the same shapes, and takes next to nothing"),
     Column("method", "method", f"the method; '{EMPTY}' is a module of Lightning that decodes and encodes, and no more"),
     Column("steps", "steps", "steps that were measured"),
     Column("codec_ms", "E and D, ms", "median CPU time of E and D in a step", ".2f"),
@@ -39,7 +43,9 @@ def overhead(
     """Measure the CPU time of a step beyond E and D on the CPU, with all callbacks and TensorBoard, and of an empty step.
 
     Every round runs each method in turn, so that what else the machine does meets all of them alike. Images are noise, of
-    which none converges. What follows a chunk, such as its files, is not part of a step.
+    which none converges. What follows a chunk, such as its files, is not part of a step. The same is measured with a linear
+    codec, whose E and D take next to nothing: a network's activations drive what the step needs out of the processor's caches,
+    and what it takes to read that again is no work of the step's.
 
     Writes table.csv and table.md, and prints the table.
 
@@ -73,23 +79,25 @@ def overhead(
         )
     rules = {name: rule for name, method in BY_NAME.items() if name in methods and (rule := method.rule) is not None}
     torch.set_num_threads(threads)
-    metered = MeteredCodec(load_codec(codec))
-    latent = torch.randn(batch_size, metered.latent_channels, size // metered.stride, size // metered.stride)
-    times: dict[str, list[StepTime]] = {name: [] for name in (EMPTY, *rules)}
+    network = load_codec(codec)
+    linear = LinearCodec([0.8] * network.latent_channels, network.stride)
+    codecs: dict[str, Codec] = {codec: network, LINEAR: linear}
+    latent = torch.randn(batch_size, network.latent_channels, size // network.stride, size // network.stride)
+    times: dict[tuple[str, str], list[StepTime]] = {(place, name): [] for place in codecs for name in (EMPTY, *rules)}
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
         draw(images, count, size)
-        for number in range(rounds):
-            run = Path(folder) / f"{number}"
-            times[EMPTY] += time_nothing(metered, latent, -(-count // batch_size), steps, run)
+        for number, (place, inner) in product(range(rounds), codecs.items()):
+            metered, run = MeteredCodec(inner), Path(folder) / f"{number}" / type(inner).__name__
+            times[place, EMPTY] += time_nothing(metered, latent, -(-count // batch_size), steps, run)
             for name, rule in rules.items():
-                times[name] += time_inversion(metered, rule, images, batch_size, steps, run / name)
-    table = Table(COLUMNS, [_row(name, found) for name, found in times.items()])
+                times[place, name] += time_inversion(metered, rule, images, batch_size, steps, run / name)
+    table = Table(COLUMNS, [_row(*where, found) for where, found in times.items()])
     table.write(out, below="\n")
     table.print()
 
 
-def _row(name: str, times: list[StepTime]) -> dict[str, Value]:
+def _row(codec: str, name: str, times: list[StepTime]) -> dict[str, Value]:
     coding, rest = zip(*times, strict=True)
     middles = {"codec_ms": statistics.median(coding), "step_ms": statistics.median(rest)}
-    return {"method": name, "steps": len(times), **middles, "mean_ms": statistics.fmean(rest)}
+    return {"codec": codec, "method": name, "steps": len(times), **middles, "mean_ms": statistics.fmean(rest)}
