@@ -100,9 +100,9 @@ class Decoding(AbstractContextManager["Decoding"]):
             if not Path(path).stat().st_size:
                 raise ValueError("it is empty")
             self._container: InputContainer = av.open(str(path), metadata_errors="ignore")
-            if not self._container.streams.video:
+            if problem := _unreadable(self._container):
                 self._container.close()
-                raise ValueError("it has no video stream")
+                raise ValueError(problem)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise UnreadableVideoError(_sentence(path, error)) from error
         self._stream = self._container.streams.video[0]
@@ -156,6 +156,15 @@ class Decoding(AbstractContextManager["Decoding"]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+
+
+def _unreadable(container: InputContainer) -> str:
+    """Say why no frame of an open file can be decoded; empty where one may."""
+    if not container.streams.video:
+        return "it has no video stream"
+    # None, whatever PyAV's types say, where nothing decodes it: other codecs, and encrypted ones
+    known = cast(VideoCodecContext | None, container.streams.video[0].codec_context) is not None
+    return "" if known else "it is in a codec that is not known, or encrypted"
 
 
 def _sentence(path: str | Path, error: Exception) -> str:

@@ -290,6 +290,16 @@ def test_sound_alone_is_no_video(tmp_path):
     assert "it has no video stream" in scan(tmp_path / "a.wav").damage
 
 
+def test_a_codec_that_nothing_decodes(film, tmp_path):
+    """As an encrypted file's, whose decoder there is none of."""
+    path = tmp_path / "a.mkv"
+    film(path, 2)
+    path.write_bytes(path.read_bytes().replace(b"V_FFV1", b"V_NONE").replace(b"FFV1", b"NONE"))
+    assert scan(path).damage.endswith(f"at '{path}', but it is in a codec that is not known, or encrypted.")
+    with pytest.raises(UnreadableVideoError, match="codec that is not known"):
+        open_frames(path)
+
+
 def test_large_frames_are_refused(film, tmp_path):
     film(tmp_path / "a.mkv", 1)
     with open_frames(tmp_path / "a.mkv", max_pixels=239) as reader, pytest.raises(UnreadableVideoError, match="at most 239"):
