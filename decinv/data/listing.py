@@ -150,10 +150,13 @@ def _glob(pattern: Path, kind: _Kind) -> list[Entry]:
 
 
 def _counts(path: str, kind: _Kind) -> bool:
-    """Whether what a glob matched is meant: any file, and a directory only where it has frames."""
+    """Whether what a glob matched is meant: any file, and a directory only where it has frames, or cannot be listed."""
     if not os.path.isdir(path):
         return True
-    return kind.folders and any(name.lower().endswith(tuple(SUFFIXES)) for name in os.listdir(path))
+    try:
+        return kind.folders and any(name.lower().endswith(tuple(SUFFIXES)) for name in os.listdir(path))
+    except OSError:
+        return True
 
 
 def _named(paths: Iterable[str], root: Path) -> list[Entry]:

@@ -16,14 +16,12 @@ class FolderReader(FrameReader):
         """List the images.
 
         Raises:
-            UnreadableVideoError: If there is none.
+            UnreadableVideoError: If there is none, or it cannot be listed.
         """
         self.images = folder_images(path)
         self.path = path
         self.max_pixels = max_pixels
         self._size: tuple[int, int] | None = None
-        if not self.images:
-            raise UnreadableVideoError(f"Expected a directory of images, but there is none in {str(path)!r}.")
 
     def read(self, number: int) -> Tensor:
         """Read an image."""
@@ -58,9 +56,20 @@ class FolderReader(FrameReader):
 
 
 def folder_images(path: str | Path) -> list[Path]:
-    """List the images of a directory, hidden ones left out, by their names, in which numbers count by their value."""
-    found = (file for file in Path(path).iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    return sorted((file for file in found if not file.is_dir()), key=_natural)
+    """List the images of a directory, hidden ones left out, by their names, in which numbers count by their value.
+
+    Raises:
+        UnreadableVideoError: If there is none, or the directory cannot be listed.
+    """
+    try:
+        files = list(Path(path).iterdir())
+    except OSError as error:
+        raise UnreadableVideoError(f"Expected a directory of images at {str(path)!r}, but got: {error.strerror}.") from error
+    found = (file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    images = sorted((file for file in found if not file.is_dir()), key=_natural)
+    if not images:
+        raise UnreadableVideoError(f"Expected a directory of images, but there is none in {str(path)!r}.")
+    return images
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:

@@ -71,10 +71,10 @@ def scan(path: str | Path, most: int | None = None, folder_fps: float = FOLDER_F
     Returns:
         The times; none where nothing can be read, and then ``damage`` says why.
     """
-    if Path(path).is_dir():
-        count = len(folder_images(path)[:most])
-        return Scan(tuple(number / Fraction(folder_fps).limit_denominator(100_000) for number in range(count)))
     try:
+        if Path(path).is_dir():
+            count = len(folder_images(path)[:most])
+            return Scan(tuple(number / Fraction(folder_fps).limit_denominator(100_000) for number in range(count)))
         with Decoding(path) as decoding:
             times = tuple(seconds for _, seconds in islice(decoding.frames(), most))
             return Scan(times, decoding.damage if most is None or len(times) < most else "")

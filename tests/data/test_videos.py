@@ -1,5 +1,8 @@
 """Videos from files to chunks: every frame asked for once, in order, in a stream."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -161,6 +164,28 @@ def test_broken_videos_cost_nobody_anything(folder, film):
     assert {"sub/shots/00000", "sub/shots/00002"} <= set(names)
     assert len(names) + len(failures) == data.total
     assert [clip.name for clip in data.clips()] == ["a.mkv", "c half.mp4", "sub/b.avi", "sub/shots"]
+
+
+def test_directories_without_frames_that_are_asked_for_are_failures(folder, film, monkeypatch):
+    """One that is empty, in a manifest, and one that may not be listed, in a glob; the good video beside them is inverted."""
+    (folder / "empty").mkdir()
+    (folder / "list.txt").write_text("empty\na.mkv\n")
+    (folder / "locked").mkdir()
+    listdir = os.listdir
+
+    def refuse(path="."):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # rather than chmod, which does not stop root
+    for root, bad, reason in (("list.txt", "empty", "there is none"), ("[al]*[dv]", "locked", "Permission denied")):
+        data = VideoData(str(folder / root), clip_length=None, batch_size=8)
+        (batch,) = data.chunks(CODEC)
+        (failure,) = batch.failures
+        assert (failure.name, len(batch.names), data.total) == (bad, 7, 8)
+        assert failure.reason.startswith("Expected a directory of images")
+        assert reason in failure.reason
 
 
 def test_only_broken_videos(tmp_path):
