@@ -11,6 +11,7 @@ import av
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from torch import Tensor
 
 from decinv.images.reading import MAX_PIXELS
@@ -132,6 +133,9 @@ class Decoding(AbstractContextManager["Decoding"]):
         try:
             for packet in self._container.demux(self._stream):
                 packets += packet.size > 0
+                if self._is_cut(packet):
+                    self._note(f"packet {packets} is cut short")
+                    continue
                 try:
                     frames = self._decoder.decode(packet)
                 except av.FFmpegError as error:
@@ -144,7 +148,14 @@ class Decoding(AbstractContextManager["Decoding"]):
         if packets < expected:
             self._note(f"it ends after {packets} of {expected} frames")
         if missing := missing_bytes(self.path):
-            self._note(f"it was cut short behind packet {packets} ({missing} bytes are missing)")
+            self._note(f"it was cut short behind packet {packets} (at least {missing} bytes are missing)")
+
+    def _is_cut(self, packet: "av.Packet[VideoStream]") -> bool:
+        """Whether the file ends within a packet, of which decoders would give a part of the frame."""
+        if packet.is_corrupt:
+            return self._container.format.name != "mpegts"  # which says so of whole packets, too, behind a gap
+        ends = packet.pos is not None and packet.pos + packet.size >= Path(self.path).stat().st_size
+        return ends and missing_bytes(self.path) > 0
 
     def _note(self, what: str) -> None:
         """Remember the first thing that was wrong."""

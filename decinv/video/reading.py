@@ -12,7 +12,8 @@ The rules, for every container and codec that PyAV's libraries decode (mp4, mkv,
 * Frames of RGB that was stored without loss come back bit by bit.
 * What cannot be decoded is left out. A frame that the decoder calls damaged, or of another size than the first, is refused.
   The others are read. That a file was cut short is known where its container says how many frames (mp4) or bytes (Matroska,
-  WebM, AVI) it has; others, and files that were written as a stream, just end.
+  WebM, AVI, GIF) it has; others, and files that were written as a stream, just end. Of the frame within which it ends, nothing
+  is given.
 * A directory is a video whose frames are its images, in the order of their names with numbers by value, at a given rate.
 """
 

@@ -15,6 +15,21 @@ def test_each_missing_byte_is_known(film, tmp_path, suffix, missing):
     assert missing_bytes(path) == missing
 
 
+def test_a_gif_that_ends_within_an_image(film, tmp_path):
+    """Of a GIF that lacks the byte at its end alone, as some programs write it, no image is missing."""
+    path = tmp_path / "a.gif"
+    film(path, 3, codec="gif", pixels="rgb8")
+    content = path.read_bytes()
+    for missing in (0, 1):
+        path.write_bytes(content[: len(content) - missing])
+        assert missing_bytes(path) == 0
+    for missing in (2, 3, 100, len(content) // 2):
+        path.write_bytes(content[: len(content) - missing])
+        assert 1 <= missing_bytes(path) <= missing
+    path.write_bytes(content + bytes(10))
+    assert missing_bytes(path) == 0
+
+
 def test_what_follows_the_video_is_nothing_missing(film, tmp_path):
     for name in ("a.mkv", "a.avi"):
         film(tmp_path / name, 3)
@@ -42,6 +57,8 @@ def test_a_file_that_was_written_as_a_stream_does_not_say(film, tmp_path):
         b"\x1a\x45\xdf\xa3",
         b"\x1a\x45\xdf\xa3\x00\x00",
         b"\x1a\x45\xdf\xa3\x82ab\x00",
+        b"GIF89a",
+        b"GIF89a\x01\x00\x01\x00\x80",
         b"x",
     ],
 )

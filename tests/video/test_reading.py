@@ -265,6 +265,23 @@ def test_of_a_damaged_file_the_other_frames(film, tmp_path):
     assert seen == 11
 
 
+@pytest.mark.parametrize(("suffix", "codec", "pixels"), [(".gif", "gif", "rgb8"), (".avi", "huffyuv", "rgb24")])
+def test_of_a_file_that_ends_within_a_frame_no_part_of_it(film, tmp_path, suffix, codec, pixels):
+    """Decoders give such a part, below which the frame before is seen."""
+    path = tmp_path / f"a{suffix}"
+    film(path, 6, codec=codec, pixels=pixels, options={})
+    assert scan(path).damage == ""
+    whole, content = frames(path, range(6)), path.read_bytes()
+    with av.open(str(path)) as file:
+        packet = [packet for packet in file.demux(video=0) if packet.size][4]
+    for part in (0.1, 0.5, 0.9):
+        path.write_bytes(content[: int(packet.pos + part * packet.size)])
+        times, damage = scan(path)
+        assert len(times) == 4
+        assert damage == f"Expected a whole, readable video at '{path}', but packet 5 is cut short."
+        assert all(np.array_equal(frame, whole[number]) for number, frame in enumerate(frames(path, range(4))))
+
+
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "it is empty"), (b"no video", "it is broken, or in a format"), (None, "no such file")]
 )
