@@ -26,7 +26,7 @@ from decinv.runs import Input, RunDirectory
 from decinv.runs.atomic import replacing
 from decinv.runs.clips import ClipRow, FrameRow, summarise
 from decinv.runs.latents import write_latents
-from decinv.runs.merge import survey
+from decinv.runs.merge import merge, survey
 from decinv.runs.names import safe_name
 from decinv.runs.table import format_row, read_rows, write_table
 from decinv.video.clips import Moment
@@ -81,6 +81,7 @@ class ClipWriter(Callback):
         joined = run.path / "clips.csv"
         if not isinstance(data, ClipData) or joined.exists() or not run.results.exists() or not survey(run).complete:
             return
+        merge(run)  # a table of an earlier start lacks what others did since, until the last of them has merged it
         self._shared = share_of(trainer).count > 1
         codec = as_inversion(pl_module, self).codec.to(trainer.strategy.root_device)
         rows: list[ClipRow] = []

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +22,7 @@ from decinv.data import GeneratedClips, generate_clip
 from decinv.images.eight_bit import to_picture
 from decinv.metrics import psnr_db
 from decinv.modules import DecoderInversion
-from decinv.runs import RunDirectory
+from decinv.runs import Report, RunDirectory
 from decinv.video import read_clip, scan
 from decinv.video.clips import Moment
 
@@ -103,6 +104,17 @@ def test_a_run_of_generated_clips(fit):
         times = scan(path / "clips" / f"{row['name']}.preview.mp4").times
         assert [float(time) for time in times] == pytest.approx([k / 8 for k in range(5)], abs=1e-4)
     assert not list(path.rglob("*.part"))
+
+
+def test_a_table_of_an_earlier_start_is_merged_anew(fit, monkeypatch):
+    """Between the moments at which a process looks for what is missing, another has done its part and has not merged it yet."""
+    path = fit(GENERATED)
+    expected = [(path / name).read_text() for name in ("results.csv", "frames.csv", "clips.csv")]
+    (path / "results.csv").write_text("".join(expected[0].splitlines(keepends=True)[:4]))
+    (path / "clips.csv").unlink()
+    monkeypatch.setattr("decinv.callbacks.writer.survey", lambda run: Report(10, Counter(), (9,), ()))
+    fit(GENERATED, "--data.shard=0/2")
+    assert [(path / name).read_text() for name in ("results.csv", "frames.csv", "clips.csv")] == expected
 
 
 def test_films_with_damage_and_their_times(fit, film, tmp_path):
