@@ -4,12 +4,13 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from decinv.callbacks.marks import detect_in_run
-from decinv.callbacks.run import data_of, observers_of, run_directory
+from decinv.callbacks.run import data_of, observers_of, run_directory, share_of
 from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
 from decinv.data.marked import MarkedNoise
 from decinv.modules.sampler import SamplerInversion
-from decinv.runs import RunDirectory
+from decinv.runs import RunDirectory, merge
+from decinv.runs.merge import survey
 from decinv.watermark import Watermark
 
 
@@ -74,6 +75,10 @@ class WatermarkDetection(Callback):
         run, watermark = RunDirectory(run_directory(trainer)), self._watermark(trainer)
         if watermark is None or not run.results.exists():
             return
+        if share_of(trainer).count > 1:  # what is there may be the table of an earlier start
+            if not survey(run).complete:
+                return
+            merge(run)
         data = data_of(trainer)
         lines = detect_in_run(run, watermark, data.which if isinstance(data, MarkedNoise) else None)
         Console().print("\n".join(lines), highlight=False)

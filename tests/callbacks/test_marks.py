@@ -137,10 +137,22 @@ def test_one_image_that_can_carry_a_mark_suffices_for_a_run(saved_pipeline, tmp_
         _fit(saved_pipeline, tmp_path, [ResultWriter(), WatermarkDetection(ThreeKeys((4, 8, 8)))], (4, 16, 16), count=200)
 
 
-def _fit(saved_pipeline, tmp_path, callbacks, shape, count=4):
-    """Run a job on images of ``shape``."""
+def test_the_process_that_ends_last_looks_at_all_images(saved_pipeline, tmp_path):
+    """And none before, where an earlier start of one process left its table."""
+    write_table(tmp_path / "results.csv", Row._fields, [])
+    for index, expected in ((0, False), (1, True)):
+        observers = [ResultWriter(), WatermarkDetection()]
+        _fit(saved_pipeline, tmp_path, observers, (4, 8, 8), block=1, shard=f"{index}/2", run=RunDirectory(tmp_path))
+        assert (tmp_path / "watermark.csv").exists() == expected
+    assert len(table(tmp_path / "watermark.csv")) == 4
+
+
+def _fit(saved_pipeline, tmp_path, callbacks, shape, count=4, run=None, **options_of_data):
+    """Run a job on images of ``shape``, in a run directory if one is given."""
     pipeline = DiffusersPipeline(str(saved_pipeline("stable")[0]))
     module = SamplerInversion(LinearCodec(stride=2), pipeline, DDIM(1), NaiveInversion(), EncodedLatent(), guidance=1.0)
     options = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False, "logger": False}
     trainer = Trainer(accelerator="cpu", max_epochs=-1, default_root_dir=tmp_path, callbacks=callbacks, **options)
-    trainer.fit(module, datamodule=MarkedNoise(ThreeKeys(shape), count=count, size=2 * shape[1]))
+    data = MarkedNoise(ThreeKeys(shape), count=count, size=2 * shape[1], **options_of_data)
+    data.run = run
+    trainer.fit(module, datamodule=data)
