@@ -4,11 +4,12 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 
 LARGEST = 2**31 - 1
 """Bytes of a block, and of what is free, up to which memory is kept; as many as the C library takes for a threshold."""
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 """Parameters of ``mallopt``, by their numbers in glibc's malloc.h."""
 
 OWN_CHOICES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
@@ -44,9 +45,8 @@ class HostMemory:
         if not self._asked:
             self._asked = True
             if platform.libc_ver()[0] == "glibc" and not _is_told() and not _is_limited():
-                library = ctypes.CDLL(None)
-                kept = [library.mallopt(parameter, LARGEST) for parameter in (MMAP_THRESHOLD, TRIM_THRESHOLD)]
-                self._library = library if all(kept) else None
+                with suppress(OSError, AttributeError):  # where there is no such function after all
+                    self._library = _told(ctypes.CDLL(None))
         return self._library is not None
 
     def turn_to(self, shape: Iterable[int]) -> None:
@@ -67,6 +67,17 @@ class HostMemory:
 
 HOST_MEMORY = HostMemory()
 """That of this process."""
+
+
+def _told(library: ctypes.CDLL) -> ctypes.CDLL | None:
+    """Tell the C library to keep freed memory; ``None`` where it does not.
+
+    Older versions of glibc refuse a block's size above 32 MiB, and take no blocks from the system at all instead. What is free
+    is spoken of last: alone it would freeze the size at 128 KiB, and have larger blocks handed back whenever they are freed,
+    which takes twice the time.
+    """
+    keeps_blocks = library.mallopt(MMAP_THRESHOLD, LARGEST) or library.mallopt(MMAP_MAX, 0)
+    return library if keeps_blocks and library.mallopt(TRIM_THRESHOLD, LARGEST) else None
 
 
 def _is_told() -> bool:

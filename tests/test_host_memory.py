@@ -1,13 +1,15 @@
 """Freed memory of the host is kept for the next tensors of the same shape, and given back for those of another."""
 
+import ctypes
 import platform
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from decinv.host_memory import OWN_CHOICES, HostMemory
+from decinv.host_memory import LARGEST, MMAP_MAX, MMAP_THRESHOLD, OWN_CHOICES, TRIM_THRESHOLD, HostMemory
 from decinv.memory import MIB
 
 BLOCK = 64 * MIB
@@ -62,6 +64,41 @@ def test_who_tells_glibc_by_its_own_variables_is_left_alone(
 def test_nothing_is_kept_where_address_space_is_limited(memory: HostMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (2**32, 2**32))
     assert not memory.keep()
+
+
+class OldLibrary:
+    """What older versions of glibc answer: they take no block's size above 32 MiB."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, int] = {}
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        if parameter == MMAP_THRESHOLD and value > 32 * MIB:
+            return 0
+        self.told[parameter] = value
+        return 1
+
+
+def test_older_versions_take_no_blocks_from_the_system(memory: HostMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = OldLibrary()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    assert memory.keep()
+    assert library.told == {MMAP_MAX: 0, TRIM_THRESHOLD: LARGEST}
+
+
+def test_nothing_is_told_where_blocks_are_not_kept(memory: HostMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To keep what is free alone would have each larger block handed back."""
+    told: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda parameter, value: told.append(parameter)))
+    assert not memory.keep()
+    assert told == [MMAP_THRESHOLD, MMAP_MAX]
+
+
+def test_a_library_without_the_function_is_left_alone(memory: HostMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert not memory.keep()
+    memory.turn_to((1,))
+    memory.give_back()
 
 
 def test_another_c_library_is_left_alone(memory: HostMemory, monkeypatch: pytest.MonkeyPatch) -> None:
