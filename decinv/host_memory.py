@@ -52,11 +52,13 @@ class HostMemory:
     def turn_to(self, shape: Iterable[int]) -> None:
         """Keep freed memory while tensors of one shape are worked on, and give back what those of another shape have left.
 
+        The first time, what weights have left goes back that were cast or moved to another device.
+
         Args:
-            shape: The shape of what is worked on from now on.
+            shape: The shape of what is worked on from now on; () while that is done on another device.
         """
         before, self._shape = self._shape, tuple(shape)
-        if self.keep() and before not in (None, self._shape):
+        if self.keep() and before != self._shape:
             self.give_back()
 
     def give_back(self) -> None:

@@ -8,9 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning import Trainer
 
+from decinv.batch import Batch
+from decinv.codecs import LinearCodec
 from decinv.host_memory import LARGEST, MMAP_MAX, MMAP_THRESHOLD, OWN_CHOICES, TRIM_THRESHOLD, HostMemory
 from decinv.memory import MIB
+from decinv.modules import DecoderInversion
 
 BLOCK = 64 * MIB
 PAGE = resource.getpagesize()
@@ -49,6 +53,33 @@ def test_what_another_shape_left_goes_back_to_the_system(memory: HostMemory) -> 
     assert _resident() > kept - BLOCK / 2
     memory.turn_to((1, 3, 64, 64))
     assert _resident() < kept - BLOCK / 2
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), ()])
+def test_what_loading_left_goes_back_to_the_system(memory: HostMemory, shape: tuple[int, ...]) -> None:
+    """Weights of 64 MiB, cast to half of that: between the halves are gaps."""
+    assert memory.keep()
+    memory.give_back()
+    before = _resident()
+    weights = [torch.ones(2 * MIB) for _ in range(BLOCK // (8 * MIB))]
+    cast = [weight.half() for weight in weights]
+    del weights
+    assert _resident() - before > BLOCK
+    memory.turn_to(shape)
+    assert _resident() - before < BLOCK
+    assert sum(weight.nbytes for weight in cast) == BLOCK / 2
+
+
+@pytest.mark.parametrize(("device", "shape"), [("cpu", (2, 3, 16, 16)), ("meta", ())])
+def test_a_run_keeps_for_chunks_on_the_host_alone(monkeypatch: pytest.MonkeyPatch, device: str, shape: tuple[int, ...]) -> None:
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr("decinv.modules.base.HOST_MEMORY", SimpleNamespace(turn_to=lambda shape: shapes.append(tuple(shape))))
+    module = DecoderInversion(LinearCodec())
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    monkeypatch.setattr(module, "place", lambda batch, device_of_trainer: torch.device(device))
+    monkeypatch.setattr(module.codec, "try_out", lambda image: None)
+    module.transfer_batch_to_device(Batch(torch.zeros(2, 3, 16, 16), ("a", "b")), torch.device("cpu"), 0)
+    assert shapes == [shape]
 
 
 @pytest.mark.parametrize("name", OWN_CHOICES)

@@ -141,8 +141,7 @@ class Inversion(LightningModule, ABC):
                 raise TypeError(f"Expected chunks of images, as a `decinv.data.ChunkData` gives them, but got {kind}.")
             self._handed = batch
             where = self.place(batch, device)
-            if where == HOST:
-                HOST_MEMORY.turn_to(batch.image.shape)
+            HOST_MEMORY.turn_to(batch.image.shape if where == HOST else ())
             self._moved = super().transfer_batch_to_device(batch, where, dataloader_idx)
             with self.trainer.precision_plugin.train_step_context():
                 self.codec.try_out(self._moved.image)
