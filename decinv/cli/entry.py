@@ -27,6 +27,7 @@ from decinv.errors import own_sentence
 from decinv.host_memory import HOST_MEMORY
 from decinv.interruption import Interrupted, interruptible
 from decinv.strategies.independent import IndependentStrategy
+from decinv.strategies.local import LAUNCHER
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """Errors of a disk that is full or read-only."""
@@ -107,7 +108,7 @@ def main(args: ArgsType = None) -> int:
         sentence = own_sentence(error) or _about_files(error)
         if sentence is None:
             raise
-        _say(f"decinv: error: {sentence}")
+        _say(f"decinv: error: {sentence}", _is_own(error))
         return 2
 
 
@@ -137,7 +138,16 @@ def _one_thread_tells() -> Iterator[None]:
         threading.excepthook = before
 
 
-def _say(sentence: str) -> None:
-    """Print on the standard error, once a machine: its other processes would say the same."""
-    if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0:
+def _is_own(error: BaseException | None) -> bool:
+    """Whether an error may be this process's alone: of a disk, or behind the checks of the process that started this one."""
+    if LAUNCHER in os.environ:
+        return True
+    while error is not None and not (isinstance(error, OSError) and error.errno in DISK):
+        error = error.__cause__
+    return error is not None
+
+
+def _say(sentence: str, own: bool = False) -> None:
+    """Print on the standard error, once a machine unless it is the process's own: its other processes would say the same."""
+    if own or int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0:
         print(sentence, file=sys.stderr, flush=True)

@@ -1,6 +1,8 @@
 """What some tests run in another process instead of ``main``."""
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from decinv.cli import DecinvCLI, main, run
 from decinv.codecs import LinearCodec
 from decinv.data import GeneratedData
 from decinv.modules import DecoderInversion
-from decinv.runs import claim
+from decinv.runs import claim, directory
+from decinv.strategies.local import LAUNCHER
 
 
 def describe(args: list[str]) -> int:
@@ -66,10 +69,25 @@ def slow_to_end(args: list[str]) -> int:
 
 def interrupted_early(args: list[str]) -> int:
     """Run the command line, which is asked to end while it makes its objects."""
-    import os
     import signal
 
     DecinvCLI.instantiate_trainer = lambda self, **options: os.kill(os.getpid(), signal.SIGTERM)
+    return main(args)
+
+
+def on_a_full_disk(args: list[str]) -> int:
+    """Run the command line, whose rows cannot be written."""
+
+    def refuse(*details: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    directory.append_rows = refuse
+    return main(args)
+
+
+def started_by_another(args: list[str]) -> int:
+    """Run the command line as the first process of a machine starts it."""
+    os.environ[LAUNCHER] = str(os.getppid())
     return main(args)
 
 

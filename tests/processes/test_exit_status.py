@@ -1,10 +1,14 @@
 """Exit statuses of runs that end by themselves."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from decinv.cli.outcome import exit_status
 from decinv.strategies.local import LocalProcesses
+
+TARGETS = Path(__file__).with_name("targets.py")
 
 
 @pytest.fixture
@@ -43,6 +47,21 @@ def test_bad_input(start, job) -> None:
     running = start([*job, "--data.size=4", "--out", "run"])
     assert running.wait() == 2
     assert running.err.read_text() == "decinv: error: Expected `size` to be at least 8, but got 4.\n"
+
+
+def test_what_one_process_alone_may_meet_it_tells(start, job, writer, elastic) -> None:
+    """A disk that is full, whoever started it; and all else where the process that started it has checked the options."""
+    args = [*job, writer, "--trainer.devices=2", "--out", "run"]
+    child = {"LOCAL_RANK": "1", "DECINV_RUN_DIRECTORY": "run"}
+    runs = [
+        (start(args, elastic(1, 2), f"{TARGETS}:on_a_full_disk"), "No space left on device"),
+        (start([*args, "--data.size=4"], child, f"{TARGETS}:started_by_another"), "Expected `size` to be at least 8"),
+        (start([*args, "--data.size=4"], elastic(1, 2)), ""),
+    ]
+    for running, told in runs:
+        assert running.wait() == 2
+        assert told in running.err.read_text()
+        assert bool(told) == bool(running.err.read_text())
 
 
 @pytest.mark.parametrize(
