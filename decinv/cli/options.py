@@ -79,9 +79,11 @@ def _keys(parser: LightningArgumentParser) -> Iterator[str]:
 def _sentence(message: str, error: Exception | None, keys: Sequence[str]) -> str:
     """Word what the parser found; the causes of its error lead from the outermost key to what is wrong with the innermost."""
     texts = list(dict.fromkeys(_texts(error))) or [message]
-    key = ".".join(found[1] for text in texts if (found := re.match(r'Parser key "([^"]+)":', text)))
+    key = ".".join(found[1] or found[2] for text in texts if (found := re.match(r'Parser key "([^"]+)":|--(.+)\.help: ', text)))
     leaf = texts[-1]
     value = re.search(r"(?:Got value|Given value): (.*)", leaf)
+    if leaf.endswith("is not accepted before subcommand 'fit'"):
+        return "Expected `fit` before `-c` and all other options, but got it behind; put it first."
     if found := re.search(r"Option '([^']+)' is not accepted", leaf):
         return _unknown_option(key, found[1], texts)
     if found := re.search(r"(?:dot import path string|Unexpected import path format): (.*)", leaf):
@@ -94,6 +96,8 @@ def _sentence(message: str, error: Exception | None, keys: Sequence[str]) -> str
         return f"Expected a key of the configuration, but got `{found[1]}`{_close(found[1], keys)}."
     if found := re.match(r"unrecognized arguments: (\S+)", leaf):
         name = found[1].split("=")[0]
+        if key:
+            return _unknown_option(key, name.lstrip("-").removesuffix(".help"), texts)
         return f"Expected an option of `fit`, but got '{name}'{_close(name.lstrip('-'), keys, '--')}; see `fit --help`."
     if leaf.startswith("the following arguments are required"):
         missing = " and ".join(f"`{name.removeprefix('fit.')}`" for name in reversed(leaf.split(": ")[1].split(", ")))

@@ -28,7 +28,7 @@ def check_files(words: Sequence[str]) -> None:
         words: The command line.
 
     Raises:
-        ValueError: If a file is no YAML, has a key twice or has no keys at all.
+        ValueError: If a file is no YAML, has a key twice, has no keys at all, or describes a single class.
         FileNotFoundError: If there is no such file.
     """
     for word, following in zip(words, [*words[1:], ""], strict=False):
@@ -52,6 +52,11 @@ def _check(name: str) -> None:
         raise ValueError(f"Expected '{name}' to be YAML, but{where} {problem}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"Expected '{name}' to hold keys and values, such as `trainer:`, but got {_kind(content)}.")
+    if "class_path" in content:
+        raise ValueError(
+            f"Expected '{name}' to hold a part of a configuration, such as `trainer:`, but it describes one class, "
+            f"{content['class_path']}; name the file behind the option for that class, such as `--model.update`."
+        )
 
 
 def _kind(content: object) -> str:

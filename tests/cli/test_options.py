@@ -136,6 +136,10 @@ FILES = {
     "trainer: null": "Expected keys and values of `trainer`, but got None; leave it out where there are none.",
     "? [a]\n: 1": "Expected 'x.yaml' to be YAML, but in line 1, column 3, found unhashable key.",
     "": "Expected 'x.yaml' to hold keys and values, such as `trainer:`, but got an empty file.",
+    "class_path: Anderson": (
+        "Expected 'x.yaml' to hold a part of a configuration, such as `trainer:`, but it describes one class, Anderson; name "
+        "the file behind the option for that class, such as `--model.update`."
+    ),
     "- trainer": "Expected 'x.yaml' to hold keys and values, such as `trainer:`, but got a list.",
 }
 
@@ -159,12 +163,33 @@ SUBCOMMAND = "Expected the subcommand `fit`, as in `decinv fit -c configs/decode
         (["validate", *JOB[1:3]], SUBCOMMAND),
         (["fit"], "Expected a configuration with `model` and `data`; give one, such as `-c configs/decoder_inversion.yaml`."),
         (["fit", "-c", "missing.yaml"], "Expected -c to name a configuration file, but there is none at 'missing.yaml'."),
+        ([*JOB[1:3], "fit"], "Expected `fit` before `-c` and all other options, but got it behind; put it first."),
         (["fit", "-c"], "Expected usable options, but: argument -c/--config: expected one argument."),
     ],
 )
 def test_command_lines(capsys, args, sentence) -> None:
     assert main(args) == 2
     assert capsys.readouterr().err == f"decinv: error: {sentence}\n"
+
+
+HELP = {
+    "--data.help=Nope": "Expected `data` to be a class, such as CaptionedLatents, ",
+    "--model.help=decinv.callbacks.Images": 'Expected `model` to be usable, but: --model.help: "decinv.callbacks.Images" is',
+    "--model.codec.help=AutoencoderCodec": "Expected a class for `model`, such as AutoencoderTraining, ",
+}
+
+
+@pytest.mark.parametrize("option", HELP)
+def test_help_that_there_is_not(capsys, option) -> None:
+    assert main(["fit", option]) == 2
+    assert capsys.readouterr().err.startswith(f"decinv: error: {HELP[option]}")
+
+
+def test_help_within_a_class_names_the_whole_key(capsys) -> None:
+    assert main([*JOB, "--model.codec.help=Nope"]) == 2
+    assert "Expected `model.codec` to be a class, such as AutoencoderCodec, LinearCodec, or" in capsys.readouterr().err
+    assert main([*JOB, "--model.codc.help=LinearCodec"]) == 2
+    assert "Expected an option of DecoderInversion, but got `model.codc` (did you mean `codec`?)" in capsys.readouterr().err
 
 
 def test_advice_names_the_command_that_was_run(monkeypatch, capsys) -> None:
