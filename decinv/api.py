@@ -18,10 +18,11 @@ from decinv.codecs.frames import FrameRule, as_frames
 from decinv.diffusion.conditioned import check_range, conditioned
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.sampler import DDIM, Sampler
+from decinv.errors import own_sentence
 from decinv.host_memory import HOST_MEMORY
 from decinv.images.padding import pad_to_multiple
 from decinv.images.reading import UnreadableImageError, from_pil, read_image
-from decinv.memory import in_parts
+from decinv.memory import in_parts, is_out_of_memory
 from decinv.methods.base import Method
 from decinv.methods.whole import ExactInversion
 from decinv.placement import HOST, Placement
@@ -171,7 +172,11 @@ def invert(
 
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast(codec.device.type, enabled=False):
         codec.try_out(pixels[:1].to(codec.device, torch.float32, copy=True))
-        parts = [part for chunk in torch.split(pixels, int(batch_size)) for part in in_parts(solve, chunk)]
+        try:
+            parts = [part for chunk in torch.split(pixels, int(batch_size)) for part in in_parts(solve, chunk)]
+        except (RuntimeError, ValueError) as error:
+            _refuse_size(codec, pixels, error)
+            raise
         if model is not None:
             texts = iter(prompts)
             parts = [go_on(part, texts, model) for part in parts]
@@ -204,6 +209,23 @@ def _check_sampling(
     if not isinstance(guidance, int | float | np.floating):
         raise TypeError(f"Expected `guidance` to be a number, but got {guidance!r}.")
     check_range(guidance, noise_seed)
+
+
+def _refuse_size(codec: Codec, pixels: Tensor, error: RuntimeError | ValueError) -> None:
+    """Say what ``error`` means if it is that the codec does not take images, or clips, of this size.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if is_out_of_memory(error) or own_sentence(error) is not None:
+        return
+    refusal = codec.refusal(pixels[:1].to(codec.device, torch.float32))
+    if refusal is not None:
+        size = " x ".join(map(str, pixels.shape[2:]))
+        raise ValueError(
+            f"Expected images that the codec takes, but got one of {size} pixels, and {type(codec).__name__} {refusal}; give "
+            "images of another size."
+        ) from error
 
 
 def load_update(path: str | Path) -> UpdateFactory:

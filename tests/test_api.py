@@ -14,7 +14,7 @@ from decinv.codecs.frames import as_clips
 from decinv.diffusion import DDIM, DPMSolver, GaussianDenoiser, Pipeline, Prompt
 from decinv.diffusion.conditioned import conditioned
 from decinv.methods import NaiveInversion
-from decinv.problems import GradientProblem
+from decinv.problems import DecoderProblem, GradientProblem
 from decinv.updates import Anderson, ForwardStep, Scheduled
 
 UPDATES = Path(__file__).parents[1] / "configs" / "update"
@@ -170,6 +170,37 @@ def test_bad_images_get_one_clear_sentence(codec, argument, error, message):
 def test_images_of_two_sizes_are_refused(codec):
     with pytest.raises(ValueError, match="one size, but got 8 x 8, 8 x 16"):
         decinv.invert([Image.new("RGB", (8, 8)), Image.new("RGB", (16, 8))], codec)
+
+
+class PickyCodec(LinearCodec):
+    """A codec whose decoder refuses small latents, as one that pads by reflection does."""
+
+    def _decode(self, latent: torch.Tensor) -> torch.Tensor:
+        if latent.shape[-1] < 3:
+            raise RuntimeError("Padding size should be less than the input.")
+        return super()._decode(latent)
+
+
+def test_a_size_that_the_decoder_refuses_gets_one_sentence():
+    sentence = (
+        "Expected images that the codec takes, but got one of 8 x 8 pixels, and PickyCodec cannot decode it: Padding size "
+        "should be less than the input; give images of another size."
+    )
+    with pytest.raises(ValueError, match=r"^Expected") as refused:
+        decinv.invert(torch.zeros(2, 3, 8, 8), PickyCodec())
+    assert str(refused.value) == sentence
+    assert isinstance(refused.value.__cause__, RuntimeError)
+    assert decinv.invert(torch.zeros(2, 3, 12, 12), PickyCodec()).latent.shape == (2, 4, 3, 3)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("solver"), torch.OutOfMemoryError("memory")])
+def test_an_error_that_is_not_the_codecs_comes_through(codec, error):
+    def problem(codec: LinearCodec, image: torch.Tensor) -> DecoderProblem:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        decinv.invert(torch.zeros(1, 3, 8, 8), codec, problem=problem)
+    assert raised.value is error
 
 
 def test_a_missing_or_wrong_fragment_is_named(codec, tmp_path):

@@ -10,6 +10,7 @@ from torch import Tensor
 from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.frames import FrameRule, as_clips, as_frames
 from decinv.codecs.scaling import Scaling
+from decinv.errors import reason
 from decinv.frozen import Frozen
 
 ROUNDING = 1e-5
@@ -189,6 +190,25 @@ class Codec(Frozen, ABC):
                 )
             rows = once
         self.proven = True
+
+    @torch.no_grad()
+    def refusal(self, image: Tensor) -> str | None:
+        """Say in a half-sentence why images, or clips, are not coded there and back, such as ``cannot decode it: ...``.
+
+        Args:
+            image: Images or clips, as for ``encode``.
+
+        Returns:
+            The half-sentence; ``None`` if they are coded.
+        """
+        work = "encode"
+        try:
+            latent = self.encode(image)
+            work = "decode"
+            self.decode(latent)
+        except (RuntimeError, ValueError) as error:
+            return f"cannot {work} it: {reason(error)}"
+        return None
 
     def _wrote(self, name: str) -> str:
         kind = type(self).__name__

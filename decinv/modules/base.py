@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from decinv.batch import Batch, Failure
 from decinv.codecs.base import Codec
-from decinv.errors import reason
 from decinv.host_memory import HOST_MEMORY
 from decinv.memory import in_halves, is_out_of_memory, release
 from decinv.placement import HOST, Placement
@@ -180,16 +179,12 @@ class Inversion(LightningModule, ABC):
     def _refused(self, batch: Batch) -> dict[int, Failure]:
         """Give the samples that the codec does not encode and decode again, by index, with the reasons."""
         failed: dict[int, Failure] = {}
-        with self.trainer.precision_plugin.train_step_context(), torch.no_grad():
+        with self.trainer.precision_plugin.train_step_context():
             for row, name in enumerate(batch.names):
-                work = "encode"
-                try:
-                    latent = self.codec.encode(batch.image[row : row + 1])
-                    work = "decode"
-                    self.codec.decode(latent)
-                except (RuntimeError, ValueError) as error:
+                refusal = self.codec.refusal(batch.image[row : row + 1])
+                if refusal is not None:
                     number = batch.numbers[row] if batch.numbers else None
-                    failed[row] = Failure(name, f"The codec cannot {work} it: {reason(error)}.", number, Status.FAILED)
+                    failed[row] = Failure(name, f"The codec {refusal}.", number, Status.FAILED)
         return failed
 
     def begin(self, batch: Batch) -> None:
