@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from decinv.codecs.base import Codec
-from decinv.codecs.blocks import compile_blocks
+from decinv.codecs.blocks import compile_blocks, why_not_compiled
 from decinv.codecs.budget import MemoryBudget
 from decinv.codecs.drivers import driver_of
 from decinv.codecs.graphs import CudaGraphs
@@ -77,6 +77,7 @@ class AutoencoderCodec(Codec):
         """
         super().__init__()
         self._graphs = CudaGraphs()
+        self._is_compiled = compile and not without_weights()
         self.path = path
         self.clamps = clamp
         self.tf32 = tf32
@@ -108,7 +109,7 @@ class AutoencoderCodec(Codec):
             )
         if channels_last:
             _lay_out_channels_last(self.model)
-        if compile and not without_weights():
+        if self._is_compiled:
             compile_blocks(self.model)
         if cuda_graphs and not without_weights():
             self._run_by(self._graphs.run)
@@ -151,7 +152,7 @@ class AutoencoderCodec(Codec):
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """Compute as exactly as asked for, and say it where torch cannot compute in the codec's number format on its device.
+        """Compute as exactly as asked for, and say it where torch cannot compute in the codec's number format, or compile.
 
         Autocast is for codecs in float32: in 16 bits torch may refuse what mixes weights of one format with images of another.
         """
@@ -164,6 +165,14 @@ class AutoencoderCodec(Codec):
             raise ValueError(
                 f"Expected a `dtype` of the codec in which {type(self.model).__name__} can compute on {self.device.type}, but "
                 f"got {str(self.dtype).removeprefix('torch.')}: {reason(error)}; set another one."
+            ) from error
+        except RuntimeError as error:
+            failure = why_not_compiled(error) if self._is_compiled else None
+            if failure is None:
+                raise
+            raise ValueError(
+                f"Expected torch to compile the codec's blocks, but: {failure}; leave `compile` off, or install a C++ compiler "
+                "if that is what is missing."
             ) from error
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 import torch
 from diffusers import ModelMixin
 
+from decinv.memory import is_out_of_memory
+
 BLOCKS = (
     *("ResnetBlock2D", "Attention", "Downsample2D", "Upsample2D"),  # AutoencoderKL, AsymmetricAutoencoderKL, VQModel
     "AutoencoderTinyBlock",
@@ -37,3 +39,10 @@ def compile_blocks(model: ModelMixin) -> None:
     config.recompile_limit = max(config.recompile_limit, VARIANTS)
     for block in blocks:
         block.compile(dynamic=True)
+
+
+def why_not_compiled(error: RuntimeError) -> str | None:
+    """Say in a few words why torch could not compile blocks, as without a C++ compiler; ``None`` if it is another error."""
+    if not isinstance(error, torch._dynamo.exc.TorchDynamoException) or is_out_of_memory(error):
+        return None
+    return " ".join(str(error).partition("\n\n")[0].split()).rstrip(".:")

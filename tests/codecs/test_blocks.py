@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
+import decinv
 from decinv.codecs import AutoencoderCodec, load_codec
 from decinv.codecs.blocks import VARIANTS, compile_blocks
 from decinv.memory import PeakMemory
@@ -67,3 +68,14 @@ def test_the_limit_of_variants_is_raised_and_never_lowered(saved: Saved) -> None
 def test_models_without_known_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"one of the blocks ResnetBlock2D, .*but Conv2d has none; leave `compile` off"):
         compile_blocks(nn.Conv2d(1, 1, 1))
+
+
+def test_a_machine_that_cannot_compile_is_told_in_one_sentence(saved: Saved, images, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found.")
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=fail))
+    codec = AutoencoderCodec(str(saved("tiny")), compile=True)
+    with pytest.raises(ValueError, match=r"^Expected torch to compile .*compiler found; leave `compile` off") as told:
+        decinv.invert(images(1, 32, 64), codec)
+    assert len(str(told.value).splitlines()) == 1
