@@ -51,12 +51,13 @@ def test_bad_input(start, job) -> None:
 
 def test_what_one_process_alone_may_meet_it_tells(start, job, writer, elastic) -> None:
     """A disk that is full, whoever started it; and all else where the process that started it has checked the options."""
-    args = [*job, writer, "--trainer.devices=2", "--out", "run"]
-    child = {"LOCAL_RANK": "1", "DECINV_RUN_DIRECTORY": "run"}
+    args = [*job, writer, "--trainer.devices=2"]
+    small = [*args, "--data.size=4"]
+    child = {"LOCAL_RANK": "1", "DECINV_RUN_DIRECTORY": "second"}
     runs = [
-        (start(args, elastic(1, 2), f"{TARGETS}:on_a_full_disk"), "No space left on device"),
-        (start([*args, "--data.size=4"], child, f"{TARGETS}:started_by_another"), "Expected `size` to be at least 8"),
-        (start([*args, "--data.size=4"], elastic(1, 2)), ""),
+        (start([*args, "--out", "first"], elastic(1, 2), f"{TARGETS}:on_a_full_disk"), "No space left on device"),
+        (start([*small, "--out", "second"], child, f"{TARGETS}:started_by_another"), "Expected `size` to be at least 8"),
+        (start([*small, "--out", "third"], elastic(1, 2)), ""),
     ]
     for running, told in runs:
         assert running.wait() == 2
