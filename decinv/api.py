@@ -62,6 +62,7 @@ def invert(
     """Find latents z with E(D(z)) = E(x), without gradients; and the noise that a diffusion model makes them from.
 
     Autocast and inference mode of the caller change nothing: the codec computes in its own number format.
+    From the first call on the CPU on, the process keeps memory that tensors freed; see ``decinv.host_memory.HostMemory``.
 
     Args:
         images: A float tensor ``(B, 3, H, W)`` in [-1, 1] whose sides are multiples of the codec's stride, or clips
