@@ -98,7 +98,8 @@ class Decoding(AbstractContextManager["Decoding"]):
         self.path = path
         self.damage = ""
         try:
-            if not Path(path).stat().st_size:
+            self._length = Path(path).stat().st_size
+            if not self._length:
                 raise ValueError("it is empty")
             self._container: InputContainer = av.open(str(path), metadata_errors="ignore")
             if problem := _unreadable(self._container):
@@ -154,7 +155,7 @@ class Decoding(AbstractContextManager["Decoding"]):
         """Whether the file ends within a packet, of which decoders would give a part of the frame."""
         if packet.is_corrupt:
             return self._container.format.name != "mpegts"  # which says so of whole packets, too, behind a gap
-        ends = packet.pos is not None and packet.pos + packet.size >= Path(self.path).stat().st_size
+        ends = packet.pos is not None and packet.pos + packet.size >= self._length
         return ends and missing_bytes(self.path) > 0
 
     def _note(self, what: str) -> None:
