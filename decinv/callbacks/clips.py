@@ -22,11 +22,10 @@ from decinv.images.eight_bit import to_picture
 from decinv.memory import in_halves
 from decinv.metrics.pixel import psnr_db
 from decinv.rows import Row
-from decinv.runs import Input, RunDirectory
+from decinv.runs import Input, RunDirectory, merge_if_complete
 from decinv.runs.atomic import replacing
 from decinv.runs.clips import ClipRow, FrameRow, summarise
 from decinv.runs.latents import write_latents
-from decinv.runs.merge import merge, survey
 from decinv.runs.names import safe_name
 from decinv.runs.table import format_row, read_rows, write_table
 from decinv.video.clips import Moment
@@ -79,9 +78,8 @@ class ClipWriter(Callback):
         data = data_of(trainer)
         run = RunDirectory(run_directory(trainer))
         joined = run.path / "clips.csv"
-        if not isinstance(data, ClipData) or joined.exists() or not run.results.exists() or not survey(run).complete:
+        if not isinstance(data, ClipData) or joined.exists() or not run.results.exists() or not merge_if_complete(run):
             return
-        merge(run)  # a table of an earlier start lacks what others did since, until the last of them has merged it
         self._shared = share_of(trainer).count > 1
         codec = as_inversion(pl_module, self).codec.to(trainer.strategy.root_device)
         rows: list[ClipRow] = []

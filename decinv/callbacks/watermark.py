@@ -9,8 +9,7 @@ from decinv.callbacks.writer import ResultWriter
 from decinv.data.indexed import IndexedData
 from decinv.data.marked import MarkedNoise
 from decinv.modules.sampler import SamplerInversion
-from decinv.runs import RunDirectory, merge
-from decinv.runs.merge import survey
+from decinv.runs import RunDirectory, merge_if_complete
 from decinv.watermark import Watermark
 
 
@@ -75,10 +74,8 @@ class WatermarkDetection(Callback):
         run, watermark = RunDirectory(run_directory(trainer)), self._watermark(trainer)
         if watermark is None or not run.results.exists():
             return
-        if share_of(trainer).count > 1:  # what is there may be the table of an earlier start
-            if not survey(run).complete:
-                return
-            merge(run)
+        if share_of(trainer).count > 1 and not merge_if_complete(run):
+            return
         data = data_of(trainer)
         lines = detect_in_run(run, watermark, data.which if isinstance(data, MarkedNoise) else None)
         Console().print("\n".join(lines), highlight=False)

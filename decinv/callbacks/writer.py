@@ -16,10 +16,9 @@ from decinv.images.eight_bit import to_bytes
 from decinv.memory import in_halves
 from decinv.modules.base import Inversion
 from decinv.rows import Row, image_psnr_db
-from decinv.runs import Input, RunDirectory, merge
+from decinv.runs import Input, RunDirectory, merge, merge_if_complete
 from decinv.runs.atomic import replacing
 from decinv.runs.latents import noise_file, update_latents
-from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
 
 WAITING_CHUNKS = 4
@@ -148,7 +147,9 @@ class ResultWriter(ChunkCallback):
         run = self._run
         if self._own_list:
             run.inputs(lambda: (Input(number, row.name) for number, row in enumerate(run.rows())))
-        if self._share.count == 1 or survey(run).complete:
+        if self._share.count > 1:
+            merge_if_complete(run)
+        else:
             merge(run)
 
     def _write(self, finished: "_Finished") -> None:

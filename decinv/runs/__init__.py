@@ -2,7 +2,7 @@
 
 from decinv.runs.directory import RunDirectory
 from decinv.runs.inputs import Input, InputList
-from decinv.runs.merge import Report, merge
+from decinv.runs.merge import Report, merge, merge_if_complete
 from decinv.runs.share import Share
 
-__all__ = ["Input", "InputList", "Report", "RunDirectory", "Share", "merge"]
+__all__ = ["Input", "InputList", "Report", "RunDirectory", "Share", "merge", "merge_if_complete"]

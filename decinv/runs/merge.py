@@ -77,6 +77,21 @@ def merge(run: RunDirectory) -> Report:
     return report
 
 
+def merge_if_complete(run: RunDirectory) -> bool:
+    """Write ``results.csv``, as ``merge`` does, if every input has its row, and say whether it has.
+
+    Of several processes the last one finds it so. What is there before may be the table of an earlier start.
+
+    Raises:
+        FileNotFoundError: If the directory holds no run.
+        ValueError: If a table is broken elsewhere than at its end.
+    """
+    if not survey(run).complete:  # which holds no rows, unlike a merge
+        return False
+    merge(run)
+    return True
+
+
 def describe(report: Report, run: RunDirectory) -> str:
     """Say what a run's tables hold, line by line."""
     lines = [f"{run.path}: {report.total - len(report.missing)} of {report.total} inputs are done"]
