@@ -95,7 +95,7 @@ class Sampler(ABC):
 
         Raises:
             ValueError: If the config is that of a scheduler of another kind, the steps are not linear in the network's output,
-                they lead from data to noise, or its times suffice for fewer only.
+                they lead from data to noise, or its times suffice for fewer only or go beyond 0.
         """
         self.refuse_kind(config)
         known = inspect.signature(self.scheduler_class.__init__).parameters.keys()
@@ -112,6 +112,12 @@ class Sampler(ABC):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
         self.set_times(scheduler, {**config, **scheduler.config}, tokens)
+        discrete = scheduler.config.get("timestep_type") != "continuous"
+        if discrete and scheduler.timesteps.min() < 0:  # as of 61 steps of `trailing`, to which rounding errors add one
+            raise ValueError(
+                f"Expected times of at least 0, but the scheduler's go on to {float(scheduler.timesteps.min()):g} for "
+                f"{self.steps} steps; take another number of steps."
+            )
         sigmas = getattr(scheduler, "sigmas", None)  # the last one may be where the last step begins
         if sigmas is not None and sigmas[-1] > sigmas[0]:
             raise ValueError(

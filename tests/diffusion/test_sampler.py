@@ -6,6 +6,7 @@ import torch
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
 from decinv.diffusion import (
+    BELM,
     DDIM,
     DPMSolver,
     Euler,
@@ -201,6 +202,14 @@ def test_what_cannot_be_inverted_is_refused(config):
         DDIM(5, offset=-1)
     with pytest.raises(ValueError, match="begin at 1000; take fewer steps"):
         DDIM(1000).trajectory(config | {"timestep_spacing": "leading", "steps_offset": 1})
+
+
+@pytest.mark.parametrize("kind", [DDIM, Euler, BELM])
+def test_times_below_0_are_refused(config, kind):
+    """Rounding errors add one to 61 ``trailing`` ones, of which diffusers reads the level of the last time."""
+    with pytest.raises(ValueError, match="at least 0, but the scheduler's go on to -1 for 61 steps; take another number"):
+        kind(61, "trailing").trajectory(config)
+    assert len(kind(62, "trailing").trajectory(config).steps) == 62
 
 
 @pytest.mark.parametrize("name", ["EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler", "KarrasVeScheduler"])
