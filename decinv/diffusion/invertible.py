@@ -10,15 +10,13 @@ from torch import Tensor
 
 from decinv.diffusion.coupling import Coupling, Pair, Predict
 from decinv.diffusion.sampler import DDIM, Spacing, Trajectory
-from decinv.diffusion.step import Step, first_order
+from decinv.diffusion.step import Step, joined
 
 
 class InvertibleSampler(DDIM, Coupling, ABC):
     """A sampler on DDIM's grid whose state is a pair of points. Its latents are not those of DDIM.
 
-    Each step ends where the next one begins, as in the papers. Those of ``DDIMScheduler`` end ``1000 // N`` times earlier than
-    they begin, which is another level where the N times are spaced otherwise, as by ``linspace``, or by ``trailing`` where N
-    does not divide 1000.
+    Each step ends where the next one begins, as in the papers, on whatever times; those of ``DDIMScheduler`` need not.
     """
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:
@@ -33,8 +31,7 @@ class InvertibleSampler(DDIM, Coupling, ABC):
                 f"Expected some data in the first point for {type(self).__name__}, but it is noise alone; use `DDIM`, or a "
                 "scheduler without `rescale_betas_zero_snr`."
             )
-        steps = *(_until(step, following) for step, following in pairwise(single.steps)), single.steps[-1]
-        return replace(single, steps=steps, coupling=self)
+        return replace(single, steps=joined(single.steps), coupling=self)
 
 
 class EDICT(InvertibleSampler):
@@ -182,11 +179,6 @@ class BELM(TwoPointSampler):
         here = step.start.ratio
         ratio = (here - step.end.ratio) / (earlier.start.ratio - here)
         return ratio**2 * step.end.alpha / earlier.start.alpha
-
-
-def _until(step: Step, following: Step) -> Step:
-    """Give the step to where another one begins."""
-    return first_order(step.time, step.scale, step.start, following.start, step.parts)
 
 
 def _turns(index: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """One step of a sampler, as the linear map that it is beside the network, and how steps are put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import log
 
 from torch import Tensor
@@ -169,6 +170,19 @@ def predicted_step(
     step = first_order(time, scales[0], start, down, predicted(start))
     told = down.sigma > 0 or predicted is not PREDICTIONS["sample"]  # data tell the noise of a point only where there is some
     return replace(step, noise=up, landing=predicted(down) if told else None, landing_scale=scales[1])
+
+
+def joined(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Let each step of first order end where the next one begins; the last one stays as it is.
+
+    Those of ``DDIMScheduler`` end ``1000 // N`` times earlier than they begin, which is another level where the N times are
+    spaced otherwise: by ``linspace``, or by ``trailing`` where N does not divide 1000.
+    """
+    met = (
+        replace(first_order(step.time, step.scale, step.start, following.start, step.parts), landing=following.parts)
+        for step, following in pairwise(steps)
+    )
+    return *met, steps[-1]
 
 
 def ancestral_noise(start: Level, end: Level) -> float:

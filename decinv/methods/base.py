@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from decinv.course import Course, CourseSolver
 from decinv.diffusion.process import Process
 from decinv.diffusion.sampler import DDIM, Trajectory
-from decinv.diffusion.step import Step
+from decinv.diffusion.step import Step, joined
 from decinv.result import Result
 from decinv.solver import Solver
 from decinv.stopping import Stopping
@@ -125,7 +125,7 @@ def refuse_noise(trajectory: Trajectory, method: str) -> None:
 def finer(trajectory: Trajectory, sampler: DDIM) -> Trajectory:
     """Give the steps of a finer sampler of the same scheduler, up to the time at which the trajectory begins.
 
-    It has no offset, with which all times would be one too many.
+    Each ends where the next one begins. The sampler has no offset, with which all times would be one too many.
 
     Raises:
         ValueError: If the trajectory is that of a flow, on whose scheduler there is no DDIM.
@@ -134,7 +134,7 @@ def finer(trajectory: Trajectory, sampler: DDIM) -> Trajectory:
         raise ValueError("Expected a sampler whose noise levels come from betas, but got that of a flow; take its own steps.")
     fine = sampler.trajectory({**trajectory.config, "steps_offset": 0})
     first = trajectory.steps[0].time
-    return replace(fine, steps=tuple(step for step in fine.steps if step.time <= first) or fine.steps[-1:])
+    return replace(fine, steps=joined([step for step in fine.steps if step.time <= first] or fine.steps[-1:]))
 
 
 def naive_step(process: Process, step: Step, point: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ class NaiveInversion(Method):
         """Choose the grid.
 
         Args:
-            steps: Steps of a finer DDIM grid on which to go back, at least 1; null for the sampler's own.
+            steps: Steps of a finer DDIM grid on which to go back, at least 1, ``trailing``, so that they reach the last time;
+                null for the sampler's own.
 
         Raises:
             ValueError: If ``steps`` is below 1.
         """
         super().__init__(ForwardStep, Stopping(max_iters=1, rtol=0.0, patience=None))
-        self.sampler = None if steps is None else DDIM(steps)
+        self.sampler = None if steps is None else DDIM(steps, "trailing")
 
     def check(self, trajectory: Trajectory) -> None:
         """Refuse what a finer grid of DDIM does not follow: flows, noise of the steps' own, and pairs."""

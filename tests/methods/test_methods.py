@@ -159,6 +159,16 @@ def test_naive_inversion_is_better_on_a_finer_grid(make, noise):
     assert nmse(every.latent, noise).max() < nmse(coarse.latent, noise).min() / 5
 
 
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_finer_grids_that_do_not_divide_the_times_are_as_good(make, noise, spacing):
+    """Of 600 ``leading`` steps ``DDIMScheduler`` begins at time 599; of 300 each step ends 3 times earlier, not 3.3."""
+    process = make(Euler(100), scale=1.0, timestep_spacing=spacing, steps_offset=0)
+    latent = make(Euler(500), scale=1.0, timestep_spacing=spacing, steps_offset=0).generate(noise)
+    every, *others = (NaiveInversion(steps).invert(process, latent).latent for steps in (1000, 300, 600))
+    for found in others:
+        assert float(nmse(found, every).max()) < 2e-3
+
+
 def test_renoise_averages_the_iterates(make, noise):
     process = make(DDIM(4))
     latent = process.generate(noise)
