@@ -116,7 +116,10 @@ class TwoPointSampler(InvertibleSampler, ABC):
         return here
 
     def complete(self, steps: Sequence[Step], predict: Predict, latent: Tensor) -> Pair:
-        """Take the point before from naive DDIM inversion."""
+        """Take the point before from naive DDIM inversion, where the network is told the time at which the last step begins.
+
+        The code of O-BELM's authors tells it time 1 instead, which is the same with Stable Diffusion's ``steps_offset``.
+        """
         after = latent.double()
         return after, _behind(predict, steps[-1], after, after)
 

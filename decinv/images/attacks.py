@@ -2,6 +2,10 @@
 
 Each applies a distortion of ``decinv.images.distortions``. What is random depends on the attack's seed and the image's number
 in the run, never on its batch mates.
+
+The paper's released code rotates to the nearest pixel, where these interpolate bilinearly; enlarges crops bilinearly, where
+these do bicubically; and adds noise modulo 256, so that black may become white, where these clamp. Its blur is Pillow's, three
+box filters in place of the Gaussian. JPEG is the same, and brightness to a grey level.
 """
 
 import math
@@ -87,11 +91,12 @@ class CropAndScale(Attack):
     Args:
         area: Part of the area that is kept, in (0, 1].
         ratio: Part of the width over part of the height that is kept, from ``area`` to ``1 / area``; 1 keeps the image's own.
+            By default the whole height and 75 % of the width, as in the paper's released code.
         seed: Seed of the rectangle's place, at least 0.
     """
 
     area: float = 0.75
-    ratio: float = 1.0
+    ratio: float = 0.75
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -15,6 +15,10 @@ from decinv.updates.forward import ForwardStep
 class NaiveInversion(Method):
     """Take the noise predicted at x_t for that at x_s (Song et al., arXiv 2010.02502), as a step of first order.
 
+    The network is told the time of x_s, as by ``DDIMInverseScheduler`` and the code of tree-ring watermarks. Steps of second
+    order are taken back as those of first order between the same levels; ``DPMSolverMultistepInverseScheduler`` runs the
+    solver from data to noise.
+
     Samplers of second order that ask the network halfway are run from data to noise instead (RF-Solver, FireFlow).
 
     Residuals are those of the steps that are inverted so; measuring them is not counted as evaluations.

@@ -15,8 +15,9 @@ class PairInversion(Method):
     """Run a sampler of pairs of points, EDICT, BDIA or BELM, backwards: exact where both are known, without iteration.
 
     Both are known of generated images whose latents are, with ``KnownLatent``. Of any other image only one is, and the other is
-    made up as the sampler's authors do. The residual is that of the latent sampled anew from the noise, ``||x_0' - x_0|| /
-    ||x_0||``; measuring it is not counted as evaluations.
+    made up, much as the sampler's authors do; see the samplers' ``complete``. Their code keeps both points that it finds, from
+    which it samples the image anew exactly; noise is one tensor here. The residual is that of the latent sampled anew from it,
+    ``||x_0' - x_0|| / ||x_0||``; measuring it is not counted as evaluations.
     """
 
     def __init__(self, rtol: float = 1e-3) -> None:

@@ -1,12 +1,15 @@
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from PIL import Image, ImageEnhance
 
 from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Resize, Rotation
-from decinv.images.distortions import blur, crop_at_random, jpeg, noise, resize, rotate
-from decinv.images.eight_bit import round_to_8_bits
+from decinv.images.distortions import Draws, blur, crop_at_random, generators, jpeg, noise, resize, rotate
+from decinv.images.eight_bit import levels, round_to_8_bits, to_picture
 from decinv.images.jitter import jitter
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "attacks"
@@ -37,6 +40,27 @@ def test_attack_fragments(path, images):
         assert attacked.shape == image.shape
         assert torch.equal(attacked, image) == (name == "none")
         assert torch.equal(attack(image[1:], [4]), attacked[1:])
+
+
+def test_the_papers_attacks_are_those_of_its_scripts(images):
+    """Strengths of the released scripts, by Pillow; its crop keeps the whole height and three quarters of the width."""
+    image = round_to_8_bits(images(1, 64, 64))
+    picture, attacks = Image.fromarray(to_picture(image[0])), load(CONFIGS / "paper.yaml")
+
+    def found(name):
+        return levels(attacks[name](image, [5]))[0].movedim(0, -1)
+
+    def off(name, expected, inner=slice(None)):
+        return float((found(name) - torch.from_numpy(np.array(expected)))[inner, inner].abs().max())
+
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=25)
+    assert off("jpeg", Image.open(file)) == 0
+    assert off("rotation", picture.rotate(75, Image.Resampling.BILINEAR), slice(20, 44)) <= 1
+    crops = [picture.crop((left, 0, left + 48, 64)).resize((64, 64), Image.Resampling.BICUBIC) for left in range(17)]
+    assert min(off("crop_and_scale", one) for one in crops) <= 1
+    (drawn,) = generators(image, Draws.JITTER, 0, [5])
+    assert off("brightness", ImageEnhance.Brightness(picture).enhance(float(drawn.uniform(0, 7)))) <= 1
 
 
 def test_attacks_are_the_distortions_that_they_name(images):
