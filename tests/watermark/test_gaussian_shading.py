@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from scipy.stats import binom, kstest
 
 from decinv.watermark import (
@@ -57,6 +59,17 @@ def test_each_bit_has_an_odd_number_of_copies(key):
     uneven = ShadingKey.make((3, 7, 5), 20, seed=1)
     assert uneven.places.bincount().tolist() == [5] * 20 + [5]
     assert ShadingKey.make((3, 7, 5), 105, seed=1).places.bincount().tolist() == [1] * 105
+
+
+def test_signs_are_the_encrypted_bits():
+    """The repeated bits and the first of the cipher's stream, the most significant of a byte first, added modulo 2."""
+    key = ShadingKey.make((4, 8, 8), 16, seed=5)
+    message = messages(1, 16, seed=2)[0]
+    stream = Cipher(ChaCha20(key.secret, bytes(4) + key.nonce), mode=None).encryptor().update(bytes(32))
+    marked = shade(noise(1, shape=(4, 8, 8)), key, message).flatten()
+    for place, bit in enumerate(key.places.tolist()):
+        sent = bool(message[bit]) if bit < 16 else False
+        assert bool(marked[place] > 0) == sent ^ bool(stream[place // 8] >> (7 - place % 8) & 1)
 
 
 def test_votes_survive_noise_and_a_cut(key):

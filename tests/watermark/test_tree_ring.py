@@ -160,6 +160,31 @@ def test_correlations_have_their_known_values():
 
 
 @pytest.mark.filterwarnings("ignore:The published mask")
+@pytest.mark.parametrize("size", [12, 64])
+def test_the_published_rings_by_hand(size):
+    """Complex rings, painted from the outer to the inner one on a shifted, unnormalised spectrum whose rows are counted up."""
+    radius, latent = 5, noise(2, (4, size, size))
+    drawn = torch.fft.fftshift(torch.fft.fft2(noise(1, (size, size), seed=9)[0]))
+    wanted, inside = torch.zeros(size, size, dtype=torch.complex64), torch.zeros(size, size, dtype=torch.bool)
+    for ring in range(radius, 0, -1):
+        for row in range(size):
+            for column in range(size):
+                if (size - 1 - row - size // 2) ** 2 + (column - size // 2) ** 2 <= ring**2:
+                    wanted[row, column], inside[row, column] = drawn[0, ring], True
+    spectrum = torch.fft.fftshift(torch.fft.fft2(latent[:, 3]), dim=(-2, -1))
+    spectrum[:, inside] = wanted[inside]
+    marked = latent.clone()
+    marked[:, 3] = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real
+    away = (torch.fft.fftshift(torch.fft.fft2(marked[:, 3]), dim=(-2, -1)) - wanted)[:, inside].abs().mean(1)
+
+    disc, coefficients = (torch.fft.ifftshift(plane) for plane in (inside, wanted / size))
+    key = TreeRingKey((4, size, size), 3, radius, coefficients[disc], mask=Mask.PUBLISHED)
+    assert torch.equal(key.disc, disc)
+    torch.testing.assert_close(inject(latent, key), marked, atol=1e-5, rtol=0)
+    torch.testing.assert_close(size * distance(marked, key), away, rtol=1e-5, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:The published mask")
 @pytest.mark.parametrize("stretched", [False, True])
 def test_the_published_mask_reads_the_first_key_as_the_second(stretched):
     keys = three_keys((4, 64, 64), stretched=stretched, mask=Mask.PUBLISHED)
