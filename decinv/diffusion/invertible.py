@@ -161,6 +161,9 @@ class BELM(TwoPointSampler):
 
     which is ``w = (h / h')^2 alpha_t / alpha_r``. Errors grow on the way back by about ``(h' / h)^2`` in each step, so to the
     square of the ratio of the grid's first and last ``h``.
+
+    The released code goes to the same points; its scripts space times by ``linspace``, and it always ends at data alone, as a
+    scheduler with ``set_alpha_to_one`` does.
     """
 
     def trajectory(self, config: Mapping[str, Any], tokens: int | None = None) -> Trajectory:

@@ -26,6 +26,9 @@ class ShadingKey:
     Images that share key, nonce and message share the signs of their noise. Where that must not show, give each image a
     nonce of its own, which need not be secret.
 
+    The cipher is that of the released code, but the message lies elsewhere: there it is tiled over the latent, each bit an even
+    number of times, and a tie is read as 0; here bits are spread at random, each an odd number of times.
+
     Attributes:
         shape: Shape (C, H, W) of the latents that carry the message.
         bits: Number of bits of the message, from 1 to C H W; each is repeated ``C H W / bits`` times,
