@@ -34,6 +34,26 @@ def test_null_text_leads_guided_steps_along_the_trajectory(make, prompts, sample
     assert followed < 0.02 * plain
 
 
+def test_null_text_is_its_authors_loop_where_the_error_falls(make, prompts):
+    """Written down once more with an embedding of its own for each sample, of which the last is taken, as their code does."""
+    process, source = make([3.0, -2.0])
+    guidance, empty = Guidance(process.guidance.denoiser, 7.5), prompts(0.0, 0.0)
+    found = NullText().prompts(process, source, guidance, empty)
+    for row in range(2):
+        own = process.condition.prompt.select(torch.tensor([row]))
+        trial, point = empty.embedding[row : row + 1].clone(), source[0].point[row : row + 1]
+        for index, (step, goal) in enumerate(zip(process.steps, source, strict=True)):
+            trial = trial.detach().requires_grad_()
+            adam = torch.optim.Adam([trial], 0.01 * (1 - index / 16))
+            for _ in range(10):
+                adam.zero_grad()
+                reached = step(point, guidance(point, step.time, Condition(own, Prompt(trial))))
+                torch.nn.functional.mse_loss(reached, goal.following[row : row + 1]).backward()
+                adam.step()
+            torch.testing.assert_close(found[index].embedding[row : row + 1], trial, rtol=0, atol=1e-5)
+            point = step(point, guidance(point, step.time, Condition(own, Prompt(trial)))).detach()
+
+
 def test_null_text_of_a_sample_does_not_depend_on_others(make, prompts):
     process, source = make([0.3, -0.2])
     alone, first = make([0.3])

@@ -45,10 +45,13 @@ def make() -> Callable[..., Process]:
 def descend() -> Callable[..., torch.Tensor]:
     """Write SPDInv, and with ``rate`` DCI, down once more, a sample at a time.
 
-    AdamW on the mean square of ``x - back(x_t, eps(x))``, where eps is moved by ``rate`` towards the latent.
+    AdamW on the mean square of ``x - back(x_t, eps(x))``, where eps is moved by ``rate`` towards the latent, until it is below
+    ``enough``; where it never is, one prediction more judges the last point.
     """
 
-    def found(process: Process, latent: torch.Tensor, rounds: int, lr: float, rate: float = 0.0) -> torch.Tensor:
+    def found(
+        process: Process, latent: torch.Tensor, rounds: int, lr: float, rate: float = 0.0, enough: float = 0.0
+    ) -> torch.Tensor:
         samples = []
         for row in range(len(latent)):
             rows, image = torch.tensor([row]), latent[row : row + 1]
@@ -62,8 +65,13 @@ def descend() -> Callable[..., torch.Tensor]:
                     adam.zero_grad()
                     eps = step.eps(point, process.predict(step, point, rows))
                     (slope,) = torch.autograd.grad(torch.linalg.norm(image - eps), eps, retain_graph=True)
-                    torch.nn.functional.mse_loss(point, step.back(known, eps - rate * slope)).backward()
+                    loss = torch.nn.functional.mse_loss(point, step.back(known, eps - rate * slope))
+                    if loss < enough:
+                        break
+                    loss.backward()
                     adam.step()
+                else:
+                    process.predict(step, point.detach(), rows)
                 point = point.detach()
             samples.append(point)
         return torch.cat(samples)

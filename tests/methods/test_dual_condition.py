@@ -19,6 +19,19 @@ def test_it_is_what_its_authors_compute(make, noise, descend, kind):
     assert (without - expected).abs().mean() > 3 * off.mean()
 
 
+def test_its_defaults_are_those_of_the_released_program(make, noise, descend):
+    """The last step, which goes nearly nowhere, ends at once, and all others after 10 rounds."""
+    process = make(DDIM(20), scale=1.0)
+    latent = process.generate(noise)
+    process.spent.zero_()
+    expected = descend(process, latent, 10, 1e-3, 1.0, 5e-6)
+    spent = process.spent.clone()
+    result = DualConditionalInversion().invert(process, latent)
+    torch.testing.assert_close(result.latent, expected, rtol=0, atol=1e-5)
+    assert result.evaluations.tolist() == spent.tolist()
+    assert spent.tolist() == [2 + 19 * 12] * 2
+
+
 def test_without_a_pull_it_is_spdinv(make, noise):
     process = make(DDIM(4), scale=1.0)
     latent = process.generate(noise)

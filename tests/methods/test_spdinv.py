@@ -17,6 +17,20 @@ def test_it_is_what_its_authors_compute(make, noise, descend, kind):
     assert off.mean() < 0.1 * moved.mean()
 
 
+def test_its_defaults_are_those_of_the_released_program(make, noise, descend):
+    """Some steps end where the error is small enough, others after 25 rounds, and each sample for itself."""
+    process = make(DDIM(20), scale=1.0)
+    latent = process.generate(noise)
+    process.spent.zero_()
+    expected = descend(process, latent, 25, 1e-3, enough=5e-6)
+    spent = process.spent.clone()
+    result = SPDInv().invert(process, latent)
+    torch.testing.assert_close(result.latent, expected, rtol=0, atol=1e-5)
+    assert result.evaluations.tolist() == spent.tolist()
+    assert spent[0] != spent[1]
+    assert spent.max() < 20 * 25
+
+
 def test_it_comes_closer_than_naive_inversion(make, noise):
     process = make(DDIM(20), scale=1.0)
     latent = process.generate(noise)
