@@ -43,7 +43,9 @@ class NullText(Negative):
 
     Step by step, the negative prompt's embedding is optimised until the guided step with the source's prompt leads to the next
     point of the source's trajectory, which is that of an inversion without guidance. A step starts from the embedding of the
-    one before it, and from the point that was really reached.
+    one before it, and from the point that was really reached. The released code follows the points of naive inversion itself,
+    which end at the image's latent, and takes each step's last embedding; here they are the points that the recovered noise is
+    sampled along, which end there where the inversion is exact, and the best embedding is taken.
     """
 
     def __init__(self, iterations: int = 10, lr: float = 1e-2) -> None:

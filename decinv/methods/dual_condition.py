@@ -15,8 +15,9 @@ from decinv.updates.base import UpdateFactory
 class DualConditionalInversion(SPDInv):
     """SPDInv's descent, with predictions that are drawn to the image's latent by a little.
 
-    The authors invert without guidance, and edit with the source's prompt as the negative one. What is recovered leads back to
-    the latent only approximately: the sampler's own predictions are not drawn to it.
+    The authors invert without guidance, and edit with the source's prompt as the negative one; what else their program does
+    to edits, and the step after the tolerance is met, are left away as in ``SPDInv``. What is recovered leads back to the
+    latent only approximately: the sampler's own predictions are not drawn to it.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class DualConditionalInversion(SPDInv):
         Args:
             update: The update rule; by default AdamW with rate 0.001.
             rate: By how much the predicted noise moves towards the latent, as a length, at least 0; 0 is SPDInv.
-            max_iters: Largest number of predictions of a sample for one step, at least 1.
+            max_iters: Largest number of iterations of a sample for one step, at least 1, each of one prediction and its
+                backward pass; the naive inversion takes one prediction before them.
             tolerance: Root mean square of ``x_s - f(x_s)`` below which a step is inverted, at least 0.
             last_iterate: Whether to take the iterate after the last update instead of the best one evaluated, where
-                ``max_iters`` are spent.
+                ``max_iters`` are spent; it costs one more prediction there.
 
         Raises:
             ValueError: If an argument is out of range.

@@ -40,7 +40,9 @@ class GuidedNewton(SinglestepMethod):
 class GuidedNewtonReleased(SinglestepMethod):
     """GNRI as its released code computes it: sign steps, and of the fixed-point map's images the one that scores best.
 
-    The code inverts only some of the time steps, and takes one score for a whole batch; here all are, each sample on its own.
+    The code inverts only some of the time steps, takes one score for a whole batch, and divides sums by the 4 x 64 x 64 values
+    of its latents, whatever their size; here all steps are inverted, each sample on its own, by the values that it has. Images
+    of the map are not evaluated themselves: residuals are those of the best points, whose images are mostly nearer.
     """
 
     def __init__(self, iters: int = 2, weight: float = 0.1) -> None:

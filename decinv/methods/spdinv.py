@@ -22,8 +22,9 @@ THRESHOLD = 5e-6**0.5
 class SPDInv(SinglestepMethod):
     """Step after step, from the naive inversion of each: AdamW on ``mean (x_s - f(x_s))^2``.
 
-    The authors invert without guidance, and edit with the source's prompt as the negative one. Their code takes one more step
-    of AdamW after the iterate that meets the tolerance; here that iterate is taken.
+    The authors invert without guidance, and edit with the source's prompt as the negative one; that their programs also swap
+    attention maps, cut small guidance away and draw edits to the inversion's points is no part of this. Their code takes one
+    more step of AdamW after the iterate that meets the tolerance; here that iterate is taken.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class SPDInv(SinglestepMethod):
 
         Args:
             update: The update rule; by default AdamW with rate 0.001.
-            max_iters: Largest number of predictions of a sample for one step, at least 1.
+            max_iters: Largest number of iterations of a sample for one step, at least 1, each of one prediction and its
+                backward pass; the naive inversion takes one prediction before them.
             tolerance: Root mean square of ``x_s - f(x_s)`` below which a step is inverted, at least 0.
             last_iterate: Whether to take the iterate after the last update instead of the best one evaluated, where
-                ``max_iters`` are spent.
+                ``max_iters`` are spent; it costs one more prediction there.
 
         Raises:
             ValueError: If an argument is out of range.

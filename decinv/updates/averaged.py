@@ -12,8 +12,11 @@ from decinv.updates.base import UpdateRule
 class AveragedForwardStep(UpdateRule):
     """``z <- z - lr r(z)``, of which the average of the iterates from the ``first`` on is the solution.
 
-    On an implicit step of a sampler that is ReNoise (Garibi et al., arXiv 2403.14602): iterates are linear in the predicted
-    noise, so averaging them averages predictions. Give ``last_iterate`` to have the average reported.
+    On an implicit step of a sampler that is the iteration of ReNoise (Garibi et al., arXiv 2403.14602): iterates are linear in
+    the predicted noise, so averaging them averages predictions. Give ``last_iterate`` to have the average reported. The
+    released code takes other numbers for times below 250 than for later ones, and by default also moves predictions towards
+    uncorrelated normal noise, and the noise that an ancestral step adds towards what undoes the error that is left; here the
+    numbers are the same for all times, and nothing is moved.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, first: int = 1) -> None:
