@@ -188,6 +188,28 @@ def test_renoise_averages_the_iterates(make, noise):
     torch.testing.assert_close(solver.results[0].latent, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("first", "rounds"), [(9, 10), (1, 5)], ids=["late", "early"])
+@pytest.mark.parametrize("sampler", [DDIM(4, "trailing"), EulerAncestral(4, "trailing")], ids=["ddim", "ancestral"])
+def test_renoise_is_a_loop_with_the_numbers_of_its_code(make, noise, sampler, first, rounds):
+    """Written down once more over all steps: noise is predicted ``rounds`` times, and that from the ``first`` on averaged."""
+    process = make(sampler, scale=1.0)
+    latent = process.generate(noise)
+    process.spent.zero_()
+    method = Stepwise(
+        lambda params: AveragedForwardStep(params, first=first), rounds, 0.0, None, last_iterate=True, extrapolate=False
+    )
+    result = method.invert(process, latent)
+    assert result.evaluations.tolist() == [4 * (rounds + 1)] * 2
+    point = latent
+    for index in reversed(range(4)):
+        step, target, known = process.steps[index], process.before_noise(index, point), []
+        for _ in range(rounds):
+            known.append(step.eps(point, process.predict(step, point)))
+            point = step.back(target, known[-1])
+        point = step.back(target, torch.stack(known[first - 1 :]).mean(0))
+    torch.testing.assert_close(result.latent, point / process.trajectory.start, rtol=1e-4, atol=1e-4)
+
+
 def test_iterations_of_ancestral_steps_start_from_the_noisy_point(make, noise):
     process = make(EulerAncestral(3, "trailing"))
     latent = process.generate(noise)
