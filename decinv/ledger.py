@@ -50,6 +50,7 @@ class Ledger:
         reached: Iteration of each sample's best point, ``(B,)``.
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
+        met: Whether a sample's residual was below the tolerance, ``(B,)``.
         iterations: Iterations so far, ``(B,)``.
         extra: Evaluations beyond these, ``(B,)``.
         status: Outcomes as numbers, ``(B,)``.
@@ -71,6 +72,7 @@ class Ledger:
         self.reached: Indices = np.zeros(count, np.int64)
         self.mark = np.full((2, count), np.inf)
         self.marked: Indices = np.zeros(count, np.int64)
+        self.met: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.iterations: Indices = np.zeros(count, np.int64)
         self.extra: Indices = np.zeros(count, np.int64)
         self.waited: Indices = np.zeros(count, np.int64)
@@ -109,7 +111,9 @@ class Ledger:
         relative = squares / self.first[:, rows]
         error = RESIDUAL_WEIGHT * relative[0] + relative[1]
         finite = np.isfinite(error)
-        converged = merit <= stopping.rtol
+        before, self.met[rows] = self.met[rows].copy(), self.met[rows] | (merit <= stopping.rtol)
+        waits = stopping.beyond and (iteration < self.limit or stopping.last_iterate)
+        converged = before if waits else self.met[rows]
         below = relative <= self.bar[:, rows]
         proven = below[0] & below[1] & (error < (1 - MARGIN) * START) | (iteration == 1)
         due = self.price[rows] * (iteration - self.reached[rows]) * relative[1]
@@ -120,7 +124,7 @@ class Ledger:
         self.mark[:, rows] = np.where(lower, squares, self.mark[:, rows])
         self.marked[rows] = marked = np.where(lower[0] | lower[1], iteration, self.marked[rows])
 
-        wild = ~finite | (relative[0] > BLOW_UP**2) & (relative[1] >= 1)
+        wild = ~finite | (relative[0] > BLOW_UP**2) & (relative[1] >= 1) & ~before
         late = iteration - marked >= (math.inf if stopping.patience is None else stopping.patience)
         last = iteration >= self.limit and not stopping.last_iterate
         if not last and not np.count_nonzero(wild | converged | late):
@@ -165,6 +169,7 @@ class Ledger:
         self.rows = rows
         self.status[rows] = int(Status.RUNNING)
         self.bar[:, rows] = self.mark[:, rows] = np.inf
+        self.met[rows] = False
         self.marked[rows] = self.reached[rows] = iteration
         self.waited[rows] = iteration - self.iterations[rows]
         self.limit = iteration + steps
@@ -175,5 +180,6 @@ class Ledger:
         self.residual[self.rows[finite]] = merit[finite]
         self.extra[self.rows] = 1
         good = np.square(merit) <= self.first[0, self.rows]
-        self.finish(np.where(good, int(Status.MAX_ITERS), int(Status.DIVERGED)))
+        status = np.where(good, int(Status.MAX_ITERS), int(Status.DIVERGED))
+        self.finish(np.where(self.met[self.rows] & np.isfinite(merit), int(Status.CONVERGED), status))
         return finite

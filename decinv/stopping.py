@@ -19,6 +19,8 @@ class Stopping:
             see ``decinv.problems.DescentProblem``.
         restarts: How often samples that stalled at a relative residual below 0.03 begin anew somewhere else, at least 0, with
             as many iterations each time, where the problem knows other starts; see ``decinv.problems.TrajectoryProblem``.
+        beyond: Whether a sample that converged takes the update that follows, too, and reports the point after it, at the price
+            of one more evaluation. Some published codes look at the residual after they have updated.
     """
 
     max_iters: int = 50
@@ -27,6 +29,7 @@ class Stopping:
     last_iterate: bool = False
     gradient_steps: int = 0
     restarts: int = 0
+    beyond: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.

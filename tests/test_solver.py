@@ -231,6 +231,27 @@ def test_last_iterate_is_reported_for_one_more_evaluation() -> None:
     assert len(result.history) == 3
 
 
+@pytest.mark.parametrize(
+    ("merits", "last_iterate", "point", "residual", "status", "evaluations"),
+    [
+        ([1, 0.5, 1e-7, 0.3, 0.2], False, 3, 0.3, Status.CONVERGED, 4),
+        ([1e-3, 1e-7, 2 * BLOW_UP, 0.2], False, 2, 2 * BLOW_UP, Status.CONVERGED, 3),
+        ([1, 1e-7, NAN, 0.2], False, 1, 1e-7, Status.DIVERGED, 3),
+        ([1, 0.5, 0.4, 0.3, 1e-7, 0.2], False, 4, 1e-7, Status.CONVERGED, 5),
+        ([1, 0.5, 0.4, 0.3, 1e-7, 0.2], True, 5, 0.2, Status.CONVERGED, 6),
+        ([1, 0.5, 0.4, 0.3, 0.2, 1e-7], True, 5, 1e-7, Status.MAX_ITERS, 6),
+    ],
+)
+def test_a_sample_goes_one_update_beyond_its_convergence(
+    merits: list[float], last_iterate: bool, point: int, residual: float, status: Status, evaluations: int
+) -> None:
+    result = solve(Scripted(merits), max_iters=5, rtol=1e-6, patience=None, last_iterate=last_iterate, beyond=True).result()
+    assert float(result.latent) == point
+    assert result.residual.tolist() == pytest.approx([residual])
+    assert result.status == (status,)
+    assert result.evaluations.tolist() == [evaluations]
+
+
 def test_last_iterate_is_the_rule_s_solution_not_its_next_point(images) -> None:
     codec = LinearCodec()
     problem = DecoderProblem(codec, images(2))

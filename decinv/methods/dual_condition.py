@@ -16,8 +16,8 @@ class DualConditionalInversion(SPDInv):
     """SPDInv's descent, with predictions that are drawn to the image's latent by a little.
 
     The authors invert without guidance, and edit with the source's prompt as the negative one; what else their program does
-    to edits, and the step after the tolerance is met, are left away as in ``SPDInv``. What is recovered leads back to the
-    latent only approximately: the sampler's own predictions are not drawn to it.
+    to edits is no part of this. What is recovered leads back to the latent only approximately: the sampler's own predictions
+    are not drawn to it.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class DualConditionalInversion(SPDInv):
             max_iters: Largest number of iterations of a sample for one step, at least 1, each of one prediction and its
                 backward pass; the naive inversion takes one prediction before them.
             tolerance: Root mean square of ``x_s - f(x_s)`` below which a step is inverted, at least 0.
-            last_iterate: Whether to take the iterate after the last update instead of the best one evaluated, where
-                ``max_iters`` are spent; it costs one more prediction there.
+            last_iterate: Whether to take the iterate after the last update, that on the iterate that meets the tolerance or is
+                the last of ``max_iters``, instead of the best one evaluated; it costs one more prediction a step.
 
         Raises:
             ValueError: If an argument is out of range.

@@ -23,8 +23,8 @@ class SPDInv(SinglestepMethod):
     """Step after step, from the naive inversion of each: AdamW on ``mean (x_s - f(x_s))^2``.
 
     The authors invert without guidance, and edit with the source's prompt as the negative one; that their programs also swap
-    attention maps, cut small guidance away and draw edits to the inversion's points is no part of this. Their code takes one
-    more step of AdamW after the iterate that meets the tolerance; here that iterate is taken.
+    attention maps, cut small guidance away and draw edits to the inversion's points is no part of this. Where the first
+    iterate meets the tolerance, as it mostly does with 50 steps, the step of AdamW after it is all that there is.
     """
 
     def __init__(
@@ -41,14 +41,15 @@ class SPDInv(SinglestepMethod):
             max_iters: Largest number of iterations of a sample for one step, at least 1, each of one prediction and its
                 backward pass; the naive inversion takes one prediction before them.
             tolerance: Root mean square of ``x_s - f(x_s)`` below which a step is inverted, at least 0.
-            last_iterate: Whether to take the iterate after the last update instead of the best one evaluated, where
-                ``max_iters`` are spent; it costs one more prediction there.
+            last_iterate: Whether to take the iterate after the last update, that on the iterate that meets the tolerance or is
+                the last of ``max_iters``, instead of the best one evaluated; it costs one more prediction a step.
 
         Raises:
             ValueError: If an argument is out of range.
         """
         refuse_below(0, tolerance=tolerance)
-        super().__init__(update or partial(AdamW, lr=1e-3), Stopping(max_iters, tolerance, None, last_iterate))
+        stopping = Stopping(max_iters, tolerance, None, last_iterate, beyond=last_iterate)
+        super().__init__(update or partial(AdamW, lr=1e-3), stopping)
 
     def check(self, trajectory: Trajectory) -> None:
         """Refuse samplers that begin with noise alone, of which f is not known, multistep ones, and those of pairs."""

@@ -45,8 +45,8 @@ def make() -> Callable[..., Process]:
 def descend() -> Callable[..., torch.Tensor]:
     """Write SPDInv, and with ``rate`` DCI, down once more, a sample at a time.
 
-    AdamW on the mean square of ``x - back(x_t, eps(x))``, where eps is moved by ``rate`` towards the latent, until it is below
-    ``enough``; where it never is, one prediction more judges the last point.
+    AdamW on the mean square of ``x - back(x_t, eps(x))``, where eps is moved by ``rate`` towards the latent, until it was below
+    ``enough`` before a step; one prediction more judges the last point.
     """
 
     def found(
@@ -66,13 +66,12 @@ def descend() -> Callable[..., torch.Tensor]:
                     eps = step.eps(point, process.predict(step, point, rows))
                     (slope,) = torch.autograd.grad(torch.linalg.norm(image - eps), eps, retain_graph=True)
                     loss = torch.nn.functional.mse_loss(point, step.back(known, eps - rate * slope))
-                    if loss < enough:
-                        break
                     loss.backward()
                     adam.step()
-                else:
-                    process.predict(step, point.detach(), rows)
+                    if loss < enough:
+                        break
                 point = point.detach()
+                process.predict(step, point, rows)
             samples.append(point)
         return torch.cat(samples)
 

@@ -18,8 +18,8 @@ def test_it_is_what_its_authors_compute(make, noise, descend, kind):
 
 
 def test_its_defaults_are_those_of_the_released_program(make, noise, descend):
-    """Some steps end where the error is small enough, others after 25 rounds, and each sample for itself."""
-    process = make(DDIM(20), scale=1.0)
+    """Some steps end with the update after the error was small enough, others after 25 rounds, each sample for itself."""
+    process = make(DDIM(20, "trailing"), scale=1.0)
     latent = process.generate(noise)
     process.spent.zero_()
     expected = descend(process, latent, 25, 1e-3, enough=5e-6)
