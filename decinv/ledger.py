@@ -50,7 +50,7 @@ class Ledger:
         reached: Iteration of each sample's best point, ``(B,)``.
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
-        met: Whether a sample's residual was below the tolerance, ``(B,)``.
+        met: Whether a sample was converged before it took the update ``beyond``, ``(B,)``.
         iterations: Iterations so far, ``(B,)``.
         extra: Evaluations beyond these, ``(B,)``.
         status: Outcomes as numbers, ``(B,)``.
@@ -111,9 +111,12 @@ class Ledger:
         relative = squares / self.first[:, rows]
         error = RESIDUAL_WEIGHT * relative[0] + relative[1]
         finite = np.isfinite(error)
-        before, self.met[rows] = self.met[rows].copy(), self.met[rows] | (merit <= stopping.rtol)
-        waits = stopping.beyond and (iteration < self.limit or stopping.last_iterate)
-        converged = before if waits else self.met[rows]
+        converged, wild = merit <= stopping.rtol, ~finite | (relative[0] > BLOW_UP**2) & (relative[1] >= 1)
+        if stopping.beyond:
+            met = self.met[rows].copy()
+            wild &= ~(met & finite)
+            self.met[rows] |= converged
+            converged = met if iteration < self.limit or stopping.last_iterate else self.met[rows]
         below = relative <= self.bar[:, rows]
         proven = below[0] & below[1] & (error < (1 - MARGIN) * START) | (iteration == 1)
         due = self.price[rows] * (iteration - self.reached[rows]) * relative[1]
@@ -124,7 +127,6 @@ class Ledger:
         self.mark[:, rows] = np.where(lower, squares, self.mark[:, rows])
         self.marked[rows] = marked = np.where(lower[0] | lower[1], iteration, self.marked[rows])
 
-        wild = ~finite | (relative[0] > BLOW_UP**2) & (relative[1] >= 1) & ~before
         late = iteration - marked >= (math.inf if stopping.patience is None else stopping.patience)
         last = iteration >= self.limit and not stopping.last_iterate
         if not last and not np.count_nonzero(wild | converged | late):
