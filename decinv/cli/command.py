@@ -22,7 +22,14 @@ from decinv.callbacks.run import observers_of
 from decinv.cli.outcome import Outcomes, advice
 from decinv.cli.planning import show_plan
 from decinv.cli.processes import cluster_environment, follows
-from decinv.cli.refusals import refuse_deleted_checkpoint, refuse_missing_checkpoint, refuse_parts, refuse_twice
+from decinv.cli.refusals import (
+    refuse_deleted_checkpoint,
+    refuse_missing_checkpoint,
+    refuse_parts,
+    refuse_training,
+    refuse_twice,
+    refused_by_trainer,
+)
 from decinv.cli.yaml_files import check_files
 from decinv.data.indexed import IndexedData
 from decinv.errors import innermost, own_sentence
@@ -139,12 +146,14 @@ class DecinvCLI(LightningCLI):
             FileExistsError: If it holds a training, and there is no checkpoint to go on from.
             FileNotFoundError: If there is no checkpoint or no source of images where the options name one, or the run's
                 configuration was deleted.
-            ValueError: If it holds a run of another configuration, or epochs or batches of an inversion are limited.
+            ValueError: If it holds a run of another configuration, epochs or batches of an inversion are limited, or one of its
+                callbacks is for trainings.
             OSError: If it cannot be written.
         """
         config: Any = self.config[self.subcommand]
         if isinstance(self.model, Inversion):
             refuse_parts(config.trainer)
+            refuse_training(observers_of(self.trainer))
         run = self.run_directory
         later = follows(cluster_environment())
         if config.fresh and not later:
@@ -204,17 +213,23 @@ class DecinvCLI(LightningCLI):
         raise SystemExit(0)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer, with a profiler that costs next to nothing where none is asked for, and without unwanted bars.
+        """Make the trainer, with a profiler that costs next to nothing where none is asked for, and the last of several bars.
+
+        A bare one has none of these, nor the logger that runs have by default.
 
         Raises:
             ValueError: If its options do not fit each other or this machine.
         """
-        config: Any = self.config[self.subcommand]
-        if config.trainer.profiler is None:
+        options: Any = self.config[self.subcommand].trainer
+        if options.barebones:
+            kwargs.update(logger=None, log_every_n_steps=None)
+        elif options.profiler is None:
             kwargs["profiler"] = NullProfiler()
         made = self._get(self.config_init, "trainer").callbacks
-        if config.trainer.enable_progress_bar is False and isinstance(made, list):  # the shipped configurations have one
-            kwargs["callbacks"] = [callback for callback in made if not isinstance(callback, ProgressBar)]
+        if isinstance(made, list):  # the shipped configurations have a bar
+            bars = [callback for callback in made if isinstance(callback, ProgressBar)]
+            unwanted = bars if options.barebones or options.enable_progress_bar is False else bars[:-1]
+            kwargs["callbacks"] = [callback for callback in made if callback not in unwanted]
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
@@ -243,8 +258,10 @@ class DecinvCLI(LightningCLI):
             self.unfinished = self.outcomes.cut or (isinstance(self.datamodule, IndexedData) and self.datamodule.left > 0)
             if self.unfinished:
                 print(f"The trainer ended early; {self._advice()}.")
-        except MisconfigurationException as error:
-            raise ValueError(f"Expected usable options of `trainer`, but: {error}") from error
+        except (MisconfigurationException, RuntimeError, ValueError, ImportError) as error:
+            if not isinstance(error, MisconfigurationException) and not refused_by_trainer(error):
+                raise
+            raise ValueError(f"Expected usable options of `trainer`, but: {' '.join(str(error).split())}") from error
         except Interrupted as interruption:
             interruption.advice = self._advice()
             raise

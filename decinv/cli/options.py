@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from jsonargparse import set_dumper
 from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
@@ -24,6 +25,9 @@ import decinv.methods
 import decinv.modules
 import decinv.updates
 import decinv.watermark
+from decinv.cli.yaml_files import to_yaml
+
+set_dumper("yaml", to_yaml)
 
 CLASSES: dict[str, tuple[ModuleType, type]] = {
     "model": (decinv.modules, LightningModule),

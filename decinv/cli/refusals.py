@@ -1,25 +1,83 @@
 """What options are refused for before a run begins, where the parser takes them."""
 
 import os
+import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+import lightning
+from lightning import Callback
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+
+LIGHTNING = Path(lightning.__file__).parent
+
+OF_TRAININGS: tuple[type[Callback], ...] = (
+    BaseFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+"""Lightning's callbacks that watch a loss or change weights, gradients or batches."""
+
 
 def refuse_parts(trainer: Any) -> None:
-    """Refuse limits in epochs and batches, which are chunks and iterations here and follow from the images.
+    """Refuse options in epochs and batches, which are chunks and iterations here and follow from the images.
 
     Raises:
         ValueError: If there is one.
     """
-    limits = {"max_epochs": -1, "limit_train_batches": None, "overfit_batches": 0, "fast_dev_run": False}
+    limits = {
+        "max_epochs": -1,
+        "limit_train_batches": None,
+        "overfit_batches": 0,
+        "fast_dev_run": False,
+        "reload_dataloaders_every_n_epochs": 0,  # which would begin at the first chunk again, for ever
+        "val_check_interval": None,
+    }
     for option, free in limits.items():
         if trainer[option] not in (free, None):
             raise ValueError(
                 f"Expected no `trainer.{option}`, since an epoch is a chunk of images and a batch an iteration, but got "
-                f"{trainer[option]}; set `data.limit` for fewer images, `model.max_iters` for fewer iterations, or "
-                "`trainer.max_time` to stop early."
+                f"{trainer[option]}; leave it out, and set `data.limit` for fewer images, `model.max_iters` for fewer "
+                "iterations, or `trainer.max_time` to stop early."
             )
+
+
+def refuse_training(callbacks: Iterable[Callback]) -> None:
+    """Refuse callbacks that need a training, of which an inversion has no loss, and has nothing to train but its latents.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for callback in callbacks:
+        if isinstance(callback, OF_TRAININGS):
+            raise ValueError(
+                f"Expected callbacks for an inversion, but got {type(callback).__name__}, which is for the loss, the weights "
+                "or the batches of a training; leave it out, and set `model.max_iters`, `model.rtol` or `trainer.max_time` to "
+                "stop early."
+            )
+
+
+def refused_by_trainer(error: Exception) -> bool:
+    """Whether Lightning itself raised an error while it ran, as about a metric that there is not; not what it called."""
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(LIGHTNING)
 
 
 def refuse_twice(callbacks: Any) -> None:

@@ -1,9 +1,11 @@
-"""Configuration files, looked at before they are parsed, while it is known which file and line is wrong."""
+"""Configuration files, looked at before they are parsed, while it is known which file and line is wrong, and written."""
 
 from collections.abc import Hashable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 
@@ -19,6 +21,19 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes members of an enumeration and devices, as Lightning's callbacks have them for defaults, as what names them."""
+
+
+_PlainDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+_PlainDumper.add_representer(torch.device, lambda dumper, device: dumper.represent_data(str(device)))
+
+
+def to_yaml(content: Any) -> str:
+    """Write a configuration as YAML, its keys in their order."""
+    return yaml.dump(content, Dumper=_PlainDumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
 def check_files(words: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ import pytest
 import torch
 import yaml
 from lightning import Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
@@ -226,6 +227,12 @@ def test_a_progress_bar_that_is_not_wanted_is_left_out_of_a_configuration_with_o
     assert main(options) == 0  # it is the same run
 
 
+def test_the_last_of_several_progress_bars_is_the_one(tmp_path):
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks=[InversionProgress, ResultWriter]", "--trainer.logger=false"]
+    cli = run([*options, "--trainer.callbacks+=TQDMProgressBar", "--out", str(tmp_path / "run")])
+    assert isinstance(cli.trainer.progress_bar_callback, TQDMProgressBar)
+
+
 def test_curves_go_on_where_those_of_an_earlier_start_ended(tmp_path):
     callbacks = '[Memory, {"class_path": "Convergence", "init_args": {"figure": false}}]'
     options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks", callbacks, "--out", str(tmp_path / "run")]
@@ -260,12 +267,68 @@ def test_a_training_goes_on_from_its_checkpoint_in_its_directory(tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "option", ["max_epochs=1", "limit_train_batches=1", "limit_train_batches=0.5", "overfit_batches=1", "fast_dev_run=true"]
+    "option",
+    [
+        "max_epochs=1",
+        "limit_train_batches=1",
+        "limit_train_batches=0.5",
+        "overfit_batches=1",
+        "fast_dev_run=true",
+        "reload_dataloaders_every_n_epochs=1",
+        "val_check_interval=100",
+    ],
 )
 def test_limits_in_epochs_and_batches_are_refused(tmp_path, capsys, option):
     assert main(["fit", "-c", JOB, *LEAN, "--out", str(tmp_path / "run"), f"--trainer.{option}"]) == 2
     assert f"Expected no `trainer.{option.split('=')[0]}`, since an epoch is a chunk" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("callback", "options"),
+    [
+        ("EarlyStopping", ["monitor=loss"]),
+        ("GradientAccumulationScheduler", ["scheduling={0: 2}"]),
+        ("StochasticWeightAveraging", ["swa_lrs=0.1", "swa_epoch_start=1"]),
+        ("EMAWeightAveraging", []),
+        ("BatchSizeFinder", []),
+        ("LearningRateFinder", []),
+        ("BackboneFinetuning", []),
+        ("SpikeDetection", []),
+        ("ModelPruning", ["pruning_fn=l1_unstructured"]),
+    ],
+)
+def test_callbacks_of_trainings_are_refused_before_anything_is_written(tmp_path, capsys, callback, options):
+    words = [f"--trainer.callbacks+={callback}", *(f"--trainer.callbacks.{option}" for option in options)]
+    assert main(["fit", "-c", JOB, *LEAN, *words, "--out", str(tmp_path / "run")]) == 2
+    assert f"Expected callbacks for an inversion, but got {callback}, which is for the loss" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_timer_ends_a_run_which_then_goes_on(tmp_path, capsys):
+    timer = ["--trainer.callbacks+=Timer", "--trainer.callbacks.duration"]
+    options = ["fit", "-c", JOB, *LEAN, "--out"]
+    assert main([*options, str(tmp_path / "short"), *timer, "00:00:00:00"]) == 3
+    assert "The trainer ended early; 0 of 2 inputs are done" in capsys.readouterr().out
+    assert main([*options, str(tmp_path / "long"), *timer, "00:01:00:00"]) == 0
+    written = yaml.safe_load((tmp_path / "long" / "config.yaml").read_text())["trainer"]["callbacks"][-1]["init_args"]
+    assert (written["duration"], written["interval"]) == ("00:01:00:00", "step")
+    assert main(["fit", "-c", str(tmp_path / "long" / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+
+
+def test_what_a_callback_of_the_trainer_refuses_while_it_runs_is_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.callbacks.device_stats_monitor._PSUTIL_AVAILABLE", False)
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks=[DeviceStatsMonitor]", "--out", str(tmp_path / "run")]
+    assert main(options) == 2
+    assert capsys.readouterr().err.startswith("decinv: error: Expected usable options of `trainer`, but: `DeviceStatsMonitor`")
+
+
+def test_a_bare_trainer_logs_and_shows_nothing(tmp_path, capsys):
+    options = ["fit", "-c", JOB, *QUICK, "--trainer.callbacks=[InversionProgress, ResultWriter]", "--trainer.barebones=true"]
+    cli = run([*options, "--out", str(tmp_path / "run")])
+    assert (cli.trainer.loggers, cli.trainer.progress_bar_callback) == ([], None)
+    assert "images" not in "".join(capsys.readouterr())
+    assert len(_rows(tmp_path / "run")) == 2
 
 
 @pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.shard=9/2", "--data.root=/nowhere", "--ckpt_path=/no/file"])
