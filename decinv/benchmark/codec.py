@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.table import Column, Table, Value, refuse_table
 from decinv.codecs.autoencoder import AutoencoderCodec, load_codec
 from decinv.data.generated import generate
@@ -33,7 +34,7 @@ def codec(
 ) -> None:
     """Measure a codec on held-out procedural images, and on images of your own.
 
-    Writes table.csv and table.md, and prints the table.
+    Writes table.csv, table.md and environment.json, and prints the table.
 
     Args:
         out: Directory to write into; made where there is none, and refused where it holds a table.csv.
@@ -48,10 +49,12 @@ def codec(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
+    options = dict(locals())
     refuse_table(out)
     if count < 2 or steps < 1:
         raise ValueError(f"Expected `count` to be at least 2 and `steps` at least 1, but got {count} and {steps}.")
     model = load_codec(codec)
+    write_environment(out, options, torch.device("cpu"))
     rows = [reconstruction(model, count, size, seed), *own(model, images), *along_the_path(model, count, size, seed, steps)]
     table = Table(COLUMNS, rows)
     table.write(out, below="\n")

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ def test_figures_of_a_codec(tmp_path, saved, capsys):
     with (tmp_path / "out" / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["quantity"].split(",")[0] for row in rows[:3]] == ["PSNR of D(E(x))"] * 2 + ["cocoercivity"]
+    assert json.loads((tmp_path / "out" / "environment.json").read_text())["options"]["images"] == str(tmp_path / "own.png")
     codec, images = AutoencoderCodec(path), procedural_batch(2, 16, 0)
     with torch.no_grad():
         expected = psnr_db(codec.decode(codec.encode(images)).clamp(-1, 1), images).mean()

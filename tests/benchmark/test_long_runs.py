@@ -1,6 +1,7 @@
 """The benchmarks of long runs do what they say, in small."""
 
 import csv
+import json
 import sys
 
 import pytest
@@ -15,6 +16,10 @@ pytestmark = [
 ]
 
 
+def options(directory):
+    return json.loads((directory / "environment.json").read_text(encoding="utf-8"))["options"]
+
+
 def table(directory):
     with (directory / "table.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -26,6 +31,7 @@ def test_soak(tmp_path, capsys):
     rows = table(tmp_path)
     assert [int(row["images"]) for row in rows] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
     assert all(float(row["images_per_second"]) > 0 and float(row["resident_mib"]) > 10 for row in rows)
+    assert (options(tmp_path)["count"], options(tmp_path)["size"]) == (40, 8)
     assert "Resident memory grew by" in capsys.readouterr().out
 
 
@@ -34,6 +40,7 @@ def test_overhead(tmp_path, saved):
     assert main(["overhead", "--out", str(tmp_path), *small]) == 0
     rows = table(tmp_path)
     assert [row["method"] for row in rows] == ["empty step", "forward step 1", "Anderson"] * 2
+    assert (options(tmp_path)["steps"], options(tmp_path)["threads"]) == (4, 1)
     assert [row["codec"] for row in rows] == [str(saved("kl"))] * 3 + ["LinearCodec"] * 3
     assert {row["steps"] for row in rows} == {"8"}  # two steps of each of two chunks, twice
     assert all(float(row[name]) > 0 for row in rows for name in ("codec_ms", "step_ms", "mean_ms"))
@@ -55,4 +62,5 @@ def test_tenths():
 def test_index(tmp_path):
     assert main(["index", "--out", str(tmp_path), "--count=100", "--processes=3"]) == 0
     assert len(table(tmp_path)) == 5
+    assert options(tmp_path)["processes"] == 3
     assert main(["index", "--out", str(tmp_path)]) == 2

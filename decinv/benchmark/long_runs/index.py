@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.table import Column, Table, Value, refuse_table
 from decinv.data.listing import list_images
 from decinv.rows import Row
@@ -21,7 +24,7 @@ COLUMNS = (
 def index(out: Path, count: int = 1_000_000, processes: int = 8, batch_size: int = 8) -> None:
     """Time what a run of very many images does beside inverting them, on a made-up manifest and made-up results.
 
-    Writes table.csv and table.md, and prints the table.
+    Writes table.csv, table.md and environment.json, and prints the table.
 
     Args:
         out: Directory to write into; made where there is none, and refused where it holds a table.csv.
@@ -33,11 +36,13 @@ def index(out: Path, count: int = 1_000_000, processes: int = 8, batch_size: int
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
+    options = dict(locals())
     refuse_table(out)
     if min(count, processes, batch_size) < 1:
         raise ValueError(
             f"Expected `count`, `processes` and `batch_size` to be at least 1, but got {count}, {processes} and {batch_size}."
         )
+    write_environment(out, options, torch.device("cpu"))
     rows: list[dict[str, Value]] = []
 
     def timed(step: str, work: Callable[[], object]) -> None:

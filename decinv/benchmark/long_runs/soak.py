@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.table import Column, Table, Value, refuse_table
 from decinv.callbacks import Chunk, ChunkCallback, Convergence, InversionProgress, Memory, ResultWriter, Summary
 from decinv.codecs.linear import LinearCodec
@@ -55,9 +57,9 @@ def resident_mib() -> float:
 def soak(out: Path, count: int = 20_000, size: int = 8, batch_size: int = 16, max_iters: int = 20) -> None:
     """Run the whole job on many tiny images with the linear codec, and watch memory and speed.
 
-    Every image is read from a file, inverted, and its results are written, with all callbacks and TensorBoard. Writes table.csv
-    and table.md, and prints the table: one row for each tenth of the run, and the growth of resident memory from the end of
-    the first tenth to the end of the run.
+    Every image is read from a file, inverted, and its results are written, with all callbacks and TensorBoard. Writes
+    table.csv, table.md and environment.json, and prints the table: one row for each tenth of the run, and the growth of
+    resident memory from the end of the first tenth to the end of the run.
 
     Args:
         out: Directory to write into; made where there is none, and refused where it holds a table.csv.
@@ -70,9 +72,11 @@ def soak(out: Path, count: int = 20_000, size: int = 8, batch_size: int = 16, ma
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
+    settings = dict(locals())
     refuse_table(out)
     if count < 10 or size % 4:
         raise ValueError(f"Expected `count` to be at least 10 and `size` a multiple of 4, but got {count} and {size}.")
+    write_environment(out, settings, torch.device("cpu"))
     probe = Probe()
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder) / "images", count, size)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from decinv.benchmark.environment import write_environment
 from decinv.benchmark.long_runs.soak import draw
 from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT
 from decinv.benchmark.overhead.measure import MeteredCodec, StepTime, time_inversion, time_nothing
@@ -47,7 +48,7 @@ def overhead(
     codec, whose E and D take next to nothing: a network's activations drive what the step needs out of the processor's caches,
     and what it takes to read that again is no work of the step's.
 
-    Writes table.csv and table.md, and prints the table.
+    Writes table.csv, table.md and environment.json, and prints the table.
 
     Args:
         out: Directory to write into; made where there is none, and refused where it holds a table.csv.
@@ -64,6 +65,7 @@ def overhead(
         FileExistsError: If ``out`` holds a table.csv already.
         ValueError: If an option is out of range.
     """
+    options = dict(locals())
     refuse_table(out)
     known = [
         name
@@ -79,6 +81,7 @@ def overhead(
         )
     rules = {name: rule for name, method in BY_NAME.items() if name in methods and (rule := method.rule) is not None}
     torch.set_num_threads(threads)
+    write_environment(out, options, torch.device("cpu"))
     network = load_codec(codec)
     linear = LinearCodec([0.8] * network.latent_channels, network.stride)
     codecs: dict[str, Codec] = {codec: network, LINEAR: linear}
