@@ -81,6 +81,7 @@ class AutoencoderTraining(DrawnByStep):
             layers_per_block=layers_per_block,
             latent_channels=latent_channels,
             norm_num_groups=norm_num_groups,
+            sample_size=256,  # the side of a tile; those of 32 px, the default, have latents of their own
             force_upcast=False,
         )
         self.lr = lr

@@ -134,6 +134,15 @@ def test_tiling_is_switched_on_and_told_of(saved: Saved) -> None:
     assert codec.model.use_tiling
 
 
+@pytest.mark.filterwarnings("ignore:.*tiled codec")
+@torch.no_grad()
+def test_a_tile_of_the_bundled_codec_shows_more_than_an_object(images) -> None:
+    """Tiles of 32 px, the default of diffusers, give latents that are further from the whole image's than 0 is."""
+    image = images(1, 256, 64)
+    tiled, plain = AutoencoderCodec("bundled", tiling=True), load_codec("bundled")
+    assert torch.equal(tiled.encode(image), plain.encode(image))
+
+
 @torch.no_grad()
 def test_no_tile_has_the_whole_image_s_map_however_wide_its_rim(saved: Saved, images) -> None:
     codec = load_codec(saved("kl"))
