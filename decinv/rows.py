@@ -7,6 +7,7 @@ from torch import Tensor
 
 from decinv.batch import Batch
 from decinv.codecs.scaling import Scaling
+from decinv.metrics.background import background_nmse
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 from decinv.result import Result
@@ -37,7 +38,8 @@ class Row(NamedTuple):
         latents: The file of its latent, relative to the run directory; empty if there is none.
         reason: What went wrong, and what to do about it; empty if nothing did.
         noise_nmse_db: NMSE of the noise against the true one in dB, where samplers are inverted: T0T.
-        round_trip_nmse_db: NMSE of the image sampled from the noise, clamped, against x in dB, padding included: 0T0.
+        round_trip_nmse_db: NMSE of the image sampled from the noise, clamped, against x in dB, padding included, where white is
+            1 and black is 0: 0T0 of arXiv 2311.18387.
     """
 
     name: str
@@ -86,7 +88,7 @@ def make_rows(
     noise_nmse: list[float | None] = [None] * len(batch.names)
     round_trip = list(noise_nmse)
     if result.noise is not None:
-        round_trip = known(nmse_db(reconstruction, batch.image))
+        round_trip = known(10 * background_nmse(reconstruction, batch.image).log10())
         if batch.noise is not None:
             noise_nmse = known(nmse_db(result.noise, batch.noise))
     rows = [

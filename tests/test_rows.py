@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +47,18 @@ def test_rows_of_samples_and_failures():
     assert second.reason == NEVER_FINITE
     assert second.psnr_db == pytest.approx(psnr_db(reconstruction, image)[1].item())
     assert third == Row("c", Status.UNREADABLE, reason="It is no image.")
+
+
+def test_the_round_trip_is_measured_where_black_is_0():
+    """The published 0T0 is of images in [0, 1]: of an error of 0.1 it is 0.1^2 on white, and (0.1 / 0.5)^2 on middle grey."""
+    image = torch.ones(2, 3, 8, 8)
+    image[1] = 0.0
+    latent = torch.ones(2, 4, 2, 2)
+    result = replace(a_result(latent, (Status.CONVERGED,) * 2), noise=latent)
+    rows = make_rows(Batch(image, ("white", "grey")), result, image - 0.2, Scaling())
+    assert [row.round_trip_nmse_db for row in rows] == pytest.approx([-20.0, -10 * math.log10(25)], abs=1e-4)
+    exact = make_rows(Batch(image, ("white", "grey")), result, image, Scaling())
+    assert [row.round_trip_nmse_db for row in exact] == [-math.inf] * 2
 
 
 def test_rows_where_nothing_is_known():

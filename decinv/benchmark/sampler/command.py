@@ -24,6 +24,7 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.data.noise import PROMPTS
 from decinv.diffusion import DDIM, DPMSolver, FireFlow, FlowEuler, FlowMidpoint, Sampler, Trajectory
 from decinv.dtypes import Dtype
+from decinv.metrics.background import background_nmse
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 
@@ -74,8 +75,8 @@ def sampler(
     The samplers are DDIM and DPM-Solver++(2M), or for pipelines of flows Euler's method, RF-Solver and FireFlow.
 
     T0T is from noise to latent to noise, from the true latent or from 8-bit images behind an inversion of the decoder, and 0T0
-    from image to noise to image. Writes table.csv, matched.csv (network evaluations at the same T0T), table.md with both,
-    steps.csv (residual by time step), sampler.png and environment.json, and prints the tables.
+    from image to noise to image, where white is 1 and black is 0. Writes table.csv, matched.csv (network evaluations at the
+    same T0T), table.md with both, steps.csv (residual by time step), sampler.png and environment.json, and prints the tables.
 
     Args:
         out: Directory to write into; made where there is none, and refused where it holds a table.csv.
@@ -240,7 +241,7 @@ def compare(
         yield Found(
             *(setting.name, setting.maker.guidance, decoder, one.name),
             noise_nmse_db=nmse_db(result.noise, made.noise).cpu(),
-            round_trip_nmse_db=nmse_db(image, made.image).cpu(),
+            round_trip_nmse_db=10 * background_nmse(image, made.image).log10().cpu(),
             psnr_db=psnr_db(image, made.image).cpu(),
             evaluations=result.evaluations,
             seconds=result.seconds,
