@@ -85,9 +85,10 @@ def invert(method: Method, process: Process, latent: Tensor) -> Inverted:
         solver.step()
     seconds = now(latent.device) - began
     result = solver.result()
+    own_grid = isinstance(method, NaiveInversion) and method.sampler is not None  # though it may have as many steps
     return Inverted(
         noise=result.latent,
-        points=watch.points(process, result.latent),
+        points=None if own_grid else watch.points(process, result.latent),
         evaluations=process.spent - before,
         seconds=watch.seconds if isinstance(method, NaiveInversion) else seconds,
         status=result.status,
