@@ -1,4 +1,9 @@
-"""What an edit left alone: errors over the background of images, which a mask says."""
+"""What an edit left alone: errors over the background of images, which a mask says.
+
+The mean is that over the background. The code of PIE-Bench (Ju et al., arXiv 2310.01506) paints the mask black in both images
+and takes the mean over the whole image, so its PSNR is higher by ``-10 log10`` of the background's part of the image, and its
+similarity is drawn to 1. For its figures, paint the mask black (-1) in both and give none.
+"""
 
 import torch
 from torch import Tensor

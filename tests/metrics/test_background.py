@@ -77,6 +77,19 @@ def test_similarity_is_that_of_its_definition(images, shape, plain):
         assert found.max() <= 1
 
 
+def test_the_figures_of_pie_bench_are_those_of_images_painted_black(edit):
+    """Written down once more: images in [0, 1], 0 where the mask is, and means over all places."""
+    preds, target, mask = edit
+    ours = [torch.where(mask, -1.0, image) for image in (preds, target)]
+    theirs = [((image.double() + 1) / 2 * ~mask).numpy() for image in (preds, target)]
+    error = ((theirs[0] - theirs[1]) ** 2).mean((1, 2, 3))
+    assert background_psnr_db(*ours).tolist() == pytest.approx((-10 * np.log10(error)).tolist(), abs=1e-4)
+    places = [similarity(*pair).mean() for pair in zip(*theirs, strict=True)]
+    assert background_ssim(*ours).tolist() == pytest.approx(places, abs=1e-6)
+    part = -10 * np.log10(float((~mask[0]).float().mean()))
+    torch.testing.assert_close(background_psnr_db(*ours), background_psnr_db(preds, target, mask) + part)
+
+
 def test_what_is_inside_the_mask_does_not_count(edit):
     preds, target, mask = edit
     other = torch.where(mask, -target, preds)
