@@ -26,7 +26,8 @@ class Stepwise(FirstOrderMethod):
     ) -> None:
         """Set rule and stopping.
 
-        With ``ForwardStep`` it is the fixed-point iteration of AIDI (Pan et al., arXiv 2309.04907), with
+        With ``ForwardStep`` it is the fixed-point iteration of AIDI (Pan et al., arXiv 2309.04907), with ``ResidualAnderson``
+        that with Anderson acceleration (its variant that averages two iterates is not here), and with
         ``AveragedForwardStep`` ReNoise (Garibi et al., arXiv 2403.14602). Where the network predicts a velocity, that is kept
         from iterate to iterate, not the noise that follows from it, which contracts a little better.
 
