@@ -21,7 +21,13 @@ from decinv.diffusion.step import predicted_step, second_order
 
 
 class DPMSolver(Sampler):
-    """DPM-Solver++ of order 1, or 2 by multistep (Lu et al., arXiv 2211.01095), as ``DPMSolverMultistepScheduler`` does it."""
+    """DPM-Solver++ of order 1, or 2 by multistep (Lu et al., arXiv 2211.01095), as ``DPMSolverMultistepScheduler`` does it.
+
+    That ends at data alone where its config does not say otherwise. Older versions, such as 0.21, which made the images of
+    arXiv 2311.18387 and 2409.18442, end at the level of time 0; for theirs set ``final_sigmas_type`` in
+    ``scheduler_config.json`` to ``sigma_min``. The last latents differ by 2 to 11 % of their length, and the noise of the one
+    is not found by the other.
+    """
 
     scheduler_class = DPMSolverMultistepScheduler
 
