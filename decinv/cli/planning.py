@@ -6,6 +6,7 @@ from math import prod
 import torch
 from lightning import LightningDataModule, LightningModule
 from rich import box, get_console
+from rich.console import Console
 from rich.table import Table
 
 from decinv.codecs.base import Codec
@@ -19,6 +20,8 @@ GIB = 2**30
 MOST_LOOKS = 2000
 """Inputs whose size is looked up at most; of longer lists, every n-th one."""
 
+WIDEST = 1000
+"""Columns that the table may have; it is wider than the terminal rather than without some of its digits."""
 
 SHORT = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 """What the trainer takes these precisions for."""
@@ -62,7 +65,9 @@ def show_plan(
         plan(model, rows, columns, data.batch_size, precision, budget, frames, accelerator) for frames, rows, columns in chosen
     ]
     console = get_console()
-    console.print(_table(plans, sizes, budget))
+    table = _table(plans, sizes, budget)
+    needed = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    Console(width=max(console.width, needed)).print(table)
     hosted = any(one.host for one in plans)
     hidden = len(sizes) > len(plans)
     console.print(_legend(looked, len(data.inputs), hidden, budget, precision, hosted), soft_wrap=True, highlight=False)
@@ -85,15 +90,15 @@ def _free() -> int | None:
 
 
 def _table(plans: list[Plan], sizes: Counter[Size], budget: int | None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="Memory in MiB", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, title="Memory in MiB", title_justify="left")
     batch = plans[0].batch_size
-    for title in ("images", "number", "weights", "peak of 1", f"peak of {batch}", f"all of {batch}"):
-        table.add_column(title, justify="right", no_wrap=title == "images")
+    for title in ("images", "number", "weights", "peak\nof 1", f"peak\nof {batch}", f"all\nof {batch}"):
+        table.add_column(title, justify="right", no_wrap=True)
     hosted = any(one.host for one in plans)
     if hosted:
-        table.add_column("on the host", justify="right")
+        table.add_column("on the\nhost", justify="right", no_wrap=True)
     if budget is not None:
-        table.add_column(f"batch in {budget / GIB:.3g} GiB", justify="right")
+        table.add_column(f"batch in\n{budget / GIB:.3g} GiB", justify="right", no_wrap=True)
     for one in plans:
         cells = [f"{amount / MIB:,.1f}" for amount in (one.weights, one.single, one.peak, one.total)]
         size = (one.frames, one.height, one.width)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from decinv.cli import main
 from decinv.cli.planning import MOST_LOOKS, show_plan
@@ -112,3 +113,11 @@ def test_of_a_long_list_some_sizes_are_looked_up(capsys):
     assert "Sizes are those of 2,000 of 19,995 inputs.\n" in shown
     assert "the largest" not in shown
     assert "2,000 " in shown.split("Peak")[0]
+
+
+def test_no_digit_is_cut_off_in_a_narrow_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("decinv.cli.planning.get_console", lambda: Console(width=40))
+    show_plan(DecoderInversion(LinearCodec()), GeneratedData(count=2, size=16, batch_size=8), 32, 1.0)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert re.search(r"^ *16 x 16 +2 +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +(\d+) *$", shown, re.MULTILINE)
