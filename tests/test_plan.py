@@ -268,9 +268,9 @@ def test_the_codec_of_stable_diffusion_is_planned_without_its_weights(tmp_path):
     assert time.process_time() - began < 30
     assert resident() - before < 512
     assert forward.weights / MIB == pytest.approx(319, rel=0.01)
-    assert forward.peak / MIB == pytest.approx(772, rel=0.01)  # one decode
+    assert forward.peak / MIB == pytest.approx(769, rel=0.001)  # one decode
     assert backward.peak / MIB == pytest.approx(5879, rel=0.02)  # and its graph; where attention is not fused, 56 more
-    assert forward.largest == pytest.approx((24 * 1024 - 319) / (3 + 772), rel=0.02)
+    assert forward.largest == pytest.approx((24 * 1024 - 319) / (3 + 769), rel=0.02)
 
 
 @pytest.mark.parametrize(
