@@ -13,7 +13,7 @@ from decinv.codecs.base import Codec
 from decinv.data.indexed import IndexedData
 from decinv.memory import MIB
 from decinv.modules.base import Inversion
-from decinv.plan import Plan, plan
+from decinv.plan import MOST_SAMPLES, Plan, plan
 
 GIB = 2**30
 
@@ -103,7 +103,7 @@ def _table(plans: list[Plan], sizes: Counter[Size], budget: int | None) -> Table
         cells = [f"{amount / MIB:,.1f}" for amount in (one.weights, one.single, one.peak, one.total)]
         size = (one.frames, one.height, one.width)
         last = [f"{one.host / MIB:,.1f}"] if hosted else []
-        last += [] if one.largest is None else [str(one.largest)]
+        last += [] if one.largest is None else [f"{one.largest}{' or more' if one.largest == MOST_SAMPLES else ''}"]
         table.add_row(" x ".join(str(length) for length in size if length is not None), f"{sizes[size]:,}", *cells, *last)
     return table
 

@@ -12,6 +12,7 @@ from decinv.cli.planning import MOST_LOOKS, show_plan
 from decinv.codecs import LinearCodec
 from decinv.data import GeneratedData, VideoData
 from decinv.modules import DecoderInversion
+from decinv.plan import MOST_SAMPLES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 JOB = ["fit", "-c", str(CONFIGS / "decoder_inversion.yaml"), "--model.codec=LinearCodec", "--model.codec.stride=8"]
@@ -121,3 +122,8 @@ def test_no_digit_is_cut_off_in_a_narrow_terminal(monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert re.search(r"^ *16 x 16 +2 +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +(\d+) *$", shown, re.MULTILINE)
+
+
+def test_the_largest_batch_that_is_looked_for_is_told_as_such(capsys):
+    show_plan(DecoderInversion(LinearCodec()), GeneratedData(count=2, size=16, batch_size=8), 32, 1e6)
+    assert f" {MOST_SAMPLES} or more" in capsys.readouterr().out
