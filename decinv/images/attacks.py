@@ -91,12 +91,12 @@ class CropAndScale(Attack):
     Args:
         area: Part of the area that is kept, in (0, 1].
         ratio: Part of the width over part of the height that is kept, from ``area`` to ``1 / area``; 1 keeps the image's own.
-            By default the whole height and 75 % of the width, as in the paper's released code.
+            ``None`` is ``area``, which keeps the whole height and as much of the width, as in the paper's released code.
         seed: Seed of the rectangle's place, at least 0.
     """
 
     area: float = 0.75
-    ratio: float = 0.75
+    ratio: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -107,13 +107,13 @@ class CropAndScale(Attack):
         """
         if not 0 < self.area <= 1:
             raise ValueError(f"Expected `area` in (0, 1], but got {self.area}.")
-        if not self.area <= self.ratio <= 1 / self.area:
+        if self.ratio is not None and not self.area <= self.ratio <= 1 / self.area:
             raise ValueError(f"Expected `ratio` from `area`, {self.area}, to its inverse, but got {self.ratio}.")
         refuse_below(0, seed=self.seed)
 
     def __call__(self, image: Tensor, numbers: Sequence[int]) -> Tensor:
         """Attack images."""
-        return crop_at_random(image, self.area, self.ratio, self.seed, numbers)
+        return crop_at_random(image, self.area, self.area if self.ratio is None else self.ratio, self.seed, numbers)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def test_attacks_are_the_distortions_that_they_name(images):
         Jpeg(30): jpeg(image, 30),
         Rotation(10): rotate(image, 10),
         CropAndScale(0.5, 0.8, 1): crop_at_random(image, 0.5, 0.8, 1, numbers),
+        CropAndScale(0.9): crop_at_random(image, 0.9, 0.9, 0, numbers),  # the whole height, whatever the area
         GaussianBlur(1): blur(image, 1),
         GaussianNoise(0.2, 3): noise(image, 0.2, 3, numbers),
         Jitter(0.1, 0.2, 0.3, 4): jitter(image, 0.1, 0.2, 0.3, 4, numbers),
