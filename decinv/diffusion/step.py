@@ -106,8 +106,7 @@ class Step:
         """The step without history and noise; of a multistep method, that of first order between the same levels."""
         if not self.history:
             return replace(self, noise=0.0)
-        first = first_order(self.time, self.scale, self.start, self.end, self.parts)
-        return replace(first, landing=self.landing, landing_scale=self.landing_scale)
+        return first_order(self.time, self.scale, self.start, self.end, self.parts, self.landing, self.landing_scale)
 
 
 def _given(tensor: Tensor | None, name: str) -> Tensor:
@@ -116,7 +115,15 @@ def _given(tensor: Tensor | None, name: str) -> Tensor:
     return tensor
 
 
-def first_order(time: float, scale: float, start: Level, end: Level, parts: Parts) -> Step:
+def first_order(
+    time: float,
+    scale: float,
+    start: Level,
+    end: Level,
+    parts: Parts,
+    landing: Parts | None = None,
+    landing_scale: float = 1.0,
+) -> Step:
     """``x_t = alpha_t x_0 + sigma_t eps``, x_0 and eps predicted at x_s as ``parts`` say.
 
     That is DDIM (Song et al., arXiv 2010.02502), which is DPM-Solver++(1), and in other coordinates Euler's step (Karras et
@@ -124,7 +131,7 @@ def first_order(time: float, scale: float, start: Level, end: Level, parts: Part
     """
     point = end.alpha * parts.data_point + end.sigma * parts.noise_point
     output = end.alpha * parts.data_output + end.sigma * parts.noise_output
-    return Step(time, scale, start, end, parts, point, output)
+    return Step(time, scale, start, end, parts, point, output, landing=landing, landing_scale=landing_scale)
 
 
 def second_order(before: Step, plain: Step, heun: bool = False) -> Step:
@@ -167,9 +174,9 @@ def predicted_step(
     up = ancestral_noise(start, end) if ancestral else 0.0
     down = Level(end.alpha, (end.sigma**2 - up**2) ** 0.5)
     scales = [level.square**0.5 if exploding else 1.0 for level in (start, down)]
-    step = first_order(time, scales[0], start, down, predicted(start))
     told = down.sigma > 0 or predicted is not PREDICTIONS["sample"]  # data tell the noise of a point only where there is some
-    return replace(step, noise=up, landing=predicted(down) if told else None, landing_scale=scales[1])
+    landing = predicted(down) if told else None
+    return replace(first_order(time, scales[0], start, down, predicted(start), landing, scales[1]), noise=up)
 
 
 def joined(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -179,7 +186,7 @@ def joined(steps: Sequence[Step]) -> tuple[Step, ...]:
     spaced otherwise: by ``linspace``, or by ``trailing`` where N does not divide 1000.
     """
     met = (
-        replace(first_order(step.time, step.scale, step.start, following.start, step.parts), landing=following.parts)
+        first_order(step.time, step.scale, step.start, following.start, step.parts, following.parts, following.scale)
         for step, following in pairwise(steps)
     )
     return *met, steps[-1]

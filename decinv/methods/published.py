@@ -6,7 +6,6 @@ times are not multiples of 10 apart, the finer grid of Algorithm 2 runs past the
 does the grid; on evenly spaced times both come to the same noise.
 """
 
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -137,7 +136,7 @@ def _back_finely(process: Process, fine: dict[float, Step], point: Tensor, time:
         following = min(time + STRIDE, step.time)
         start = step.start if following == step.time else fine[following].start
         known = fine[following].parts if following != step.time else step.parts
-        small = replace(first_order(following, 1.0, start, fine[time].start, known), landing=fine[time].parts)
+        small = first_order(following, 1.0, start, fine[time].start, known, fine[time].parts)
         point = naive_step(process, small, point)
         time = following
     return point
