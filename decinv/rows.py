@@ -7,7 +7,7 @@ from torch import Tensor
 
 from decinv.batch import Batch
 from decinv.codecs.scaling import Scaling
-from decinv.metrics.background import background_nmse
+from decinv.metrics.background import image_nmse_db
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 from decinv.result import Result
@@ -88,7 +88,7 @@ def make_rows(
     noise_nmse: list[float | None] = [None] * len(batch.names)
     round_trip = list(noise_nmse)
     if result.noise is not None:
-        round_trip = known(10 * background_nmse(reconstruction, batch.image).log10())
+        round_trip = known(image_nmse_db(reconstruction, batch.image))
         if batch.noise is not None:
             noise_nmse = known(nmse_db(result.noise, batch.noise))
     rows = [

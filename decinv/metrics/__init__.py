@@ -1,6 +1,6 @@
 """Metrics of latents and images: pure functions of a batch, and metrics that gather them over a run."""
 
-from decinv.metrics.background import background_nmse, background_psnr_db, background_ssim
+from decinv.metrics.background import background_nmse, background_psnr_db, background_ssim, image_nmse_db
 from decinv.metrics.cocoercivity import cocoercivity
 from decinv.metrics.conditioning import attainable_nmse_db, singular_values
 from decinv.metrics.detection import Detection, DetectionRates, Rate, auc, detect, tpr_at_fpr
@@ -25,6 +25,7 @@ __all__ = [
     "background_ssim",
     "cocoercivity",
     "detect",
+    "image_nmse_db",
     "lpips",
     "nmse_db",
     "psnr_db",

@@ -36,6 +36,24 @@ def background_nmse(preds: Tensor, target: Tensor, mask: Tensor | None = None) -
     return error / (background * (target.float() + 1) / 2).flatten(1).square().sum(1)
 
 
+def image_nmse_db(preds: Tensor, target: Tensor) -> Tensor:
+    """Give ``10 log10(||y - x||^2 / ||x||^2)`` of each image in dB, where white is 1 and black is 0; lower is better.
+
+    The 0T0 of arXiv 2311.18387: ``background_nmse`` without a mask, in dB.
+
+    Args:
+        preds: Images y ``(B, 3, H, W)`` in [-1, 1].
+        target: Images x of the same shape.
+
+    Returns:
+        Values ``(B,)``, float32; ``-inf`` where both are identical.
+
+    Raises:
+        ValueError: If the shapes differ, or are not those of images.
+    """
+    return 10 * background_nmse(preds, target).log10()
+
+
 def background_psnr_db(preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Give the PSNR over the background of each image in dB; ``decinv.metrics.psnr_db`` without a mask. Higher is better.
 

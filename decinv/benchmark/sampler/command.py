@@ -24,7 +24,7 @@ from decinv.codecs.autoencoder import load_codec
 from decinv.data.noise import PROMPTS
 from decinv.diffusion import DDIM, DPMSolver, FireFlow, FlowEuler, FlowMidpoint, Sampler, Trajectory
 from decinv.dtypes import Dtype
-from decinv.metrics.background import background_nmse
+from decinv.metrics.background import image_nmse_db
 from decinv.metrics.latent import nmse_db
 from decinv.metrics.pixel import psnr_db
 
@@ -241,7 +241,7 @@ def compare(
         yield Found(
             *(setting.name, setting.maker.guidance, decoder, one.name),
             noise_nmse_db=nmse_db(result.noise, made.noise).cpu(),
-            round_trip_nmse_db=10 * background_nmse(image, made.image).log10().cpu(),
+            round_trip_nmse_db=image_nmse_db(image, made.image).cpu(),
             psnr_db=psnr_db(image, made.image).cpu(),
             evaluations=result.evaluations,
             seconds=result.seconds,
