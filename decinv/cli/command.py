@@ -259,7 +259,7 @@ class DecinvCLI(LightningCLI):
             if self.unfinished:
                 print(f"The trainer ended early; {self._advice()}.")
         except (MisconfigurationException, RuntimeError, ValueError, ImportError) as error:
-            if not isinstance(error, MisconfigurationException) and not refused_by_trainer(error):
+            if not refused_by_trainer(error):
                 raise
             raise ValueError(f"Expected usable options of `trainer`, but: {' '.join(str(error).split())}") from error
         except Interrupted as interruption:

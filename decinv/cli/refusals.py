@@ -9,30 +9,21 @@ from zipfile import is_zipfile
 
 import lightning
 from lightning import Callback
-from lightning.pytorch.callbacks import (
-    BaseFinetuning,
-    BatchSizeFinder,
-    EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateFinder,
-    ModelPruning,
-    SpikeDetection,
-    StochasticWeightAveraging,
-    WeightAveraging,
-)
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import callbacks as stock
 
 LIGHTNING = Path(lightning.__file__).parent
 
 OF_TRAININGS: tuple[type[Callback], ...] = (
-    BaseFinetuning,
-    BatchSizeFinder,
-    EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateFinder,
-    ModelPruning,
-    SpikeDetection,
-    StochasticWeightAveraging,
-    WeightAveraging,
+    stock.BaseFinetuning,
+    stock.BatchSizeFinder,
+    stock.EarlyStopping,
+    stock.GradientAccumulationScheduler,
+    stock.LearningRateFinder,
+    stock.ModelPruning,
+    stock.SpikeDetection,
+    stock.StochasticWeightAveraging,
+    stock.WeightAveraging,
 )
 """Lightning's callbacks that watch a loss or change weights, gradients or batches."""
 
@@ -77,7 +68,8 @@ def refuse_training(callbacks: Iterable[Callback]) -> None:
 
 def refused_by_trainer(error: Exception) -> bool:
     """Whether Lightning itself raised an error while it ran, as about a metric that there is not; not what it called."""
-    return Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(LIGHTNING)
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return isinstance(error, MisconfigurationException) or raised_in.is_relative_to(LIGHTNING)
 
 
 def refuse_twice(callbacks: Any) -> None:
