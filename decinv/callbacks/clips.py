@@ -26,6 +26,7 @@ from decinv.runs import Input, RunDirectory, merge_if_complete
 from decinv.runs.atomic import replacing
 from decinv.runs.clips import ClipRow, FrameRow, summarise
 from decinv.runs.latents import write_latents
+from decinv.runs.merge import survey
 from decinv.runs.names import safe_name
 from decinv.runs.table import format_row, read_rows, write_table
 from decinv.video.clips import Moment
@@ -78,9 +79,11 @@ class ClipWriter(Callback):
         data = data_of(trainer)
         run = RunDirectory(run_directory(trainer))
         joined = run.path / "clips.csv"
-        if not isinstance(data, ClipData) or joined.exists() or not run.results.exists() or not merge_if_complete(run):
+        if not isinstance(data, ClipData) or joined.exists() or not run.results.exists():
             return
         self._shared = share_of(trainer).count > 1
+        if not (merge_if_complete(run) if self._shared else survey(run).complete):  # one process alone has merged already
+            return
         codec = as_inversion(pl_module, self).codec.to(trainer.strategy.root_device)
         rows: list[ClipRow] = []
 
