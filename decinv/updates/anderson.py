@@ -38,6 +38,12 @@ FITTED = 0.25
 LOOSE = 0.1
 """Part of the pull that is taken of such a sample then."""
 
+PROBE_AFTER = 5
+"""Iterations after which the scale of a sample's latent is probed at the earliest."""
+
+PROBE_BEFORE = 5
+"""Iterations that must be left for a probe: it takes two, and what it shows pays from the third after it."""
+
 FEWEST = 4
 """Values of the pixel residual that are remembered for each value of the latent at least, unless it has fewer."""
 
@@ -65,6 +71,13 @@ class Anderson(UpdateRule):
     directions that D hardly shows, so that T(z) leads away from the solution. If its pixel error fell to half by then, r is
     its pixel residual alone from then on, a tenth of ``pull`` is taken, and rho and e begin anew; they do so whenever it is
     stuck again. If not, what is left may be what D cannot make, and nothing changes.
+
+    Decoders normalise what they compute (GroupNorm), and E(D(z)) hardly tells how long z is. An error along z would be found
+    last, or never where 16 bits round away what shows of it. So the scale is probed once: after 5 iterations or more, when
+    ||r||^2 is below a twentieth of its first value and at least 5 iterations are left, the next point is the best one made
+    shorter by ``probe``, and the one after it a plain forward step from there. Nothing predicts these two and nothing is judged
+    by them, but their differences tell what the scale does to r. Where r is the latent residual alone, or fewer than 6 iterates
+    are remembered, there is no probe.
 
     ``prior`` adds a third term, as the mode of a posterior (maximum a posteriori) has it::
 
@@ -100,6 +113,7 @@ class Anderson(UpdateRule):
         trust: float = 0.25,
         prior: float = 0.0,
         pool: int = 1,
+        probe: float = 0.1,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -116,6 +130,7 @@ class Anderson(UpdateRule):
             prior: Weight of the prior around the start, at least 0; 1 takes what is left of r for noise.
             pool: Side of the squares of pixels whose mean stands for them in r, at least 1: 1 remembers each pixel, 3 a ninth
                 of the values. Where fewer than 4 values would be left for each value of the latent, each pixel is remembered.
+            probe: Part by which a latent is made shorter to learn what its scale does, in [0, 1); 0 leaves that out.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -125,6 +140,8 @@ class Anderson(UpdateRule):
         refuse_below(0, pull=pull, prior=prior, pixel_weight=pixel_weight, latent_weight=latent_weight)
         if not 0 <= decay < 1:
             raise ValueError(f"Expected `decay` in [0, 1), but got {decay}.")
+        if not 0 <= probe < 1:
+            raise ValueError(f"Expected `probe` in [0, 1), but got {probe}.")
         if pixel_weight == latent_weight == 0:
             raise ValueError(f"Expected `pixel_weight` or `latent_weight` above 0, but both are {pixel_weight}.")
         if not trust > 0:
@@ -140,11 +157,13 @@ class Anderson(UpdateRule):
         self.trust = trust
         self.prior = prior
         self.pool = pool
+        self.probe = probe
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
         """Forget all iterates."""
         self._slots = max(0, min(self.history, max_iters) - 1)
+        self._last_probe = max_iters - PROBE_BEFORE if self.probe and self.pixel_weight and self._slots >= PROBE_AFTER else 0
         self._count = 0
         self._mismatch: Tensor | None = None
         self._history: History | None = None
@@ -200,28 +219,37 @@ class Anderson(UpdateRule):
         return torch.stack([residual, pixels])
 
     def update(self) -> None:
-        """Compare with the best iterate, remember the differences, and mix."""
+        """Compare with the best iterate, remember the differences, and mix, or probe."""
         point, residual = self.point.flatten(1), self.residual.flatten(1)
         with np.errstate(all="ignore"):
             if self._history is None or self._books is None or not self._slots:
                 history, books = self._begin(point, residual)
             else:
                 history, books = self._remember(self._history, self._books, point, residual)
+            books = books.go_on(PROBE_AFTER <= self._count + 1 <= self._last_probe)
             self._history, self._books = history, books
             self._mismatch = None  # an image's memory that the next evaluation need not find taken
-            used = min(self._count, self._slots)
-            rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None, None]
-            moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho, value=-1)
-            step = moves[:, 0]
-            if used:
-                unit = _near_one(books.distance)[:, None, None]
-                moves.mul_(_like(unit, point))
-                parts = np.ones((len(point), 1, 1 + used))
-                spread = _numbers(torch.bmm(moves, moves.mT)) / unit**2
-                away, prior = self._away(history, moves, unit), self.prior * point.shape[1] / history.error.shape[1]
-                parts[:, 0, 1:] = -books.mix(spread, self.pull, self.ridge, away, prior)
-                step = torch.bmm(_like(parts, point), moves)[:, 0] / _like(unit[:, 0], point)
-        self.point.copy_((history.point + step).view_as(self.point))
+            rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None]
+            following = history.point + self._mix(history, books, rho)
+            if np.count_nonzero(books.probing):
+                shorter, plain = (1 - self.probe) * history.point, torch.addcmul(point, residual, rho, value=-1)
+                first, second = (torch.from_numpy(books.probe == n).to(point.device)[:, None] for n in (1, 2))
+                following = torch.where(first, shorter, torch.where(second, plain, following))
+        self.point.copy_(following.view_as(self.point))
+
+    def _mix(self, history: History, books: Books, rho: Tensor) -> Tensor:
+        """Give the mixed step ``(B, N)`` from the best iterate with step sizes ``(B, 1)``, and note its coefficients."""
+        used = min(self._count, self._slots)
+        moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho[..., None], value=-1)
+        if not used:
+            return moves[:, 0]
+        unit = _near_one(books.distance)[:, None, None]
+        moves.mul_(_like(unit, moves))
+        parts = np.ones((len(moves), 1, 1 + used))
+        spread = _numbers(torch.bmm(moves, moves.mT)) / unit**2
+        away, prior = self._away(history, moves, unit), self.prior * moves.shape[2] / history.error.shape[1]
+        parts[:, 0, 1:] = -books.mix(spread, self.pull, self.ridge, away, prior)
+        return torch.bmm(_like(parts, moves), moves)[:, 0] / _like(unit[:, 0], moves)
 
     def _away(self, history: History, moves: Tensor, unit: Numbers) -> Numbers | None:
         """Give the inner products of the way from the start to the best iterate with moves and itself, if asked for.
@@ -270,7 +298,7 @@ class Anderson(UpdateRule):
         books = Books(
             *(latent, unit, size, size, np.ones(rows)),
             *(np.zeros((rows, m, m)), none, none.copy(), np.zeros(rows)),
-            *(size, np.zeros(rows), np.ones(rows)),
+            *(size, np.zeros(rows), np.ones(rows), np.zeros(rows)),
         )
         history = History(
             ratio=ratio,

@@ -22,6 +22,9 @@ SLOWEST = 0.02
 PROGRESS = 0.8
 """Part of its last mark below which a squared error must fall to count as progress."""
 
+PROBED_BELOW = 0.05
+"""Part of its first squared error below which that of a sample must be before the scale of its latent is probed."""
+
 FAR = 4.0
 """Largest squared distance from start to solution that is reckoned with, over ``||T(z_0)||^2``; some 2 is usual."""
 
@@ -42,6 +45,7 @@ class Books(NamedTuple):
         mark: ``||r_b||^2`` at the last progress, ``(B,)``.
         idle: Iterations since, ``(B,)``.
         hold: The part of the pull that is taken, ``(B,)``.
+        probe: Which point of the probe comes next, 1 or 2; 0 before it and 3 after it, ``(B,)``.
     """
 
     distance: Numbers
@@ -56,9 +60,28 @@ class Books(NamedTuple):
     mark: Numbers
     idle: Numbers
     hold: Numbers
+    probe: Numbers
+
+    @property
+    def probing(self) -> NDArray[np.bool_]:
+        """Whether the next point of a sample is one of its probe, which nothing predicts, ``(B,)``."""
+        chosen: NDArray[np.bool_] = (self.probe == 1) | (self.probe == 2)
+        return chosen
+
+    def go_on(self, ready: bool) -> "Books":
+        """Let probes that have begun go on, and others begin where they are due.
+
+        Args:
+            ready: Whether a probe may begin.
+
+        Returns:
+            The books, which share memory with these.
+        """
+        due = (self.probe == 0) & (self.size < PROBED_BELOW * self.first) & ready
+        return self._replace(probe=self.probe + (due | self.probing))
 
     def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":
-        """Judge the last prediction by a new iterate, and take its difference to the best one into a slot.
+        """Judge the last prediction, if it was one, by a new iterate, and take its difference to the best one into a slot.
 
         Args:
             products: Inner products ``(B, 2, 2 + used)`` of r_b and the new difference with r_b, that difference, and the
@@ -82,13 +105,14 @@ class Books(NamedTuple):
         self.slopes[:] += np.where(better[:, None], self.gram[:, slot], 0.0)
         best = np.minimum(size, self.size)
         progress = best < PROGRESS * self.mark
-        return self._replace(
-            size=best,
-            mark=np.where(progress, best, self.mark),
-            idle=np.where(progress, 0.0, self.idle + 1),
-            rate=np.minimum(np.maximum(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST), 1.0),
-            doubt=np.maximum(surprise, decay * self.doubt),
-        )
+        judged = {
+            "mark": np.where(progress, best, self.mark),
+            "idle": np.where(progress, 0.0, self.idle + 1),
+            "rate": np.minimum(np.maximum(self.rate * np.where(grew, 0.5, GROWTH), SLOWEST), 1.0),
+            "doubt": np.maximum(surprise, decay * self.doubt),
+        }
+        kept = {name: np.where(self.probing, getattr(self, name), value) for name, value in judged.items()}
+        return self._replace(size=best, **kept)
 
     def mix(self, spread: Numbers, pull: float, ridge: float, away: Numbers | None = None, prior: float = 0.0) -> Numbers:
         """Solve the normal equations for coefficients ``(B, used)``, 0 where nothing finite comes out, and note them.

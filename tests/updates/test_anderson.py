@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,8 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import FALLEN, FITTED, LOOSE, SOLVED, STEEP, STRANGE, STUCK
-from decinv.updates.books import GROWTH, PROGRESS, RISE
+from decinv.updates.anderson import FALLEN, FITTED, LOOSE, PROBE_AFTER, PROBE_BEFORE, SOLVED, STEEP, STRANGE, STUCK
+from decinv.updates.books import GROWTH, PROBED_BELOW, PROGRESS, RISE
 
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0}
@@ -26,7 +28,9 @@ PLAIN = {"pull": 0.0, "history": 20}
 MIXINGS = pytest.mark.parametrize("mixing", [LATENT, PIXELS, BOTH], ids=["latent", "pixels", "both"])
 
 
-def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, float], pull: float, decay=0.5, prior=0.0):
+def reference(
+    problem, steps: int, history: int, lr: float, mixing: dict[str, float], pull: float, decay=0.5, prior=0.0, probe=0.0
+):
     """The documented rule by least squares on differences to the best iterate, one row after the other, in numpy.
 
     The priors around the best iterate and the start are further rows of the same least squares problem.
@@ -36,7 +40,9 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
     for row in range(len(problem.start)):
         points, differences, doubt, rate, coefficients = [problem.start[row]], [], 0.0, 1.0, np.zeros(0)
         best, first, lengths, mark, idle, hold, seen = None, None, None, None, 0, 1.0, np.ones(1)
-        for _ in range(steps):
+        stage = 0
+        for done in range(1, steps + 1):
+            predicted = stage not in {1, 2}
             everything = np.broadcast_to(points[-1], problem.start.shape)
             residual = problem.residual(everything)[row]
             parts = [problem.mismatch(everything)[row], residual]
@@ -49,13 +55,15 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
                 mark = first
             else:
                 changes = np.stack([d[2] for d in differences], axis=1) if differences else np.zeros((len(stacked), 0))
-                doubt = max(np.sum((stacked - best[2] + changes @ coefficients) ** 2), decay * doubt)
+                if predicted:
+                    doubt = max(np.sum((stacked - best[2] + changes @ coefficients) ** 2), decay * doubt)
                 differences = [*differences, [new - old for new, old in zip(this, best, strict=True)]][-(history - 1) :]
                 rise = np.sum(stacked**2) - np.sum(best[2] ** 2)
-                rate = min(1.0, rate * (0.5 if rise > RISE * first else GROWTH))
                 best = this if rise < 0 else best
-                idle = 0 if np.sum(best[2] ** 2) < PROGRESS * mark else idle + 1
-                mark = mark if idle else np.sum(best[2] ** 2)
+                if predicted:
+                    rate = min(1.0, rate * (0.5 if rise > RISE * first else GROWTH))
+                    idle = 0 if np.sum(best[2] ** 2) < PROGRESS * mark else idle + 1
+                    mark = mark if idle else np.sum(best[2] ** 2)
                 fitted = np.sum(best[2][: len(parts[0])] ** 2) < FITTED * weights[0] ** 2
                 if idle == STUCK and all(weights):
                     idle = 0
@@ -64,6 +72,11 @@ def reference(problem, steps: int, history: int, lr: float, mixing: dict[str, fl
                         best, *differences = [[d[0], d[1], d[2] * seen] for d in (best, *differences)]
                         doubt = first = mark = np.sum(best[2] ** 2)
                         rate, hold = 1.0, LOOSE
+            due = probe and PROBE_AFTER <= done <= steps - PROBE_BEFORE and np.sum(best[2] ** 2) < PROBED_BELOW * first
+            stage += 1 if stage in {1, 2} or (not stage and due) else 0
+            if stage in {1, 2}:
+                points.append((1 - probe) * best[0] if stage == 1 else this[0] - lr * rate * this[1])
+                continue
             step = -lr * rate * best[1]
             if differences:
                 moves = np.stack([d[0] - lr * rate * d[1] for d in differences], axis=1)
@@ -128,6 +141,55 @@ def test_the_prior_around_the_start_is_least_squares_too(linear, prior: float, p
     ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, ridge=1e-14, prior=prior, **mixing), 7))
     np.testing.assert_allclose(ours, reference(problem, 7, history, 0.8, mixing, pull, prior=prior), rtol=0, atol=1e-8)
     assert np.abs(ours - reference(problem, 7, history, 0.8, mixing, pull)).max() > 1e-2
+
+
+@pytest.mark.parametrize(("pull", "prior", "history"), [(0.0, 0.0, 20), (2.0, 0.0, 6), (0.3, 5.0, 9)])
+def test_the_probe_shortens_the_latent_and_takes_a_plain_step(linear, pull: float, prior: float, history: int) -> None:
+    """The rows come below a twentieth at different times, and the last point of the run is no part of a probe."""
+    problem, steps = linear(eigenvalues=tuple(np.linspace(0.2, 1.6, 18))), 16
+    rule = partial(Anderson, lr=0.8, history=history, pull=pull, prior=prior, ridge=1e-14)
+    ours = np.stack(problem.run(partial(rule, probe=0.3), steps))
+    assert set(problem.rule._books.probe) == {3}
+    options = (problem, steps, history, 0.8, BOTH, pull)
+    np.testing.assert_allclose(ours, reference(*options, prior=prior, probe=0.3), rtol=0, atol=1e-6)
+    assert np.abs(ours - reference(*options, prior=prior)).max() > 1e-2
+    without = np.stack(problem.run(partial(rule, probe=0.0), steps))
+    np.testing.assert_allclose(without, reference(*options, prior=prior), rtol=0, atol=1e-6)
+
+
+SHORTEST = PROBE_AFTER + PROBE_BEFORE
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [(LATENT, SHORTEST), ({"history": PROBE_AFTER}, SHORTEST), ({"probe": 0.0}, SHORTEST), ({}, SHORTEST - 1)],
+    ids=str,
+)
+def test_what_cannot_use_a_probe_is_not_probed(linear, options: dict[str, float], steps: int) -> None:
+    problem = linear(eigenvalues=tuple(np.linspace(0.6, 1.4, 14)))
+    ours = problem.run(lambda p: Anderson(p, **options), steps)
+    assert set(problem.rule._books.probe) == {0}
+    np.testing.assert_array_equal(ours, problem.run(lambda p: Anderson(p, **(options | {"probe": 0.0})), steps))
+    problem.run(Anderson, SHORTEST)
+    assert set(problem.rule._books.probe) == {3}
+
+
+def test_an_error_along_the_latent_that_the_encoder_does_not_see_is_found(linear) -> None:
+    """T is blind to how long the solution is, and the pixels nearly so: plain steps never change it, and a probe does."""
+    problem = linear(rows=1)
+    size = problem.truth.shape[1]
+    along = problem.truth[0] / np.linalg.norm(problem.truth)
+    across = np.linalg.qr(np.column_stack([along, np.eye(size)[:, 1:]]))[0][:, 1:]
+    problem.matrix = across @ np.diag([0.8, 0.9, 1.0, 1.1]) @ across.T
+    problem.pixels = np.linalg.qr(problem.pixels)[0] @ (np.eye(size) - 0.9 * np.outer(along, along))
+
+    def left(**options: float) -> float:
+        points = problem.run(lambda p: Anderson(p, ridge=1e-14, **options), 14)
+        return float(np.abs((np.stack(points)[-1] - problem.truth) @ along)[0])
+
+    first = float(np.abs((problem.start - problem.truth) @ along)[0])
+    assert left(probe=0.0) == pytest.approx(first, rel=1e-6)
+    assert left() < 1e-6 * first
 
 
 @pytest.fixture
@@ -497,6 +559,8 @@ def test_batch_mates_change_nothing_on_the_linear_codec(images, options: dict[st
         {"pixel_weight": -2.0},
         {"latent_weight": -2.0},
         {"pool": 0},
+        {"probe": 1.0},
+        {"probe": -0.1},
         {"pixel_weight": 0.0, "latent_weight": 0.0},
     ],
 )
