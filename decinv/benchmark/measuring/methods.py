@@ -78,7 +78,7 @@ METHODS = (
         GRADIENT, GradientProblem, partial(Scheduled, rule=partial(Adam, lr=0.1), schedule=WarmupCosine), scheduled=True
     ),
     DecoderMethod("gradient Adam 0.01", GradientProblem, partial(Adam, lr=0.01)),
-    DecoderMethod("gradient Anderson", DescentProblem, Anderson),
+    DecoderMethod("gradient Anderson", DescentProblem, partial(Anderson, probe=0.0)),
     DecoderMethod(PAPER, DecoderProblem, paper_adam(0.01), scheduled=True),
     DecoderMethod("forward step 0.001", DecoderProblem, partial(ForwardStep, lr=0.001)),
     DecoderMethod("forward step 1", DecoderProblem, partial(ForwardStep, lr=1.0)),
