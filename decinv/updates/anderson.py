@@ -233,7 +233,7 @@ class Anderson(UpdateRule):
             following = history.point + self._mix(history, books, rho)
             if np.count_nonzero(books.probing):
                 shorter, plain = (1 - self.probe) * history.point, torch.addcmul(point, residual, rho, value=-1)
-                first, second = (torch.from_numpy(books.probe == n).to(point.device)[:, None] for n in (1, 2))
+                first, second = (torch.from_numpy(books.stage == n).to(point.device)[:, None] for n in (1, 2))
                 following = torch.where(first, shorter, torch.where(second, plain, following))
         self.point.copy_(following.view_as(self.point))
 

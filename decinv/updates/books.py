@@ -45,7 +45,7 @@ class Books(NamedTuple):
         mark: ``||r_b||^2`` at the last progress, ``(B,)``.
         idle: Iterations since, ``(B,)``.
         hold: The part of the pull that is taken, ``(B,)``.
-        probe: Which point of the probe comes next, 1 or 2; 0 before it and 3 after it, ``(B,)``.
+        stage: Which point of the probe comes next, 1 or 2; 0 before it and 3 after it, ``(B,)``.
     """
 
     distance: Numbers
@@ -60,12 +60,12 @@ class Books(NamedTuple):
     mark: Numbers
     idle: Numbers
     hold: Numbers
-    probe: Numbers
+    stage: Numbers
 
     @property
     def probing(self) -> NDArray[np.bool_]:
         """Whether the next point of a sample is one of its probe, which nothing predicts, ``(B,)``."""
-        chosen: NDArray[np.bool_] = (self.probe == 1) | (self.probe == 2)
+        chosen: NDArray[np.bool_] = (self.stage == 1) | (self.stage == 2)
         return chosen
 
     def go_on(self, ready: bool) -> "Books":
@@ -77,8 +77,8 @@ class Books(NamedTuple):
         Returns:
             The books, which share memory with these.
         """
-        due = (self.probe == 0) & (self.size < PROBED_BELOW * self.first) & ready
-        return self._replace(probe=self.probe + (due | self.probing))
+        due = (self.stage == 0) & (self.size < PROBED_BELOW * self.first) & ready
+        return self._replace(stage=self.stage + (due | self.probing))
 
     def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":
         """Judge the last prediction, if it was one, by a new iterate, and take its difference to the best one into a slot.

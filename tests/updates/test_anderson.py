@@ -149,7 +149,7 @@ def test_the_probe_shortens_the_latent_and_takes_a_plain_step(linear, pull: floa
     problem, steps = linear(eigenvalues=tuple(np.linspace(0.2, 1.6, 18))), 16
     rule = partial(Anderson, lr=0.8, history=history, pull=pull, prior=prior, ridge=1e-14)
     ours = np.stack(problem.run(partial(rule, probe=0.3), steps))
-    assert set(problem.rule._books.probe) == {3}
+    assert set(problem.rule._books.stage) == {3}
     options = (problem, steps, history, 0.8, BOTH, pull)
     np.testing.assert_allclose(ours, reference(*options, prior=prior, probe=0.3), rtol=0, atol=1e-6)
     assert np.abs(ours - reference(*options, prior=prior)).max() > 1e-2
@@ -168,10 +168,10 @@ SHORTEST = PROBE_AFTER + PROBE_BEFORE
 def test_what_cannot_use_a_probe_is_not_probed(linear, options: dict[str, float], steps: int) -> None:
     problem = linear(eigenvalues=tuple(np.linspace(0.6, 1.4, 14)))
     ours = problem.run(lambda p: Anderson(p, **options), steps)
-    assert set(problem.rule._books.probe) == {0}
+    assert set(problem.rule._books.stage) == {0}
     np.testing.assert_array_equal(ours, problem.run(lambda p: Anderson(p, **(options | {"probe": 0.0})), steps))
     problem.run(Anderson, SHORTEST)
-    assert set(problem.rule._books.probe) == {3}
+    assert set(problem.rule._books.stage) == {3}
 
 
 def test_an_error_along_the_latent_that_the_encoder_does_not_see_is_found(linear) -> None:
