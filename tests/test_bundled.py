@@ -63,3 +63,16 @@ def test_blurred_images_end_no_worse_than_they_began(codec):
         worse = (nmse_db(codec.scaling.apply(result.latent), truth) - encoder).max()
         assert worse < largest
     assert worse > 1, "without proof they do end worse"
+
+
+def test_a_probe_finds_how_long_latents_are_which_the_codec_hardly_tells(codec):
+    """What the decoder makes of a shorter latent is encoded nearly as that of the whole one."""
+    batch = generate(codec, count=8, size=64, seed=5000)
+    truth = codec.scaling.apply(batch.latent)
+    with torch.no_grad():
+        there, shorter = (codec.encode(codec.decode(codec.scaling.invert(part * truth))) for part in (1.0, 0.98))
+    told = (codec.scaling.apply(there) - codec.scaling.apply(shorter)) * truth
+    assert (told.flatten(1).sum(1) / (0.02 * truth.square()).flatten(1).sum(1)).median() < 0.4
+    results = [decinv.invert(batch.image, codec, update=partial(Anderson, probe=probe), max_iters=12) for probe in (0.0, 0.1)]
+    without, probed = (nmse_db(codec.scaling.apply(result.latent), truth).median() for result in results)
+    assert probed < without - 3
