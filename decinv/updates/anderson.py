@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,6 +42,9 @@ LOOSE = 0.1
 PROBE_AFTER = 5
 """Iterations after which the scale of a sample's latent is probed at the earliest."""
 
+PROBE_ABOVE = 1e-3
+"""Part of its first latent residual below which that of a sample vanishes without a probe."""
+
 PROBE_BEFORE = 5
 """Iterations that must be left for a probe: it takes two, and what it shows pays from the third after it."""
 
@@ -76,8 +80,8 @@ class Anderson(UpdateRule):
     last, or never where 16 bits round away what shows of it. So the scale is probed once: after 5 iterations or more, when
     ||r||^2 is below a twentieth of its first value and at least 5 iterations are left, the next point is the best one made
     shorter by ``probe``, and the one after it a plain forward step from there. Nothing predicts these two and nothing is judged
-    by them, but their differences tell what the scale does to r. Where r is the latent residual alone, or fewer than 6 iterates
-    are remembered, there is no probe.
+    by them, but their differences tell what the scale does to r. Where T(z) fell below a thousandth of its first value by then,
+    r is the latent residual alone, or fewer than 6 iterates are remembered, there is no probe.
 
     ``prior`` adds a third term, as the mode of a posterior (maximum a posteriori) has it::
 
@@ -226,7 +230,7 @@ class Anderson(UpdateRule):
                 history, books = self._begin(point, residual)
             else:
                 history, books = self._remember(self._history, self._books, point, residual)
-            books = books.go_on(PROBE_AFTER <= self._count + 1 <= self._last_probe)
+            books = books.go_on(self._due(history, books))
             self._history, self._books = history, books
             self._mismatch = None  # an image's memory that the next evaluation need not find taken
             rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None]
@@ -236,6 +240,15 @@ class Anderson(UpdateRule):
                 first, second = (torch.from_numpy(books.stage == n).to(point.device)[:, None] for n in (1, 2))
                 following = torch.where(first, shorter, torch.where(second, plain, following))
         self.point.copy_(following.view_as(self.point))
+
+    def _due(self, history: History, books: Books) -> NDArray[np.bool_]:
+        """Tell of which samples a probe begins with the next point, ``(B,)``."""
+        if not PROBE_AFTER <= self._count + 1 <= self._last_probe:
+            return np.zeros(len(books.stage), np.bool_)
+        near = books.near
+        if np.count_nonzero(near):
+            near &= _squares(history.drops[:, 0]) > PROBE_ABOVE**2 * books.distance
+        return near
 
     def _mix(self, history: History, books: Books, rho: Tensor) -> Tensor:
         """Give the mixed step ``(B, N)`` from the best iterate with step sizes ``(B, 1)``, and note its coefficients."""

@@ -68,16 +68,14 @@ class Books(NamedTuple):
         chosen: NDArray[np.bool_] = (self.stage == 1) | (self.stage == 2)
         return chosen
 
-    def go_on(self, ready: bool) -> "Books":
-        """Let probes that have begun go on, and others begin where they are due.
+    @property
+    def near(self) -> NDArray[np.bool_]:
+        """Whether a sample that was not probed yet has come near enough to its solution for that, ``(B,)``."""
+        near: NDArray[np.bool_] = (self.stage == 0) & (self.size < PROBED_BELOW * self.first)
+        return near
 
-        Args:
-            ready: Whether a probe may begin.
-
-        Returns:
-            The books, which share memory with these.
-        """
-        due = (self.stage == 0) & (self.size < PROBED_BELOW * self.first) & ready
+    def go_on(self, due: NDArray[np.bool_]) -> "Books":
+        """Let probes that have begun go on, and those that are ``due`` begin; the books share memory with these."""
         return self._replace(stage=self.stage + (due | self.probing))
 
     def note(self, products: Numbers, size: Numbers, slot: int, decay: float) -> "Books":

@@ -18,7 +18,7 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import FALLEN, FITTED, LOOSE, PROBE_AFTER, PROBE_BEFORE, SOLVED, STEEP, STRANGE, STUCK
+from decinv.updates.anderson import FALLEN, FITTED, LOOSE, PROBE_ABOVE, PROBE_AFTER, PROBE_BEFORE, SOLVED, STEEP, STRANGE, STUCK
 from decinv.updates.books import GROWTH, PROBED_BELOW, PROGRESS, RISE
 
 LATENT = {"pixel_weight": 0.0}
@@ -73,6 +73,7 @@ def reference(
                         doubt = first = mark = np.sum(best[2] ** 2)
                         rate, hold = 1.0, LOOSE
             due = probe and PROBE_AFTER <= done <= steps - PROBE_BEFORE and np.sum(best[2] ** 2) < PROBED_BELOW * first
+            due = due and np.linalg.norm(best[1]) > PROBE_ABOVE * lengths[1]
             stage += 1 if stage in {1, 2} or (not stage and due) else 0
             if stage in {1, 2}:
                 points.append((1 - probe) * best[0] if stage == 1 else this[0] - lr * rate * this[1])
@@ -174,17 +175,25 @@ def test_what_cannot_use_a_probe_is_not_probed(linear, options: dict[str, float]
     assert set(problem.rule._books.stage) == {3}
 
 
+def test_a_sample_that_converges_by_itself_is_not_probed(linear) -> None:
+    """Its residual is below a thousandth of its first one when a probe would be due."""
+    problem = linear(eigenvalues=(0.9, 0.95, 1.0, 1.05, 1.1))
+    ours = problem.run(Anderson, SHORTEST)
+    assert set(problem.rule._books.stage) == {0}
+    np.testing.assert_array_equal(ours, problem.run(lambda p: Anderson(p, probe=0.0), SHORTEST))
+
+
 def test_an_error_along_the_latent_that_the_encoder_does_not_see_is_found(linear) -> None:
     """T is blind to how long the solution is, and the pixels nearly so: plain steps never change it, and a probe does."""
-    problem = linear(rows=1)
-    size = problem.truth.shape[1]
+    eigenvalues = np.linspace(0.3, 1.5, 11)
+    problem, size = linear(rows=1, eigenvalues=(0.0, *eigenvalues)), 12
     along = problem.truth[0] / np.linalg.norm(problem.truth)
     across = np.linalg.qr(np.column_stack([along, np.eye(size)[:, 1:]]))[0][:, 1:]
-    problem.matrix = across @ np.diag([0.8, 0.9, 1.0, 1.1]) @ across.T
+    problem.matrix = across @ np.diag(eigenvalues) @ across.T
     problem.pixels = np.linalg.qr(problem.pixels)[0] @ (np.eye(size) - 0.9 * np.outer(along, along))
 
     def left(**options: float) -> float:
-        points = problem.run(lambda p: Anderson(p, ridge=1e-14, **options), 14)
+        points = problem.run(lambda p: Anderson(p, ridge=1e-14, **options), 24)
         return float(np.abs((np.stack(points)[-1] - problem.truth) @ along)[0])
 
     first = float(np.abs((problem.start - problem.truth) @ along)[0])
