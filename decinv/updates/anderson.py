@@ -42,6 +42,9 @@ LOOSE = 0.1
 PROBE_AFTER = 5
 """Iterations after which the scale of a sample's latent is probed at the earliest."""
 
+PROBE_BELOW = 0.05
+"""Part of its first squared error below which that of a sample must be before the scale of its latent is probed."""
+
 PROBE_ABOVE = 1e-3
 """Part of its first latent residual below which that of a sample vanishes without a probe."""
 
@@ -245,10 +248,10 @@ class Anderson(UpdateRule):
         """Tell of which samples a probe begins with the next point, ``(B,)``."""
         if not PROBE_AFTER <= self._count + 1 <= self._last_probe:
             return np.zeros(len(books.stage), np.bool_)
-        near = books.near
-        if np.count_nonzero(near):
-            near &= _squares(history.drops[:, 0]) > PROBE_ABOVE**2 * books.distance
-        return near
+        due: NDArray[np.bool_] = (books.stage == 0) & (books.size < PROBE_BELOW * books.first)
+        if np.count_nonzero(due):
+            due &= _squares(history.drops[:, 0]) > PROBE_ABOVE**2 * books.distance
+        return due
 
     def _mix(self, history: History, books: Books, rho: Tensor) -> Tensor:
         """Give the mixed step ``(B, N)`` from the best iterate with step sizes ``(B, 1)``, and note its coefficients."""

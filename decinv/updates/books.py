@@ -22,9 +22,6 @@ SLOWEST = 0.02
 PROGRESS = 0.8
 """Part of its last mark below which a squared error must fall to count as progress."""
 
-PROBED_BELOW = 0.05
-"""Part of its first squared error below which that of a sample must be before the scale of its latent is probed."""
-
 FAR = 4.0
 """Largest squared distance from start to solution that is reckoned with, over ``||T(z_0)||^2``; some 2 is usual."""
 
@@ -67,12 +64,6 @@ class Books(NamedTuple):
         """Whether the next point of a sample is one of its probe, which nothing predicts, ``(B,)``."""
         chosen: NDArray[np.bool_] = (self.stage == 1) | (self.stage == 2)
         return chosen
-
-    @property
-    def near(self) -> NDArray[np.bool_]:
-        """Whether a sample that was not probed yet has come near enough to its solution for that, ``(B,)``."""
-        near: NDArray[np.bool_] = (self.stage == 0) & (self.size < PROBED_BELOW * self.first)
-        return near
 
     def go_on(self, due: NDArray[np.bool_]) -> "Books":
         """Let probes that have begun go on, and those that are ``due`` begin; the books share memory with these."""

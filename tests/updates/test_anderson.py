@@ -18,8 +18,20 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
-from decinv.updates.anderson import FALLEN, FITTED, LOOSE, PROBE_ABOVE, PROBE_AFTER, PROBE_BEFORE, SOLVED, STEEP, STRANGE, STUCK
-from decinv.updates.books import GROWTH, PROBED_BELOW, PROGRESS, RISE
+from decinv.updates.anderson import (
+    FALLEN,
+    FITTED,
+    LOOSE,
+    PROBE_ABOVE,
+    PROBE_AFTER,
+    PROBE_BEFORE,
+    PROBE_BELOW,
+    SOLVED,
+    STEEP,
+    STRANGE,
+    STUCK,
+)
+from decinv.updates.books import GROWTH, PROGRESS, RISE
 
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0}
@@ -72,7 +84,7 @@ def reference(
                         best, *differences = [[d[0], d[1], d[2] * seen] for d in (best, *differences)]
                         doubt = first = mark = np.sum(best[2] ** 2)
                         rate, hold = 1.0, LOOSE
-            due = probe and PROBE_AFTER <= done <= steps - PROBE_BEFORE and np.sum(best[2] ** 2) < PROBED_BELOW * first
+            due = probe and PROBE_AFTER <= done <= steps - PROBE_BEFORE and np.sum(best[2] ** 2) < PROBE_BELOW * first
             due = due and np.linalg.norm(best[1]) > PROBE_ABOVE * lengths[1]
             stage += 1 if stage in {1, 2} or (not stage and due) else 0
             if stage in {1, 2}:
