@@ -94,7 +94,7 @@ class CourseSolver(Solver):
             | {"status": [int(status) for status in result.status], "problem": left}
             for result, left in zip(self.results, self._left, strict=True)
         ]
-        return {"done": done, "problem": self.solver.problem.state_dict(), "solver": solver}
+        return {"done": done, "solver": solver}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Call it right after ``begin`` with the course of the same samples.
@@ -126,7 +126,6 @@ class CourseSolver(Solver):
         if self.results:
             self.solver.start(problem)
         self.solver.load_state_dict(state["solver"])
-        problem.load_state_dict(state["problem"])
         self.iteration = sum(len(result.history) for result in self.results) + self.solver.iteration
         self.settled = True
 

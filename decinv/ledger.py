@@ -50,6 +50,7 @@ class Ledger:
         reached: Iteration of each sample's best point, ``(B,)``.
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
+        anew: Whether the next residual of a sample is the first one that is taken in another way, ``(B,)``.
         met: Whether a sample was converged before it took the update ``beyond``, ``(B,)``.
         iterations: Iterations so far, ``(B,)``.
         extra: Evaluations beyond these, ``(B,)``.
@@ -72,6 +73,7 @@ class Ledger:
         self.reached: Indices = np.zeros(count, np.int64)
         self.mark = np.full((2, count), np.inf)
         self.marked: Indices = np.zeros(count, np.int64)
+        self.anew: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.met: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.iterations: Indices = np.zeros(count, np.int64)
         self.extra: Indices = np.zeros(count, np.int64)
@@ -108,6 +110,10 @@ class Ledger:
         squares = np.array([np.square(merit), mismatch])
         if iteration == 1:
             self.first = np.maximum(squares, TINY)
+        elif np.count_nonzero(self.anew):
+            anew = self.anew[rows]
+            self.first[0, self.anew] = np.maximum(squares[0, anew], TINY)
+            self.mark[0, self.anew], self.anew[:] = np.inf, False
         relative = squares / self.first[:, rows]
         error = RESIDUAL_WEIGHT * relative[0] + relative[1]
         finite = np.isfinite(error)
@@ -138,6 +144,12 @@ class Ledger:
             int(Status.MAX_ITERS if last else Status.RUNNING),
         )
         return better, status
+
+    def begin_anew(self, misled: NDArray[np.bool_]) -> None:
+        """Let some of the running samples ``(A,)`` take their next residual for their first; that costs them an evaluation."""
+        rows = self.rows[misled]
+        self.anew[rows] = True
+        self.extra[rows] += 1
 
     def finish(self, status: Indices) -> Indices:
         """Let the samples with another status than RUNNING leave; give the indices of the others among those that ran."""
@@ -180,7 +192,7 @@ class Ledger:
         """Let all samples leave after one more evaluation, whose point counts where it is finite; give which these are."""
         finite = np.flatnonzero(np.isfinite(merit))
         self.residual[self.rows[finite]] = merit[finite]
-        self.extra[self.rows] = 1
+        self.extra[self.rows] += 1
         good = np.square(merit) <= self.first[0, self.rows]
         status = np.where(good, int(Status.MAX_ITERS), int(Status.DIVERGED))
         self.finish(np.where(self.met[self.rows] & np.isfinite(merit), int(Status.CONVERGED), status))

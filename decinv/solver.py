@@ -105,9 +105,7 @@ class Solver:
         refuse_forgetful(self.rule, state)
         rule = {"rule_name": self.rule.name, "rule": state}
         chunk = {"iteration": self.iteration, "limit": self._ledger.limit, "point": self.point.detach(), "best": self._best}
-        again: dict[str, Any] = {"attempt": self._attempt, "again": self._again, "other": None}
-        if self._again is not None:
-            again["other"] = self.problem.state_dict()
+        again = {"attempt": self._attempt, "again": self._again, "problem": self.problem.state_dict()}
         return chunk | self._ledger.state_dict() | rule | again
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -125,7 +123,7 @@ class Solver:
             raise ValueError(f"Expected the state of {expected}, but got that of {found}; start the chunk again.")
         device = self.point.device
         iteration, point, best = state["iteration"], state["point"].to(device), state["best"].to(device)
-        attempt, again, left = state["attempt"], state["again"], state["other"]
+        attempt, again = state["attempt"], state["again"]
         self.rule.load_state_dict(state["rule"])  # which changes nothing if it raises
         self.settled = False
         self.iteration, self._attempt, self.point.data, self._best = iteration, attempt, point, best
@@ -140,8 +138,7 @@ class Solver:
             rows, count = torch.searchsorted(self._again, rows), len(self._again)
         if len(rows) < count:
             self.problem.select(rows)
-        if left is not None:
-            self.problem.load_state_dict(left)
+        self.problem.load_state_dict(state["problem"])
         self.settled = True
 
     def clear(self) -> None:
@@ -198,6 +195,10 @@ class Solver:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
             apply()
+            misled = self.rule.misled
+            if misled is not None and self.problem.change_reference(torch.from_numpy(misled)):
+                self.rule.begin_anew()
+                self._ledger.begin_anew(misled)
             if self.iteration == self.stopping.max_iters and self._again is None:
                 self._finish_with_last_iterate()
         self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)

@@ -58,8 +58,9 @@ def test_blurred_images_end_no_worse_than_they_began(codec):
     latent = torch.stack([draw_latent(codec, index, 64, seed=2000) for index in (5, 18, 19)])
     image, truth = decode_rounded(codec, latent), codec.scaling.apply(latent)
     encoder = nmse_db(codec.scaling.apply(codec.encode(image)), truth)
-    for trust, largest in ((0.25, 0.5), (float("inf"), 5.0)):
-        result = decinv.invert(image, codec, update=partial(Anderson, trust=trust), max_iters=10)
+    rules = (Anderson, partial(Anderson, elsewhere=False), partial(Anderson, elsewhere=False, trust=float("inf")))
+    for rule, largest in zip(rules, (0.5, 0.5, 5.0), strict=True):
+        result = decinv.invert(image, codec, update=rule, max_iters=10)
         worse = (nmse_db(codec.scaling.apply(result.latent), truth) - encoder).max()
         assert worse < largest
     assert worse > 1, "without proof they do end worse"

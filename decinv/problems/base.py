@@ -85,8 +85,20 @@ class Problem(ABC):
         del rows, attempt
         return None
 
+    def change_reference(self, rows: Tensor) -> bool:
+        """Take the residuals of some active samples in another way from now on, since theirs lead away from the solution.
+
+        Args:
+            rows: Whether a sample is one of these, ``(A,)``.
+
+        Returns:
+            Whether the problem has another way; if not, nothing changes.
+        """
+        del rows
+        return False
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Give what evaluations have left behind that others read beside the result, for a checkpoint."""
+        """Give what evaluations depend on and have left behind beside the statement, for a checkpoint."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

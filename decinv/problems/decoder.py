@@ -1,5 +1,7 @@
 """Decoder inversion as a fixed-point problem: find z with E(D(z)) = E(x); by gradients where iterations leave its start."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,25 @@ PROBE = 0.01
 """Length of the step along which the decoder's curvature is probed, over that of the latent."""
 
 
+class Reference(NamedTuple):
+    """The images near which the encoder answers a pixel error in place of x.
+
+    Attributes:
+        moved: Whether a sample has another one, ``(A,)``.
+        image: The images b, ``(A, 3, H, W)``.
+        code: Their raw latents E(b), ``(A, ...)``.
+    """
+
+    moved: Tensor
+    image: Tensor
+    code: Tensor
+
+    def shift(self, decoded: Tensor, mismatch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Give what is encoded, in the memory of D(z), and what is subtracted then: ``b + D(z) - x``, E(b), or D(z), E(x)."""
+        torch.where(spread(self.moved, decoded), self.image + mismatch, decoded, out=decoded)
+        return decoded, torch.where(spread(self.moved, target), self.code, target)
+
+
 class DecoderProblem(Problem):
     """``T(z) = E(D(z)) - E(x)``, started at ``z = E(x)`` (Hong et al., NeurIPS 2024, arXiv 2409.18442).
 
@@ -18,6 +39,14 @@ class DecoderProblem(Problem):
     ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents, absolute where E(x) is 0; the residual is in scaled latents. Where the
     codec ``clamps``, D(z) stands for the clamped image: x was clamped too, so that is what makes the true latent of an image
     with saturated pixels a zero.
+
+    E undoes D near images like those that it was trained on. Near others, as smooth or nearly white ones may be, T(z) can lead
+    away from the solution. After ``change_reference`` E answers the same pixel error near another image b instead::
+
+        T(z) = E(b + D(z) - x) - E(b),   b = D(E(x) + s n)
+
+    with s the root mean square of E(x) and n white noise of variance 1, the same for all samples. Any z with D(z) = x is a zero
+    of this T, too. The merit is its length relative to ``||E(x)||`` then.
     """
 
     def __init__(self, codec: Codec, image: Tensor) -> None:
@@ -33,6 +62,7 @@ class DecoderProblem(Problem):
         with torch.no_grad():
             self.target = codec.encode(image).clone()  # a codec may write each output to the same memory
         self.size = sizes(self.target, torch.float64)
+        self.elsewhere: Reference | None = None
 
     def start(self) -> Tensor:
         """Give E(x), scaled."""
@@ -42,14 +72,42 @@ class DecoderProblem(Problem):
     def evaluate(self, point: Tensor) -> Evaluation:
         """Run one decode and one encode."""
         decoded = self.codec.picture(self.latent(point))
-        residual = self.codec.encode(decoded) - self.target
         mismatch = torch.empty_like(self.image, memory_format=torch.contiguous_format)  # also where a codec decodes to another
         torch.sub(decoded, self.image, out=mismatch)
+        target = self.target
+        if self.elsewhere is not None:
+            decoded, target = self.elsewhere.shift(decoded, mismatch, target)
+        residual = self.codec.encode(decoded) - target
         return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
         self.image, self.target, self.size = self.image[keep], self.target[keep], self.size[keep]
+        if self.elsewhere is not None:
+            self.elsewhere = Reference(*(part[keep] for part in self.elsewhere))
+
+    @torch.no_grad()
+    def change_reference(self, rows: Tensor) -> bool:
+        """Decode and encode the image b of some samples; one that is not encoded to finite numbers keeps x."""
+        index = rows.to(self.target.device).nonzero()[:, 0]
+        start = self.codec.scaling.apply(self.target[index])
+        noise = torch.randn(start.shape[1:], generator=torch.Generator().manual_seed(0)).to(start)
+        image = self.codec.picture(self.latent(start + spread(start.flatten(1).square().mean(1).sqrt(), start) * noise))
+        code = self.codec.encode(image)
+        finite = code.flatten(1).isfinite().all(1)
+        if self.elsewhere is None:
+            self.elsewhere = Reference(torch.zeros_like(rows, device=index.device), self.image.clone(), self.target.clone())
+        moved, images, codes = self.elsewhere
+        moved[index], images[index[finite]], codes[index[finite]] = finite, image[finite].to(images.dtype), code[finite]
+        return True
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the other images, if there are any."""
+        return {} if self.elsewhere is None else self.elsewhere._asdict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over the other images."""
+        self.elsewhere = Reference(**{name: part.to(self.image.device) for name, part in state.items()}) if state else None
 
     def descent(self, rows: Tensor) -> Problem:
         """Take steps down the squared pixel error; see ``DescentProblem``."""
@@ -114,6 +172,11 @@ class DescentProblem(DecoderProblem):
         """Drop the samples that are not in ``keep``."""
         super().select(keep)
         self.rate = None if self.rate is None else self.rate[keep]
+
+    def change_reference(self, rows: Tensor) -> bool:
+        """Change nothing: gradients lead downhill near any image."""
+        del rows
+        return False
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give the step sizes, once they are known."""

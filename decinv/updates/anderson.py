@@ -39,6 +39,9 @@ FITTED = 0.25
 LOOSE = 0.1
 """Part of the pull that is taken of such a sample then."""
 
+TURN_BEFORE = 8
+"""Iterations that must be left for that: it takes one, and then the sample begins anew."""
+
 PROBE_AFTER = 5
 """Iterations after which the scale of a sample's latent is probed at the earliest."""
 
@@ -78,6 +81,10 @@ class Anderson(UpdateRule):
     directions that D hardly shows, so that T(z) leads away from the solution. If its pixel error fell to half by then, r is
     its pixel residual alone from then on, a tenth of ``pull`` is taken, and rho and e begin anew; they do so whenever it is
     stuck again. If not, what is left may be what D cannot make, and nothing changes.
+
+    E undoes D near images like those that it was trained on. Near others its answer may point anywhere, and the first step
+    shows it: where ||r||^2 did not fall and at least 8 iterations are left, the sample begins anew at its start, with residuals
+    that E gives near another image (``decinv.problems.DecoderProblem``), and its pixel residual alone for r.
 
     Decoders normalise what they compute (GroupNorm), and E(D(z)) hardly tells how long z is. An error along z would be found
     last, or never where 16 bits round away what shows of it. So the scale is probed once: after 5 iterations or more, when
@@ -121,6 +128,7 @@ class Anderson(UpdateRule):
         prior: float = 0.0,
         pool: int = 1,
         probe: float = 0.1,
+        elsewhere: bool = True,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -138,6 +146,7 @@ class Anderson(UpdateRule):
             pool: Side of the squares of pixels whose mean stands for them in r, at least 1: 1 remembers each pixel, 3 a ninth
                 of the values. Where fewer than 4 values would be left for each value of the latent, each pixel is remembered.
             probe: Part by which a latent is made shorter to learn what its scale does, in [0, 1); 0 leaves that out.
+            elsewhere: Whether E may answer near another image where the first step leads away.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -165,13 +174,16 @@ class Anderson(UpdateRule):
         self.prior = prior
         self.pool = pool
         self.probe = probe
+        self.elsewhere = elsewhere
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:
         """Forget all iterates."""
         self._slots = max(0, min(self.history, max_iters) - 1)
         self._last_probe = max_iters - PROBE_BEFORE if self.probe and self.pixel_weight and self._slots >= PROBE_AFTER else 0
+        self._turns = bool(self.elsewhere and self.pixel_weight and self._slots and max_iters >= 2 + TURN_BEFORE)
         self._count = 0
+        self.misled = None
         self._mismatch: Tensor | None = None
         self._history: History | None = None
         self._books: Books | None = None
@@ -233,6 +245,7 @@ class Anderson(UpdateRule):
                 history, books = self._begin(point, residual)
             else:
                 history, books = self._remember(self._history, self._books, point, residual)
+            self.misled = self._lost(books)
             books = books.go_on(self._due(history, books))
             self._history, self._books = history, books
             self._mismatch = None  # an image's memory that the next evaluation need not find taken
@@ -243,6 +256,23 @@ class Anderson(UpdateRule):
                 first, second = (torch.from_numpy(books.stage == n).to(point.device)[:, None] for n in (1, 2))
                 following = torch.where(first, shorter, torch.where(second, plain, following))
         self.point.copy_(following.view_as(self.point))
+
+    @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Evaluate the best points of the samples that were misled again."""
+        assert self._history is not None
+        assert self._books is not None
+        assert self.misled is not None
+        books, rows = self._books, torch.from_numpy(self.misled).to(self.point.device)
+        self.point[rows] = self._history.point[rows].view_as(self.point[rows])
+        self._books = books._replace(stage=np.where(self.misled, -1.0, books.stage))
+
+    def _lost(self, books: Books) -> NDArray[np.bool_] | None:
+        """Tell which samples' first step did not lead towards a solution, ``(B,)``; ``None`` for none."""
+        if not self._turns or self._count != 1:
+            return None
+        lost: NDArray[np.bool_] = books.size >= books.first
+        return lost if np.count_nonzero(lost) else None
 
     def _due(self, history: History, books: Books) -> NDArray[np.bool_]:
         """Tell of which samples a probe begins with the next point, ``(B,)``."""
@@ -350,7 +380,54 @@ class Anderson(UpdateRule):
             chosen = torch.from_numpy(better).to(point.device)[:, None]
             for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.error, error)):
                 torch.where(chosen, new, kept, out=kept)
+        books = self._restart(history, books, residual)
         return history, self._loosen(history, books, point.shape[1])
+
+    def _restart(self, history: History, books: Books, residual: Tensor) -> Books:
+        """Let the samples whose residual is taken in another way from here on forget what they remember.
+
+        Args:
+            history: The history, which is changed.
+            books: The books, which share memory with what is returned.
+            residual: The residuals.
+        """
+        again = books.stage < 0
+        if not np.count_nonzero(again):
+            return books
+        index = torch.from_numpy(np.flatnonzero(again)).to(residual.device)
+        for forgotten in (history.steps, history.drops, history.changes):
+            forgotten[index] = 0.0
+        history.drops[index, 0] = residual[index]
+        squares = _squares(residual)
+        books = books._replace(distance=np.where(again, np.where(squares > 0, squares, 1.0), books.distance))
+        return self._by_pixels(history, books, again, residual.shape[1], 1.0)
+
+    def _by_pixels(self, history: History, books: Books, chosen: NDArray[np.bool_], latent: int, hold: float) -> Books:
+        """Mix some samples by their pixels alone from now on, and let them begin anew.
+
+        Args:
+            history: The history, which is changed.
+            books: The books, which share memory with what is returned.
+            chosen: Whether a sample is one of these, ``(B,)``.
+            latent: Number of values of a latent.
+            hold: The part of the pull that is taken of them.
+        """
+        rows, pixels = np.flatnonzero(chosen), history.error.shape[1] - (latent if self.latent_weight else 0)
+        index, used = torch.from_numpy(rows).to(history.error.device), min(self._count, self._slots)
+        history.drop_latents(index, pixels)
+        size = _squares(history.error) * books.unit
+        unit = books.unit[:, None, None]
+        gram, slopes = books.gram.copy(), books.slopes.copy()
+        changes, error = history.changes[index, :used], history.error[index, None]
+        gram[rows, :used, :used] = _numbers(torch.bmm(changes, changes.mT)) * unit[rows]
+        slopes[rows, :used] = (_numbers(torch.bmm(changes, error.mT)) * unit[rows])[..., 0]
+        return books._replace(
+            **{name: np.where(chosen, size, getattr(books, name)) for name in ("size", "first", "doubt", "mark")},
+            rate=np.where(chosen, 1.0, books.rate),
+            hold=np.where(chosen, hold, books.hold),
+            gram=gram,
+            slopes=slopes,
+        )
 
     def _loosen(self, history: History, books: Books, latent: int) -> Books:
         """Mix the samples that are stuck by their pixels alone from now on, with a weaker prior, and let them begin anew.
@@ -367,23 +444,7 @@ class Anderson(UpdateRule):
         size = _squares(history.error[:, :pixels]) * books.unit
         loose = stuck & (size > 0) & (size < FITTED * self.pixel_weight**2)
         books = books._replace(idle=np.where(stuck, 0.0, books.idle))
-        rows = np.flatnonzero(loose)
-        if not len(rows):
-            return books
-        index, used = torch.from_numpy(rows).to(history.error.device), min(self._count, self._slots)
-        history.drop_latents(index, pixels)
-        unit = books.unit[:, None, None]
-        gram, slopes = books.gram.copy(), books.slopes.copy()
-        changes, error = history.changes[index, :used], history.error[index, None]
-        gram[rows, :used, :used] = _numbers(torch.bmm(changes, changes.mT)) * unit[rows]
-        slopes[rows, :used] = (_numbers(torch.bmm(changes, error.mT)) * unit[rows])[..., 0]
-        return books._replace(
-            **{name: np.where(loose, size, getattr(books, name)) for name in ("size", "first", "doubt", "mark")},
-            rate=np.where(loose, 1.0, books.rate),
-            hold=np.where(loose, LOOSE, books.hold),
-            gram=gram,
-            slopes=slopes,
-        )
+        return self._by_pixels(history, books, loose, latent, LOOSE) if np.count_nonzero(loose) else books
 
 
 def _steep(first: Evaluation) -> Tensor:

@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -31,9 +33,11 @@ class UpdateRule(Optimizer, ABC):
     Attributes:
         freedom: Directions of the latent space that a step fits anew, so that each must prove that it fits more than noise; 0
             where steps follow the residual alone.
+        misled: Which samples' residuals proved to lead away from the solution in the last step, ``(A,)``; ``None`` for none.
     """
 
     freedom: float = 0.0
+    misled: NDArray[np.bool_] | None = None
 
     def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:
         """Take the one parameter.
@@ -98,6 +102,9 @@ class UpdateRule(Optimizer, ABC):
             Parts ``(2, B)``: of the residual, and of the pixel error.
         """
         return torch.full_like(first.merit, torch.inf).expand(2, -1)
+
+    def begin_anew(self) -> None:
+        """Go back to the best points of the samples that were misled: from now on their residuals are taken in another way."""
 
     def solution(self) -> Tensor:
         """Give the iterate after the last step, which need not be the point to evaluate next."""

@@ -42,7 +42,8 @@ class Books(NamedTuple):
         mark: ``||r_b||^2`` at the last progress, ``(B,)``.
         idle: Iterations since, ``(B,)``.
         hold: The part of the pull that is taken, ``(B,)``.
-        stage: Which point of the probe comes next, 1 or 2; 0 before it and 3 after it, ``(B,)``.
+        stage: Which point of the probe comes next, 1 or 2; 0 before it and 3 after it; -1 where the next point is the best one
+            again, whose residual will be taken in another way, ``(B,)``.
     """
 
     distance: Numbers
@@ -61,8 +62,8 @@ class Books(NamedTuple):
 
     @property
     def probing(self) -> NDArray[np.bool_]:
-        """Whether the next point of a sample is one of its probe, which nothing predicts, ``(B,)``."""
-        chosen: NDArray[np.bool_] = (self.stage == 1) | (self.stage == 2)
+        """Whether the next point of a sample is one of its probe, or the best one again, which nothing predicts, ``(B,)``."""
+        chosen: NDArray[np.bool_] = (self.stage != 0) & (self.stage != 3)
         return chosen
 
     def go_on(self, due: NDArray[np.bool_]) -> "Books":

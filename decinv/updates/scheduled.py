@@ -138,6 +138,11 @@ class Scheduled(UpdateRule):
             raise RuntimeError("Expected `reset` before the first step, but it was not called.")
         self.rule.step()
         self.scheduler.step()
+        self.misled = self.rule.misled
+
+    def begin_anew(self) -> None:
+        """Let the rule begin anew."""
+        self.rule.begin_anew()
 
     def solution(self) -> Tensor:
         """Give the rule's iterate."""

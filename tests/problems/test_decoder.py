@@ -1,9 +1,11 @@
+from copy import deepcopy
+
 import pytest
 import torch
 
-from decinv.codecs import LinearCodec
+from decinv.codecs import LinearCodec, load_codec
 from decinv.memory import PeakMemory
-from decinv.problems import DecoderProblem, GradientProblem
+from decinv.problems import DecoderProblem, DescentProblem, GradientProblem
 
 
 @pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.18215, 0.0), (1.5305, 0.0609)])
@@ -113,3 +115,78 @@ def test_only_what_falls_short_of_a_saturated_pixel_is_an_error_of_the_gradient_
     inside = torch.zeros_like(image)
     beyond = GradientProblem(codec, inside).evaluate(codec.scaling.apply(latent))
     torch.testing.assert_close(beyond.mismatch, codec.decode(latent))
+
+
+def changed(codec: LinearCodec, image: torch.Tensor, rows: list[bool]) -> DecoderProblem:
+    problem = DecoderProblem(codec, image)
+    assert problem.change_reference(torch.tensor(rows))
+    return problem
+
+
+def test_another_reference_is_answered_near_it_and_the_others_as_before(saved, images) -> None:
+    """The formula, by the codec alone; noise is the same for each sample."""
+    codec = load_codec(saved("kl"))
+    image = images(3, 32, 32)
+    plain, problem = DecoderProblem(codec, image), changed(codec, image, [True, False, True])
+    point = plain.start() + 0.1 * torch.randn(plain.start().shape, generator=torch.Generator().manual_seed(3))
+    found, before = problem.evaluate(point), plain.evaluate(point)
+    for part, other in zip(found, before, strict=True):
+        assert torch.equal(part[1], other[1])
+    assert torch.equal(found.mismatch, before.mismatch)
+    noise = torch.randn(plain.start().shape[1:], generator=torch.Generator().manual_seed(0))
+    for row in (0, 2):
+        start = plain.start()[row : row + 1]
+        other = codec.picture(codec.scaling.invert(start + start.square().mean().sqrt() * noise))
+        code = codec.encode(other + found.mismatch[row : row + 1]) - codec.encode(other)
+        torch.testing.assert_close(found.residual[row], codec.scaling.scale(code)[0], rtol=1e-4, atol=1e-5)
+        merit = code.norm() / codec.encode(image)[row].norm()
+        torch.testing.assert_close(found.merit[row], merit, rtol=1e-4, atol=0)
+        assert (found.residual[row] - before.residual[row]).abs().max() > 1e-3
+
+
+def test_a_true_latent_has_no_residual_near_another_image_either(images) -> None:
+    codec = LinearCodec()
+    truth = codec.fixed_point(images(2))
+    result = changed(codec, codec.decode(truth), [True, True]).evaluate(truth)
+    assert result.merit.max() < 1e-6
+
+
+def test_another_reference_stays_with_its_sample_and_is_continued(saved, images) -> None:
+    codec = load_codec(saved("kl"))
+    image = images(3, 32, 32)
+    problem = changed(codec, image, [True, False, True])
+    state = deepcopy(problem.state_dict())
+    point = problem.start() + 0.1
+    expected = problem.evaluate(point)
+    again = DecoderProblem(codec, image)
+    again.load_state_dict(state)
+    assert torch.equal(again.evaluate(point).residual, expected.residual)
+    again.load_state_dict({})
+    assert torch.equal(again.evaluate(point).residual, DecoderProblem(codec, image).evaluate(point).residual)
+    problem.select(torch.tensor([2]))
+    alone = changed(codec, image[2:], [True])
+    torch.testing.assert_close(problem.evaluate(point[2:]).residual, alone.evaluate(point[2:]).residual, rtol=1e-4, atol=1e-5)
+    assert problem.change_reference(torch.tensor([True]))
+    torch.testing.assert_close(problem.evaluate(point[2:]).residual, alone.evaluate(point[2:]).residual, rtol=1e-4, atol=1e-5)
+
+
+def test_a_reference_that_is_not_encoded_to_numbers_is_not_taken(images, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, image = LinearCodec(), images(2)
+    problem = DecoderProblem(codec, image)
+    point = problem.start() + 0.1
+    expected = problem.evaluate(point)
+    encode = codec._encode
+    monkeypatch.setattr(codec, "_encode", lambda image: encode(image) * torch.tensor([1.0, torch.nan]).view(2, 1, 1, 1))
+    assert problem.change_reference(torch.tensor([True, True]))
+    monkeypatch.undo()
+    found = problem.evaluate(point)
+    assert torch.equal(found.residual[1], expected.residual[1])
+    torch.testing.assert_close(found.residual[0], expected.residual[0], rtol=1e-4, atol=1e-5)  # E is linear
+    assert problem.elsewhere is not None
+    assert problem.elsewhere.moved.tolist() == [True, False]
+
+
+def test_gradients_need_no_other_reference(images) -> None:
+    problem = DescentProblem(LinearCodec(), images(2))
+    assert not problem.change_reference(torch.tensor([True, True]))
+    assert problem.elsewhere is None

@@ -15,7 +15,10 @@ EIGENVALUES = (0.2, 0.5, 0.7, 0.9, 1.1)
 
 
 class Linear:
-    """Rows z with residual ``A (z - z*)`` and pixel residual ``Q (z - z*)``, Q of full column rank; float64."""
+    """Rows z with residual ``A (z - z*)`` and pixel residual ``Q (z - z*)``, Q of full column rank; float64.
+
+    The residuals of the rows that are ``astray`` lead away, until a rule that was misled by them has begun anew.
+    """
 
     def __init__(self, rows: int = 3, eigenvalues: tuple[float, ...] = EIGENVALUES, seed: int = 0) -> None:
         generator = np.random.default_rng(seed)
@@ -25,9 +28,13 @@ class Linear:
         self.pixels = generator.normal(size=(2 * size, size))
         self.truth = generator.normal(size=(rows, size))
         self.start = self.truth + generator.normal(size=(rows, size))
+        self.astray = np.zeros(rows, np.bool_)
+        self.wrong = -generator.uniform(0.5, 1.5, size) * np.eye(size)
 
-    def residual(self, point: np.ndarray) -> np.ndarray:
-        return (point - self.truth) @ self.matrix.T
+    def residual(self, point: np.ndarray, astray: np.ndarray | None = None) -> np.ndarray:
+        error = point - self.truth
+        right = error @ self.matrix.T
+        return right if astray is None else np.where(astray[:, None], error @ self.wrong.T, right)
 
     def mismatch(self, point: np.ndarray) -> np.ndarray:
         return (point - self.truth) @ self.pixels.T
@@ -38,13 +45,16 @@ class Linear:
         rule = factory([parameter])
         parameter.data = torch.from_numpy(self.start.copy())
         rule.reset(steps)
-        points = [self.start]
+        points, astray = [self.start], self.astray
         for _ in range(steps):
             at = parameter.detach().numpy()
-            parameter.grad = torch.from_numpy(self.residual(at))
+            parameter.grad = torch.from_numpy(self.residual(at, astray))
             errors = torch.from_numpy(self.mismatch(at))
             rule.observe(Evaluation(parameter.grad, parameter.grad.norm(dim=1), errors))
             rule.step()
+            if astray.any() and rule.misled is not None:
+                astray = astray & ~rule.misled
+                rule.begin_anew()
             points.append(parameter.detach().numpy().copy())
         self.rule = rule
         return points

@@ -30,6 +30,7 @@ from decinv.updates.anderson import (
     STEEP,
     STRANGE,
     STUCK,
+    TURN_BEFORE,
 )
 from decinv.updates.books import GROWTH, PROGRESS, RISE
 
@@ -52,11 +53,11 @@ def reference(
     for row in range(len(problem.start)):
         points, differences, doubt, rate, coefficients = [problem.start[row]], [], 0.0, 1.0, np.zeros(0)
         best, first, lengths, mark, idle, hold, seen = None, None, None, None, 0, 1.0, np.ones(1)
-        stage = 0
+        stage, astray = 0, problem.astray
         for done in range(1, steps + 1):
-            predicted = stage not in {1, 2}
+            predicted = stage not in {-1, 1, 2}
             everything = np.broadcast_to(points[-1], problem.start.shape)
-            residual = problem.residual(everything)[row]
+            residual = problem.residual(everything, astray)[row]
             parts = [problem.mismatch(everything)[row], residual]
             lengths = lengths or [np.linalg.norm(part) for part in parts]
             stacked = np.concatenate([w / n * part for w, n, part in zip(weights, lengths, parts, strict=True)])
@@ -84,6 +85,16 @@ def reference(
                         best, *differences = [[d[0], d[1], d[2] * seen] for d in (best, *differences)]
                         doubt = first = mark = np.sum(best[2] ** 2)
                         rate, hold = 1.0, LOOSE
+            if done == 2 and best[0] is points[0] and astray.any() and steps >= 2 + TURN_BEFORE:
+                astray, stage = None, -1
+                points.append(best[0])
+                continue
+            if stage == -1:
+                stage, seen = 0, np.repeat([1.0, 0.0], [len(part) for part in parts])
+                best = [best[0], residual, best[2] * seen]
+                differences = []
+                doubt = first = mark = np.sum(best[2] ** 2)
+                rate, lengths[1] = 1.0, np.linalg.norm(residual)
             due = probe and PROBE_AFTER <= done <= steps - PROBE_BEFORE and np.sum(best[2] ** 2) < PROBE_BELOW * first
             due = due and np.linalg.norm(best[1]) > PROBE_ABOVE * lengths[1]
             stage += 1 if stage in {1, 2} or (not stage and due) else 0
@@ -145,6 +156,47 @@ def test_a_stuck_sample_whose_pixels_are_fitted_is_mixed_by_them_alone(linear, p
     ours = np.stack(problem.run(lambda p: Anderson(p, 0.8, history, pull, ridge=1e-14), steps))
     np.testing.assert_allclose(ours, reference(problem, steps, history, 0.8, BOTH, pull), rtol=0, atol=1e-5)
     assert problem.rule._books.hold.tolist() == [LOOSE, LOOSE, 1.0]
+
+
+LONG_ENOUGH = 2 + TURN_BEFORE
+
+
+@pytest.mark.parametrize("mixing", [PIXELS, BOTH], ids=["pixels", "both"])
+@pytest.mark.parametrize(("pull", "prior", "history"), [(0.0, 0.0, 20), (0.3, 0.0, 4), (2.0, 5.0, 6)])
+def test_a_row_that_its_first_step_leads_away_begins_anew(linear, pull: float, prior: float, history: int, mixing) -> None:
+    """The residuals of the first and the last row are wrong until then; those of the other never."""
+    problem, steps = linear(eigenvalues=tuple(np.linspace(0.2, 1.1, 8))), LONG_ENOUGH
+    problem.astray = np.array([True, False, True])
+    rule = partial(Anderson, lr=0.8, history=history, pull=pull, prior=prior, ridge=1e-14, probe=0.0, **mixing)
+    ours = np.stack(problem.run(rule, steps))
+    np.testing.assert_array_equal(ours[2, [0, 2]], problem.start[[0, 2]])
+    np.testing.assert_allclose(ours, reference(problem, steps, history, 0.8, mixing, pull, prior=prior), rtol=0, atol=1e-7)
+    problem.astray = np.zeros(3, np.bool_)
+    plain = np.stack(problem.run(rule, steps))
+    np.testing.assert_array_equal(ours[:, 1], plain[:, 1])
+    far = np.linalg.norm(ours - problem.truth, axis=2)
+    assert prior or (far[-1] < 0.5 * far[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [(LATENT, LONG_ENOUGH), ({"history": 1}, LONG_ENOUGH), ({"elsewhere": False}, LONG_ENOUGH), ({}, LONG_ENOUGH - 1)],
+    ids=str,
+)
+def test_what_cannot_begin_anew_goes_on(linear, options: dict[str, float], steps: int) -> None:
+    problem = linear()
+    problem.astray = np.ones(3, np.bool_)
+    ours = np.stack(problem.run(lambda p: Anderson(p, **options), steps))
+    assert (ours[2] != problem.start).any(axis=1).all()
+    np.testing.assert_array_equal(np.stack(problem.run(Anderson, LONG_ENOUGH))[2], problem.start)
+
+
+def test_a_row_whose_problem_has_no_other_residual_goes_on(linear) -> None:
+    """Whoever makes the steps need not follow."""
+    problem = linear()
+    problem.matrix = -problem.matrix
+    ours = problem.run(Anderson, LONG_ENOUGH)
+    np.testing.assert_array_equal(ours, problem.run(lambda p: Anderson(p, elsewhere=False), LONG_ENOUGH))
 
 
 @MIXINGS
