@@ -13,23 +13,26 @@ PROBE = 0.01
 """Length of the step along which the decoder's curvature is probed, over that of the latent."""
 
 
-class Reference(NamedTuple):
-    """The images near which the encoder answers a pixel error in place of x.
+class References(NamedTuple):
+    """The images near which the encoder answers a pixel error in place of x, of the R samples that have one.
 
     Attributes:
-        moved: Whether a sample has another one, ``(A,)``.
-        image: The images b, ``(A, 3, H, W)``.
-        code: Their raw latents E(b), ``(A, ...)``.
+        rows: The indices of these among the A active samples, ``(R,)``.
+        image: The images b, ``(R, 3, H, W)``.
+        code: Their raw latents E(b), ``(R, ...)``.
     """
 
-    moved: Tensor
+    rows: Tensor
     image: Tensor
     code: Tensor
 
-    def shift(self, decoded: Tensor, mismatch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Give what is encoded, in the memory of D(z), and what is subtracted then: ``b + D(z) - x``, E(b), or D(z), E(x)."""
-        torch.where(spread(self.moved, decoded), self.image + mismatch, decoded, out=decoded)
-        return decoded, torch.where(spread(self.moved, target), self.code, target)
+    def select(self, keep: Tensor, active: int) -> "References":
+        """Keep those of some of the ``active`` samples, whose indices are ``keep``."""
+        place = torch.full((active,), -1, device=keep.device)
+        place[self.rows] = torch.arange(len(self.rows), device=keep.device)
+        rows = (place[keep] >= 0).nonzero()[:, 0]
+        left = place[keep[rows]]
+        return References(rows, self.image[left], self.code[left])
 
 
 class DecoderProblem(Problem):
@@ -62,7 +65,7 @@ class DecoderProblem(Problem):
         with torch.no_grad():
             self.target = codec.encode(image).clone()  # a codec may write each output to the same memory
         self.size = sizes(self.target, torch.float64)
-        self.elsewhere: Reference | None = None
+        self.elsewhere: References | None = None
 
     def start(self) -> Tensor:
         """Give E(x), scaled."""
@@ -76,15 +79,16 @@ class DecoderProblem(Problem):
         torch.sub(decoded, self.image, out=mismatch)
         target = self.target
         if self.elsewhere is not None:
-            decoded, target = self.elsewhere.shift(decoded, mismatch, target)
+            rows, image, code = self.elsewhere
+            decoded[rows], target = image + mismatch[rows], target.index_put((rows,), code)
         residual = self.codec.encode(decoded) - target
         return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
-        self.image, self.target, self.size = self.image[keep], self.target[keep], self.size[keep]
         if self.elsewhere is not None:
-            self.elsewhere = Reference(*(part[keep] for part in self.elsewhere))
+            self.elsewhere = self.elsewhere.select(keep, len(self.image))
+        self.image, self.target, self.size = self.image[keep], self.target[keep], self.size[keep]
 
     @torch.no_grad()
     def change_reference(self, rows: Tensor) -> bool:
@@ -95,10 +99,11 @@ class DecoderProblem(Problem):
         image = self.codec.picture(self.latent(start + spread(start.flatten(1).square().mean(1).sqrt(), start) * noise))
         code = self.codec.encode(image)
         finite = code.flatten(1).isfinite().all(1)
-        if self.elsewhere is None:
-            self.elsewhere = Reference(torch.zeros_like(rows, device=index.device), self.image.clone(), self.target.clone())
-        moved, images, codes = self.elsewhere
-        moved[index], images[index[finite]], codes[index[finite]] = finite, image[finite].to(images.dtype), code[finite]
+        found = References(index[finite], image[finite], code[finite])
+        if self.elsewhere is not None:
+            kept = ~rows.to(index.device)[self.elsewhere.rows]
+            found = References(*(torch.cat([old[kept], new]) for old, new in zip(self.elsewhere, found, strict=True)))
+        self.elsewhere = found
         return True
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -107,7 +112,7 @@ class DecoderProblem(Problem):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over the other images."""
-        self.elsewhere = Reference(**{name: part.to(self.image.device) for name, part in state.items()}) if state else None
+        self.elsewhere = References(**{name: part.to(self.image.device) for name, part in state.items()}) if state else None
 
     def descent(self, rows: Tensor) -> Problem:
         """Take steps down the squared pixel error; see ``DescentProblem``."""

@@ -163,6 +163,13 @@ def test_another_reference_stays_with_its_sample_and_is_continued(saved, images)
     assert torch.equal(again.evaluate(point).residual, expected.residual)
     again.load_state_dict({})
     assert torch.equal(again.evaluate(point).residual, DecoderProblem(codec, image).evaluate(point).residual)
+    for few, rows in (([2, 1, 0], [0, 2]), ([1, 2], [1]), ([0], [])):
+        problem.select(torch.tensor(few))
+        assert problem.elsewhere is not None
+        assert problem.elsewhere.rows.tolist() == rows
+    problem = changed(codec, image, [False, True, False])
+    assert problem.change_reference(torch.tensor([True, False, True]))
+    torch.testing.assert_close(problem.evaluate(point).residual[[0, 2]], expected.residual[[0, 2]])
     problem.select(torch.tensor([2]))
     alone = changed(codec, image[2:], [True])
     torch.testing.assert_close(problem.evaluate(point[2:]).residual, alone.evaluate(point[2:]).residual, rtol=1e-4, atol=1e-5)
@@ -183,7 +190,7 @@ def test_a_reference_that_is_not_encoded_to_numbers_is_not_taken(images, monkeyp
     assert torch.equal(found.residual[1], expected.residual[1])
     torch.testing.assert_close(found.residual[0], expected.residual[0], rtol=1e-4, atol=1e-5)  # E is linear
     assert problem.elsewhere is not None
-    assert problem.elsewhere.moved.tolist() == [True, False]
+    assert problem.elsewhere.rows.tolist() == [0]
 
 
 def test_gradients_need_no_other_reference(images) -> None:
