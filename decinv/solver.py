@@ -45,7 +45,8 @@ class Solver:
     evaluated, with its own residual: the one that converged, or else that of the smallest sum of squared residual and squared
     pixel error, each relative to its first, among the start and those points that have the proof that the rule asks for. Where
     the rule fits a new direction in each iteration, a later point must be better by what Akaike's criterion asks for: less is
-    what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost.
+    what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost. Where the rule finds that a sample's
+    residuals lead away, the problem is asked to take them in another way (``Problem.change_reference``), if it has one.
 
     Once all samples are done, those that would report their start get the ``gradient_steps`` of the stopping: the rule starts
     anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that. Likewise

@@ -40,7 +40,7 @@ LOOSE = 0.1
 """Part of the pull that is taken of such a sample then."""
 
 TURN_BEFORE = 8
-"""Iterations that must be left for that: it takes one, and then the sample begins anew."""
+"""Iterations that must be left for a sample to begin anew, of which the first is its start again."""
 
 PROBE_AFTER = 5
 """Iterations after which the scale of a sample's latent is probed at the earliest."""
@@ -271,7 +271,7 @@ class Anderson(UpdateRule):
         """Tell which samples' first step did not lead towards a solution, ``(B,)``; ``None`` for none."""
         if not self._turns or self._count != 1:
             return None
-        lost: NDArray[np.bool_] = books.size >= books.first
+        lost: NDArray[np.bool_] = (books.size >= books.first) & (books.size > 0)
         return lost if np.count_nonzero(lost) else None
 
     def _due(self, history: History, books: Books) -> NDArray[np.bool_]:
