@@ -16,7 +16,7 @@ from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson, Scheduled
-from decinv.updates.anderson import TURN_BEFORE
+from decinv.updates.anderson import ANEW_BEFORE
 
 QUIET = 1.25
 
@@ -64,11 +64,11 @@ def test_samples_whose_first_step_leads_away_are_solved_near_another_image(sched
     assert result.status == (Status.CONVERGED,) * 3
     torch.testing.assert_close(result.latent, latent, rtol=0, atol=1e-3)
     assert (result.evaluations - result.iterations).tolist() == [1, 0, 1], "the other image is decoded and encoded"
-    early = finish(begin(codec, image, update, max_iters=2 + TURN_BEFORE))
-    without = finish(begin(codec, image, partial(update, elsewhere=False), max_iters=2 + TURN_BEFORE))
+    early = finish(begin(codec, image, update, max_iters=2 + ANEW_BEFORE))
+    without = finish(begin(codec, image, partial(update, elsewhere=False), max_iters=2 + ANEW_BEFORE))
     assert torch.equal(without.latent[1], early.latent[1])
     assert (nmse_db(early.latent, latent) < nmse_db(without.latent, latent) - torch.tensor([50, -1e-3, 50])).all()
-    short = finish(begin(codec, image, update, max_iters=1 + TURN_BEFORE))
+    short = finish(begin(codec, image, update, max_iters=1 + ANEW_BEFORE))
     assert torch.equal(short.evaluations, short.iterations)
 
 

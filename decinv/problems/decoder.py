@@ -26,13 +26,10 @@ class References(NamedTuple):
     image: Tensor
     code: Tensor
 
-    def select(self, keep: Tensor, active: int) -> "References":
-        """Keep those of some of the ``active`` samples, whose indices are ``keep``."""
-        place = torch.full((active,), -1, device=keep.device)
-        place[self.rows] = torch.arange(len(self.rows), device=keep.device)
-        rows = (place[keep] >= 0).nonzero()[:, 0]
-        left = place[keep[rows]]
-        return References(rows, self.image[left], self.code[left])
+    def select(self, keep: Tensor) -> "References":
+        """Keep those of the samples ``keep`` (indices)."""
+        rows, kept = (keep[:, None] == self.rows).nonzero(as_tuple=True)
+        return References(rows, self.image[kept], self.code[kept])
 
 
 class DecoderProblem(Problem):
@@ -87,7 +84,7 @@ class DecoderProblem(Problem):
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
         if self.elsewhere is not None:
-            self.elsewhere = self.elsewhere.select(keep, len(self.image))
+            self.elsewhere = self.elsewhere.select(keep)
         self.image, self.target, self.size = self.image[keep], self.target[keep], self.size[keep]
 
     @torch.no_grad()

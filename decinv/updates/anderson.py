@@ -39,7 +39,7 @@ FITTED = 0.25
 LOOSE = 0.1
 """Part of the pull that is taken of such a sample then."""
 
-TURN_BEFORE = 8
+ANEW_BEFORE = 8
 """Iterations that must be left for a sample to begin anew, of which the first is its start again."""
 
 PROBE_AFTER = 5
@@ -181,7 +181,7 @@ class Anderson(UpdateRule):
         """Forget all iterates."""
         self._slots = max(0, min(self.history, max_iters) - 1)
         self._last_probe = max_iters - PROBE_BEFORE if self.probe and self.pixel_weight and self._slots >= PROBE_AFTER else 0
-        self._turns = bool(self.elsewhere and self.pixel_weight and self._slots and max_iters >= 2 + TURN_BEFORE)
+        self._may_begin_anew = bool(self.elsewhere and self.pixel_weight and self._slots and max_iters >= 2 + ANEW_BEFORE)
         self._count = 0
         self.misled = None
         self._mismatch: Tensor | None = None
@@ -245,7 +245,7 @@ class Anderson(UpdateRule):
                 history, books = self._begin(point, residual)
             else:
                 history, books = self._remember(self._history, self._books, point, residual)
-            self.misled = self._lost(books)
+            self.misled = self._find_misled(books)
             books = books.go_on(self._due(history, books))
             self._history, self._books = history, books
             self._mismatch = None  # an image's memory that the next evaluation need not find taken
@@ -267,9 +267,9 @@ class Anderson(UpdateRule):
         self.point[rows] = self._history.point[rows].view_as(self.point[rows])
         self._books = books._replace(stage=np.where(self.misled, -1.0, books.stage))
 
-    def _lost(self, books: Books) -> NDArray[np.bool_] | None:
+    def _find_misled(self, books: Books) -> NDArray[np.bool_] | None:
         """Tell which samples' first step did not lead towards a solution, ``(B,)``; ``None`` for none."""
-        if not self._turns or self._count != 1:
+        if not self._may_begin_anew or self._count != 1:
             return None
         lost: NDArray[np.bool_] = (books.size >= books.first) & (books.size > 0)
         return lost if np.count_nonzero(lost) else None
@@ -380,10 +380,10 @@ class Anderson(UpdateRule):
             chosen = torch.from_numpy(better).to(point.device)[:, None]
             for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.error, error)):
                 torch.where(chosen, new, kept, out=kept)
-        books = self._restart(history, books, residual)
+        books = self._forget(history, books, residual)
         return history, self._loosen(history, books, point.shape[1])
 
-    def _restart(self, history: History, books: Books, residual: Tensor) -> Books:
+    def _forget(self, history: History, books: Books, residual: Tensor) -> Books:
         """Let the samples whose residual is taken in another way from here on forget what they remember.
 
         Args:

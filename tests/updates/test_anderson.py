@@ -19,6 +19,7 @@ from decinv.status import Status
 from decinv.stopping import Stopping
 from decinv.updates import Anderson
 from decinv.updates.anderson import (
+    ANEW_BEFORE,
     FALLEN,
     FITTED,
     LOOSE,
@@ -30,7 +31,6 @@ from decinv.updates.anderson import (
     STEEP,
     STRANGE,
     STUCK,
-    TURN_BEFORE,
 )
 from decinv.updates.books import GROWTH, PROGRESS, RISE
 
@@ -85,7 +85,7 @@ def reference(
                         best, *differences = [[d[0], d[1], d[2] * seen] for d in (best, *differences)]
                         doubt = first = mark = np.sum(best[2] ** 2)
                         rate, hold = 1.0, LOOSE
-            if done == 2 and best[0] is points[0] and astray.any() and steps >= 2 + TURN_BEFORE:
+            if done == 2 and best[0] is points[0] and astray.any() and steps >= 2 + ANEW_BEFORE:
                 astray, stage = None, -1
                 points.append(best[0])
                 continue
@@ -158,7 +158,7 @@ def test_a_stuck_sample_whose_pixels_are_fitted_is_mixed_by_them_alone(linear, p
     assert problem.rule._books.hold.tolist() == [LOOSE, LOOSE, 1.0]
 
 
-LONG_ENOUGH = 2 + TURN_BEFORE
+LONG_ENOUGH = 2 + ANEW_BEFORE
 
 
 @pytest.mark.parametrize("mixing", [PIXELS, BOTH], ids=["pixels", "both"])
