@@ -77,7 +77,7 @@ class DecoderProblem(Problem):
         target = self.target
         if self.elsewhere is not None:
             rows, image, code = self.elsewhere
-            decoded[rows], target = image + mismatch[rows], target.index_put((rows,), code)
+            decoded, target = decoded.index_put((rows,), image + mismatch[rows]), target.index_put((rows,), code)
         residual = self.codec.encode(decoded) - target
         return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
 

@@ -99,6 +99,7 @@ def test_findings_become_rates():
     ("option", "message"),
     [
         ("--ours=0", "iterations"),
+        ("--rtol=-1", "`rtol`"),
         ("--count=1", "`count`"),
         ("--keys=[/no/key]", "file of a key"),
         ("--decoders=[x]", "`decoders`"),

@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from decinv.codecs import LinearCodec, load_codec
+from decinv.codecs import Codec, LinearCodec, load_codec
 from decinv.memory import PeakMemory
 from decinv.problems import DecoderProblem, DescentProblem, GradientProblem
 
@@ -117,7 +117,7 @@ def test_only_what_falls_short_of_a_saturated_pixel_is_an_error_of_the_gradient_
     torch.testing.assert_close(beyond.mismatch, codec.decode(latent))
 
 
-def changed(codec: LinearCodec, image: torch.Tensor, rows: list[bool]) -> DecoderProblem:
+def changed(codec: Codec, image: torch.Tensor, rows: list[bool]) -> DecoderProblem:
     problem = DecoderProblem(codec, image)
     assert problem.change_reference(torch.tensor(rows))
     return problem
@@ -191,6 +191,29 @@ def test_a_reference_that_is_not_encoded_to_numbers_is_not_taken(images, monkeyp
     torch.testing.assert_close(found.residual[0], expected.residual[0], rtol=1e-4, atol=1e-5)  # E is linear
     assert problem.elsewhere is not None
     assert problem.elsewhere.rows.tolist() == [0]
+
+
+class Grey(Codec):
+    """Three channels that are one, in the same memory, which is the codec's own."""
+
+    stride = 1
+    latent_channels = 1
+
+    def _encode(self, image: torch.Tensor) -> torch.Tensor:
+        return image.mean(1, keepdim=True)
+
+    def _decode(self, latent: torch.Tensor) -> torch.Tensor:
+        self.decoded = latent.clone()
+        return self.decoded.expand(-1, 3, -1, -1)
+
+
+def test_what_a_codec_decoded_is_not_written_to() -> None:
+    codec = Grey()
+    problem = changed(codec, torch.zeros(2, 3, 4, 4), [True, False])
+    point = torch.linspace(-1, 1, 32).reshape(2, 1, 4, 4)
+    found = problem.evaluate(point)
+    assert torch.equal(codec.decoded, point)
+    torch.testing.assert_close(found.residual, point)  # E is linear
 
 
 def test_gradients_need_no_other_reference(images) -> None:

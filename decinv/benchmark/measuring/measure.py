@@ -40,21 +40,22 @@ class Quality(NamedTuple):
     backwards: Tensor
 
 
-def begin(method: DecoderMethod, codec: Codec, image: Tensor, max_iters: int) -> Solver:
-    """Start a method on images as the product does, with a stopping rule that lets it run to the end.
+def begin(method: DecoderMethod, codec: Codec, image: Tensor, max_iters: int, rtol: float = 0.0) -> Solver:
+    """Start a method on images as the product does, with a stopping rule that by default lets it run to the end.
 
     Args:
         method: The method.
         codec: The codec whose decoder is inverted.
         image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
         max_iters: Iterations of the run; 0 for the start alone.
+        rtol: Relative residual at which an image is done, at least 0.
 
     Returns:
         The solver before its first step.
     """
     point = nn.Parameter(torch.empty(0, device=image.device))
     rule = as_rule((method.rule or ForwardStep)([point]))
-    stopping = Stopping(max(max_iters, 1), rtol=0.0, patience=None, gradient_steps=method.gradient_steps)
+    stopping = Stopping(max(max_iters, 1), rtol=rtol, patience=None, gradient_steps=method.gradient_steps)
     solver = Solver(point, rule, stopping)
     solver.start(method.problem(codec, image))
     return solver
@@ -73,17 +74,20 @@ def reported(solver: Solver) -> Tensor:
 
 
 @torch.no_grad()
-def invert_decoder(method: DecoderMethod, iterations: int, codec: Codec, image: Tensor) -> tuple[Tensor, float]:
+def invert_decoder(
+    method: DecoderMethod, iterations: int, codec: Codec, image: Tensor, rtol: float = 0.0
+) -> tuple[Tensor, float]:
     """Give the scaled latents of images, and the seconds that all of them took.
 
     Args:
         method: The method.
-        iterations: Iterations of the run; 0 for the start alone.
+        iterations: Largest number of iterations of an image; 0 for the start alone.
         codec: The codec whose decoder is inverted.
         image: Images with shape ``(B, 3, H, W)`` in [-1, 1], on the codec's device.
+        rtol: Relative residual at which an image is done, at least 0.
     """
     began = now(codec.device)
-    solver = begin(method, codec, image, iterations)
+    solver = begin(method, codec, image, iterations, rtol)
     advance(solver, iterations)
     latent = codec.scaling.apply(reported(solver))
     return latent, now(codec.device) - began

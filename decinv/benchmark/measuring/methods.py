@@ -69,7 +69,7 @@ MAP = "Anderson, prior 1"
 SQUARES = "Anderson, squares"
 """The same, mixed by means over squares of 3 x 3 pixels, in less memory."""
 
-DESCENDED = "Anderson, 20 gradient steps"
+DESCENDED = "Anderson, 10 gradient steps"
 """The same, with gradient steps for the images that it leaves at the encoder's latent."""
 
 METHODS = (
@@ -90,7 +90,7 @@ METHODS = (
 
 _OPTIONS = (
     DecoderMethod(MAP, DecoderProblem, partial(Anderson, prior=1.0)),
-    DecoderMethod(DESCENDED, DecoderProblem, Anderson, gradient_steps=20),
+    DecoderMethod(DESCENDED, DecoderProblem, Anderson, gradient_steps=10),
 )
 
 BY_NAME = {method.name: method for method in (*METHODS, *_OPTIONS)}
@@ -99,4 +99,9 @@ BY_NAME = {method.name: method for method in (*METHODS, *_OPTIONS)}
 
 def iterations_of(name: str, ours: int, others: int) -> int:
     """Give how many iterations a method by name has where the package's own have ``ours``, and the encoder has none."""
-    return {"encoder": 0, DEFAULT: ours, MAP: ours, SQUARES: ours, DESCENDED: ours}.get(name, others)
+    return ours if is_ours(name) else {"encoder": 0}.get(name, others)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a method by name is the package's own."""
+    return name in (DEFAULT, MAP, SQUARES, DESCENDED)

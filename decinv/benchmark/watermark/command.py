@@ -14,7 +14,7 @@ from decinv.benchmark.environment import write_environment
 from decinv.benchmark.maker import Maker
 from decinv.benchmark.measuring.measure import invert_decoder, now
 from decinv.benchmark.measuring.metering import measure_memory
-from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, DecoderMethod, iterations_of
+from decinv.benchmark.measuring.methods import BY_NAME, DEFAULT, GRADIENT, PAPER, DecoderMethod, is_ours, iterations_of
 from decinv.benchmark.progress import ticking
 from decinv.benchmark.table import refuse_table
 from decinv.benchmark.watermark.images import Generated, generate
@@ -27,6 +27,7 @@ from decinv.dtypes import Dtype
 from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Rotation
 from decinv.methods import ExactInversion, Method, NaiveInversion
 from decinv.metrics.latent import nmse_db
+from decinv.ranges import refuse_below
 from decinv.watermark import Finding, ThreeKeys, TreeRings, Watermark
 
 
@@ -50,10 +51,12 @@ class Inversion:
     Attributes:
         method: The method.
         iterations: Iterations that it is given; 0 for the encoder.
+        rtol: Relative residual at which an image is done, at least 0.
     """
 
     method: DecoderMethod
     iterations: int
+    rtol: float
 
 
 class Recovered(NamedTuple):
@@ -88,6 +91,7 @@ def watermark(
     known_prompt: bool = True,
     iterations: int = 100,
     ours: int = 20,
+    rtol: float = 0.0,
     sampler_iters: int = 150,
     batch_size: int = 16,
     seed: int = 0,
@@ -118,7 +122,8 @@ def watermark(
         guidance: Guidance scale of the generation.
         known_prompt: Whether the inversion knows prompt and guidance; else it has the empty prompt and no guidance.
         iterations: Iterations of the other inversions of the decoder, at least 1.
-        ours: Iterations of the default method, at least 1.
+        ours: Largest number of iterations of an image by the default method, at least 1.
+        rtol: Relative residual at which an image is done by the default method, at least 0.
         sampler_iters: Largest number of iterations of a step of DDIM in its exact inversion, at least 1.
         batch_size: Images that are worked on together, at least 1.
         seed: Seed of the noise.
@@ -136,6 +141,7 @@ def watermark(
     if min(iterations, ours, sampler_iters) < 1 or (prompts is not None and not prompts):
         numbers = f"{iterations}, {ours} and {sampler_iters}"
         raise ValueError(f"Expected a prompt and iterations of at least 1, but got {prompts}, {numbers}.")
+    refuse_below(0, rtol=rtol)
     if attacks is not None and not attacks:
         raise ValueError(
             "Expected at least one of `attacks`, but got none; give `{none: {class_path: InTurn}}` for none at all."
@@ -153,7 +159,9 @@ def watermark(
     if mark.shape != maker.shape:
         raise ValueError(f"Expected keys of shape {maker.shape}, that of the images' latents, but got {mark.shape}.")
     chosen = attacks_of(size) if attacks is None else attacks
-    inversions = [Inversion(BY_NAME[name], iterations_of(name, ours, iterations)) for name in decoders]
+    inversions = [
+        Inversion(BY_NAME[name], iterations_of(name, ours, iterations), rtol if is_ours(name) else 0.0) for name in decoders
+    ]
     samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     options |= {"prompts": shown, "attacks": {name: repr(attack) for name, attack in chosen.items()}}
     device_name = write_environment(out, options, place)
@@ -192,7 +200,7 @@ def recover(
         What was recovered, by name of the sampler's method.
     """
     image, truth, noise = (part.to(codec.device) for part in (chunk.image, chunk.latent, chunk.noise))
-    latent, decoder_seconds = invert_decoder(inversion.method, inversion.iterations, codec, image)
+    latent, decoder_seconds = invert_decoder(inversion.method, inversion.iterations, codec, image, inversion.rtol)
     found: dict[str, Recovered] = {}
     for name, method in samplers.items():
         process = maker.process(chunk.prompts, known_prompt)
