@@ -51,6 +51,7 @@ class Ledger:
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
         anew: Whether the next residual of a sample is the first one that is taken in another way, ``(B,)``.
+        moved: Whether a sample's residual is one that is taken in another way, ``(B,)``.
         met: Whether a sample was converged before it took the update ``beyond``, ``(B,)``.
         iterations: Iterations so far, ``(B,)``.
         extra: Evaluations beyond these, ``(B,)``.
@@ -74,6 +75,7 @@ class Ledger:
         self.mark = np.full((2, count), np.inf)
         self.marked: Indices = np.zeros(count, np.int64)
         self.anew: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.moved: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.met: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.iterations: Indices = np.zeros(count, np.int64)
         self.extra: Indices = np.zeros(count, np.int64)
@@ -148,8 +150,15 @@ class Ledger:
     def begin_anew(self, misled: NDArray[np.bool_]) -> None:
         """Let some of the running samples ``(A,)`` take their next residual for their first; that costs them an evaluation."""
         rows = self.rows[misled]
-        self.anew[rows] = True
+        self.anew[rows] = self.moved[rows] = True
         self.extra[rows] += 1
+
+    def restate(self, rows: Indices, merit: Floats, seconds: float) -> None:
+        """Book the residuals of moved samples' best points as they were stated, which took an evaluation of each."""
+        self.residual[rows] = merit
+        self.extra[rows] += 1
+        self.seconds[rows] += seconds / len(rows)
+        self.moved[rows] = False
 
     def finish(self, status: Indices) -> Indices:
         """Let the samples with another status than RUNNING leave; give the indices of the others among those that ran."""

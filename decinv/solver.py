@@ -46,7 +46,8 @@ class Solver:
     pixel error, each relative to its first, among the start and those points that have the proof that the rule asks for. Where
     the rule fits a new direction in each iteration, a later point must be better by what Akaike's criterion asks for: less is
     what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost. Where the rule finds that a sample's
-    residuals lead away, the problem is asked to take them in another way (``Problem.change_reference``), if it has one.
+    residuals lead away, the problem is asked to take them in another way (``Problem.change_reference``), if it has one. Steps
+    and stops go by these then; what is reported is the residual as it was stated, which takes one more evaluation at the end.
 
     Once all samples are done, those that would report their start get the ``gradient_steps`` of the stopping: the rule starts
     anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that. Likewise
@@ -204,8 +205,19 @@ class Solver:
                 self._finish_with_last_iterate()
         self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)
         if not self.active:
+            self._restate()
             self._try_again()
         self.settled = True
+
+    def _restate(self) -> None:
+        """Measure the residuals of the samples that were misled as the problem states them."""
+        rows = np.flatnonzero(self._ledger.moved)
+        if not len(rows):
+            return
+        began = time.perf_counter()
+        index = torch.from_numpy(rows).to(self.point.device)
+        merit = self.problem.stated_merit(self._best[index], index).cpu().numpy().astype(np.float64)
+        self._ledger.restate(rows, merit, time.perf_counter() - began)
 
     def _try_again(self) -> None:
         """Begin another attempt with the samples that it is for, if one is left."""

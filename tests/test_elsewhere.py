@@ -63,13 +63,25 @@ def test_samples_whose_first_step_leads_away_are_solved_near_another_image(sched
     result = finish(begin(codec, image, update))
     assert result.status == (Status.CONVERGED,) * 3
     torch.testing.assert_close(result.latent, latent, rtol=0, atol=1e-3)
-    assert (result.evaluations - result.iterations).tolist() == [1, 0, 1], "the other image is decoded and encoded"
+    assert (result.evaluations - result.iterations).tolist() == [2, 0, 2], "the other image, and the residual at the end"
     early = finish(begin(codec, image, update, max_iters=2 + ANEW_BEFORE))
     without = finish(begin(codec, image, partial(update, elsewhere=False), max_iters=2 + ANEW_BEFORE))
     assert torch.equal(without.latent[1], early.latent[1])
     assert (nmse_db(early.latent, latent) < nmse_db(without.latent, latent) - torch.tensor([50, -1e-3, 50])).all()
     short = finish(begin(codec, image, update, max_iters=1 + ANEW_BEFORE))
     assert torch.equal(short.evaluations, short.iterations)
+
+
+@pytest.mark.parametrize("stopping", [{}, {"last_iterate": True}, {"patience": 2, "rtol": 0.0}, {"gradient_steps": 3}])
+def test_the_residual_that_is_reported_is_that_of_the_equation_as_it_is_stated(stopping: dict[str, object]) -> None:
+    """The image has a part that D cannot make, so that no residual vanishes, and near another image it is another one."""
+    codec, image, _ = scene()
+    image = (image + 0.2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(2))) * 0.9
+    result = finish(begin(codec, image, **({"max_iters": 12} | stopping)))
+    assert (result.evaluations - result.iterations >= 2).tolist() == [True, False, True]
+    target = codec.encode(image)
+    expected = (codec.encode(codec.decode(result.latent)) - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1)
+    torch.testing.assert_close(result.residual, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_generated_image_that_is_hard_for_the_bundled_codec_is_found() -> None:

@@ -97,6 +97,12 @@ class Problem(ABC):
         del rows
         return False
 
+    def stated_merit(self, point: Tensor, rows: Tensor) -> Tensor:
+        """Give the merit of points of some of the first samples (indices) as it was before ``change_reference``, ``(R,)``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} knows no other reference, so that {len(rows)} samples have but one merit."
+        )
+
     def state_dict(self) -> dict[str, Tensor]:
         """Give what evaluations depend on and have left behind beside the statement, for a checkpoint."""
         return {}

@@ -46,7 +46,7 @@ class DecoderProblem(Problem):
         T(z) = E(b + D(z) - x) - E(b),   b = D(E(x) + s n)
 
     with s the root mean square of E(x) and n white noise of variance 1, the same for all samples. Any z with D(z) = x is a zero
-    of this T, too. The merit is its length relative to ``||E(x)||`` then.
+    of this T, too. The merit is its length relative to ``||E(x)||`` then, and ``stated_merit`` that of the first T.
     """
 
     def __init__(self, codec: Codec, image: Tensor) -> None:
@@ -102,6 +102,10 @@ class DecoderProblem(Problem):
             found = References(*(torch.cat([old[kept], new]) for old, new in zip(self.elsewhere, found, strict=True)))
         self.elsewhere = found
         return True
+
+    def stated_merit(self, point: Tensor, rows: Tensor) -> Tensor:
+        """Run one decode and one encode, beside that of the images."""
+        return DecoderProblem(self.codec, self._images[rows]).evaluate(point).merit
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give the other images, if there are any."""
