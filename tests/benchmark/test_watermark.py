@@ -31,7 +31,7 @@ def test_every_combination_has_its_row(tmp_path, path):
     attacks = "{jpeg: {class_path: Jpeg, init_args: {quality: 50}}}"
     assert main(["watermark", f"--out={tmp_path}", f"--pipeline={path}", f"--attacks={attacks}", "--device=cpu", *SMALL]) == 0
     table = rows(tmp_path / "table.csv")
-    decoders = ["encoder", "gradient Adam 0.1 cosine", "paper Adam 0.01", "Anderson"]
+    decoders = ["encoder", "gradient Adam 0.1 cosine", "paper Adam 0.01", "Anderson", "Anderson, 10 gradient steps"]
     expected = [(a, d, s) for a in ("jpeg",) for d in decoders for s in ("naive", "exact")]
     assert [(row["attack"], row["decoder"], row["sampler"]) for row in table] == expected
     for row in table:

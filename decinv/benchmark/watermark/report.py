@@ -49,7 +49,7 @@ class Row:
 COLUMNS = (
     Column("attack", "attack", "what was done to the 8-bit images"),
     Column("decoder", "decoder", "how the decoder is inverted"),
-    Column("iterations", "iterations", "of that inversion; 0 for the encoder alone"),
+    Column("iterations", "iterations", "of that inversion at most; 0 for the encoder alone"),
     Column("sampler", "sampler", "how DDIM is inverted"),
     Column("right", "keys right", "marked images whose own key is the nearest, as the papers tell it", "", "highest"),
     Column("right_by_correlation", "by correlation", "marked images whose own key correlates best", "", "highest"),
