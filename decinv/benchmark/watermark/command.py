@@ -182,15 +182,15 @@ def watermark(
         memory = {one: measure_memory(one.method, codec, chunks[0].image.to(place), one.iterations).mib for one in inversions}
         for name, attack in chosen.items():
             attacked = [chunk._replace(image=attack(chunk.image, chunk.numbers)) for chunk in chunks]
-            for inversion in inversions:
-                found: dict[str, list[Recovered]] = {sampler: [] for sampler in samplers}
-                for chunk in attacked:
+            found: dict[tuple[Inversion, str], list[Recovered]] = {}
+            for chunk in attacked:  # side by side, so that whatever else the machine does slows all of them
+                for inversion in inversions:
                     tick(f"{name}: {inversion.method.name}")
                     for sampler, one in recover(inversion, samplers, maker, codec, chunk, mark, known_prompt).items():
-                        found[sampler].append(one)
-                which = torch.cat([chunk.which for chunk in chunks])
-                for sampler, parts in found.items():
-                    rows.append(_row(name, inversion, sampler, parts, which, mark.marks, memory[inversion]))
+                        found.setdefault((inversion, sampler), []).append(one)
+            which = torch.cat([chunk.which for chunk in chunks])
+            for (inversion, sampler), parts in found.items():
+                rows.append(_row(name, inversion, sampler, parts, which, mark.marks, memory[inversion]))
     write_report(rows, out, conditions.phrase(device_name))
 
 
