@@ -119,9 +119,11 @@ def test_the_command_line_starts_its_processes_and_ends_with_them(tmp_path) -> N
         first.kill()
     (directory,) = tmp_path.glob("runs/*")
     assert first.returncode == 143
-    assert error == (
-        f"decinv: interrupted by SIGTERM; to go on, run the same command again with --out {directory.relative_to(tmp_path)}.\n"
-    )
+    # While it reads options, jsonargparse asks another Python for its path; one that loses its reader says so.
+    told = [line for line in error.splitlines() if "decinv" in line]
+    assert told == [
+        f"decinv: interrupted by SIGTERM; to go on, run the same command again with --out {directory.relative_to(tmp_path)}."
+    ]
     deadline = time.monotonic() + 30  # on a busy machine its end is seen a little later
     while Path(f"/proc/{second}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
