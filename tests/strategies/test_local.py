@@ -92,6 +92,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+HELPER = """Traceback (most recent call last):
+  File "<string>", line 1, in <module>
+BrokenPipeError: [Errno 32] Broken pipe
+"""
+"""What the Python says that a library of jsonargparse's asks for its path, if the one that reads options ends meanwhile."""
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")
 def test_the_command_line_starts_its_processes_and_ends_with_them(tmp_path) -> None:
     args = [
@@ -119,11 +126,9 @@ def test_the_command_line_starts_its_processes_and_ends_with_them(tmp_path) -> N
         first.kill()
     (directory,) = tmp_path.glob("runs/*")
     assert first.returncode == 143
-    # While it reads options, jsonargparse asks another Python for its path; one that loses its reader says so.
-    told = [line for line in error.splitlines() if "decinv" in line]
-    assert told == [
-        f"decinv: interrupted by SIGTERM; to go on, run the same command again with --out {directory.relative_to(tmp_path)}."
-    ]
+    assert error.replace(HELPER, "") == (
+        f"decinv: interrupted by SIGTERM; to go on, run the same command again with --out {directory.relative_to(tmp_path)}.\n"
+    )
     deadline = time.monotonic() + 30  # on a busy machine its end is seen a little later
     while Path(f"/proc/{second}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
