@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
+TF32 = 2.0**-10
+"""Relative error of rounding to TF32, as ``torch.finfo(...).eps`` is that of other formats."""
+
 
 @contextmanager
 def convolutions(tf32: bool) -> Iterator[None]:

@@ -79,6 +79,7 @@ class Solver:
         count = len(first)
         self.settled = False
         self.problem = problem
+        problem.magnifies = self.rule.magnifies
         self.iteration = 0
         self._attempt = 0
         self._again: Tensor | None = None
@@ -239,7 +240,10 @@ class Solver:
 
     def _other_problem(self, rows: Tensor, attempt: int) -> Problem | None:
         """State the problem of a later attempt for some samples of the chunk; ``None`` where there is none."""
-        return self.problem.descent(rows) if self.stopping.gradient_steps else self.problem.restart(rows, attempt)
+        other = self.problem.descent(rows) if self.stopping.gradient_steps else self.problem.restart(rows, attempt)
+        if other is not None:
+            other.magnifies = self.rule.magnifies
+        return other
 
     def _remember(self, rows: Indices, better: Indices, point: Tensor) -> None:
         """Take some of the points ``(A, ...)`` of the samples ``rows`` for their best."""

@@ -17,7 +17,7 @@ from decinv.codecs.drivers import driver_of
 from decinv.codecs.graphs import CudaGraphs
 from decinv.codecs.loading import load_autoencoder
 from decinv.codecs.probing import TOO_SMALL, Layout, probe
-from decinv.convolutions import convolutions
+from decinv.convolutions import TF32, convolutions
 from decinv.dtypes import Dtype, torch_dtype
 from decinv.errors import reason
 from decinv.weights import without_weights
@@ -137,6 +137,12 @@ class AutoencoderCodec(Codec):
     def encodes_frames(self) -> bool:
         """Whether clips are encoded frame by frame, so that ``_encode`` takes images."""
         return self.frames is None or self._driver.encodes_frames
+
+    @property
+    def rounding(self) -> float:
+        """That of ``dtype``, and of TF32 where convolutions take it."""
+        own = torch.finfo(self.dtype).eps
+        return max(own, TF32) if self.tf32 and self.device.type == "cuda" else own
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Convolve as ``tf32`` says."""

@@ -61,6 +61,15 @@ class Codec(Frozen, ABC):
         tensor = next(chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
+    @property
+    def rounding(self) -> float:
+        """Relative error of rounding to the numbers that it computes in, ``torch.finfo(...).eps``: the coarsest of its weights.
+
+        Where it is coarse, small pixel errors are magnified before E sees them, see ``decinv.problems.DecoderProblem``.
+        """
+        kinds = {tensor.dtype for tensor in chain(self.parameters(), self.buffers()) if tensor.is_floating_point()}
+        return max((torch.finfo(kind).eps for kind in kinds), default=torch.finfo(torch.float32).eps)
+
     def metadata(self) -> dict[str, str]:
         """Say, in a file of latents, what they are latents of."""
         return {"codec": str(self.path), "scaling_factor": repr(self.scaling.factor), "shift_factor": repr(self.scaling.shift)}

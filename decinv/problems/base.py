@@ -47,7 +47,13 @@ class Problem(ABC):
     """Find a point at which a residual is zero, for each of ``B`` samples on its own.
 
     Points live in the diffusion model's (scaled) latent space. No row of anything here depends on another row.
+
+    Attributes:
+        magnifies: Whether pixel errors that a network would lose in its rounding are magnified before it answers them; the
+            solver sets what the update rule asks for, and only problems with a codec take notice.
     """
+
+    magnifies: bool = False
 
     @abstractmethod
     def start(self) -> Tensor:

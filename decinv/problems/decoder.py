@@ -12,6 +12,12 @@ from decinv.problems.gradient import GradientProblem
 PROBE = 0.01
 """Length of the step along which the decoder's curvature is probed, over that of the latent."""
 
+COARSE = 1e-4
+"""Rounding error above which a codec loses small pixel errors: that of 16 bits and of TF32 is."""
+
+MAGNIFIED = 0.01
+"""Root mean square that pixel errors below it are magnified to for such a codec, of images in [-1, 1]."""
+
 
 class References(NamedTuple):
     """The images near which the encoder answers a pixel error in place of x, of the R samples that have one.
@@ -47,6 +53,13 @@ class DecoderProblem(Problem):
 
     with s the root mean square of E(x) and n white noise of variance 1, the same for all samples. Any z with D(z) = x is a zero
     of this T, too. The merit is its length relative to ``||E(x)||`` then, and ``stated_merit`` that of the first T.
+
+    An E that computes in 16 bits or TF32 loses small pixel errors in its rounding. Where ``magnifies`` is set and the codec's
+    ``rounding`` is as coarse, it is asked about larger ones, and its answer is divided by as much, and so is what it rounded::
+
+        T(z) = (E(x + a (D(z) - x)) - E(x)) / a,   a = max(1, 0.01 / rms(D(z) - x))
+
+    The merit is of this T then; in exact arithmetic it is the same to first order in ``a (D(z) - x)``.
     """
 
     def __init__(self, codec: Codec, image: Tensor) -> None:
@@ -63,6 +76,7 @@ class DecoderProblem(Problem):
             self.target = codec.encode(image).clone()  # a codec may write each output to the same memory
         self.size = sizes(self.target, torch.float64)
         self.elsewhere: References | None = None
+        self._rounding = codec.rounding
 
     def start(self) -> Tensor:
         """Give E(x), scaled."""
@@ -74,12 +88,27 @@ class DecoderProblem(Problem):
         decoded = self.codec.picture(self.latent(point))
         mismatch = torch.empty_like(self.image, memory_format=torch.contiguous_format)  # also where a codec decodes to another
         torch.sub(decoded, self.image, out=mismatch)
+        residual = self._answer(decoded, mismatch)
+        return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
+
+    def _answer(self, decoded: Tensor, mismatch: Tensor) -> Tensor:
+        """Ask E about pixel errors ``mismatch`` of ``decoded`` images, ``(A, 3, H, W)``: T(z), raw, ``(A, ...)``."""
+        factor = spread(magnification(mismatch), mismatch) if self.magnifies and self._is_coarse() else None
         target = self.target
+        if factor is not None:
+            decoded = torch.addcmul(self.image, factor, mismatch)
         if self.elsewhere is not None:
             rows, image, code = self.elsewhere
-            decoded, target = decoded.index_put((rows,), image + mismatch[rows]), target.index_put((rows,), code)
-        residual = self.codec.encode(decoded) - target
-        return Evaluation(self.codec.scaling.scale(residual), norms(residual, torch.float64) / self.size, mismatch)
+            error = mismatch[rows] if factor is None else mismatch[rows] * factor[rows]
+            decoded, target = decoded.index_put((rows,), image + error), target.index_put((rows,), code)
+        answer = self.codec.encode(decoded) - target
+        return answer if factor is None else answer / spread(factor.flatten(), answer)
+
+    def _is_coarse(self) -> bool:
+        """Whether the codec rounds coarsely, as a finer one does under autocast."""
+        device = self.codec.device.type
+        mixes = device != "meta" and torch.is_autocast_enabled(device)
+        return max(self._rounding, torch.finfo(torch.get_autocast_dtype(device)).eps if mixes else 0.0) > COARSE
 
     def select(self, keep: Tensor) -> None:
         """Drop the samples that are not in ``keep``."""
@@ -105,7 +134,9 @@ class DecoderProblem(Problem):
 
     def stated_merit(self, point: Tensor, rows: Tensor) -> Tensor:
         """Run one decode and one encode, beside that of the images."""
-        return DecoderProblem(self.codec, self._images[rows]).evaluate(point).merit
+        stated = DecoderProblem(self.codec, self._images[rows])
+        stated.magnifies = self.magnifies
+        return stated.evaluate(point).merit
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give the other images, if there are any."""
@@ -158,7 +189,7 @@ class DescentProblem(DecoderProblem):
             mismatch = decoded - self.image
         if self.rate is None:
             self.rate = self._cauchy_step(point, gradient, mismatch)
-        merit = norms(self.codec.encode(decoded) - self.target, torch.float64) / self.size
+        merit = norms(self._answer(decoded, mismatch), torch.float64) / self.size
         return Evaluation(gradient * spread(self.rate, point), merit, mismatch)
 
     def _cauchy_step(self, point: Tensor, gradient: Tensor, mismatch: Tensor) -> Tensor:
@@ -192,3 +223,9 @@ class DescentProblem(DecoderProblem):
         """Take over the step sizes."""
         rate = state.get("rate")
         self.rate = None if rate is None else rate.to(self.image.device)
+
+
+def magnification(mismatch: Tensor) -> Tensor:
+    """Give what pixel errors ``(A, 3, H, W)`` are multiplied by before a coarse E sees them, at least 1, ``(A,)``."""
+    size = norms(mismatch) / mismatch[:1].numel() ** 0.5
+    return torch.where(size > 0, MAGNIFIED / size, 1.0).clamp_min(1.0)

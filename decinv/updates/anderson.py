@@ -86,6 +86,9 @@ class Anderson(UpdateRule):
     shows it: where ||r||^2 did not fall and at least 8 iterations are left, the sample begins anew at its start, with residuals
     that E gives near another image (``decinv.problems.DecoderProblem``), and its pixel residual alone for r.
 
+    Where the codec computes in 16 bits or TF32, what E answers to the small pixel errors of later iterations is lost in its
+    rounding. With ``magnify`` they are magnified before, and the answer is divided by as much (``DecoderProblem``).
+
     Decoders normalise what they compute (GroupNorm), and E(D(z)) hardly tells how long z is. An error along z would be found
     last, or never where 16 bits round away what shows of it. So the scale is probed once: after 5 iterations or more, when
     ||r||^2 is below a twentieth of its first value and at least 5 iterations are left, the next point is the best one made
@@ -129,6 +132,7 @@ class Anderson(UpdateRule):
         pool: int = 1,
         probe: float = 0.1,
         elsewhere: bool = True,
+        magnify: bool = True,
     ) -> None:
         """Set step size, memory and regularisation.
 
@@ -147,6 +151,7 @@ class Anderson(UpdateRule):
                 of the values. Where fewer than 4 values would be left for each value of the latent, each pixel is remembered.
             probe: Part by which a latent is made shorter to learn what its scale does, in [0, 1); 0 leaves that out.
             elsewhere: Whether E may answer near another image where the first step leads away.
+            magnify: Whether small pixel errors are magnified before E answers them where the codec computes in 16 bits or TF32.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -175,6 +180,7 @@ class Anderson(UpdateRule):
         self.pool = pool
         self.probe = probe
         self.elsewhere = elsewhere
+        self.magnifies = magnify
         self.reset(0)
 
     def reset(self, max_iters: int) -> None:

@@ -33,10 +33,12 @@ class UpdateRule(Optimizer, ABC):
     Attributes:
         freedom: Directions of the latent space that a step fits anew, so that each must prove that it fits more than noise; 0
             where steps follow the residual alone.
+        magnifies: Whether it asks for residuals of magnified pixel errors where the codec's arithmetic is coarse.
         misled: Which samples' residuals proved to lead away from the solution in the last step, ``(A,)``; ``None`` for none.
     """
 
     freedom: float = 0.0
+    magnifies: bool = False
     misled: NDArray[np.bool_] | None = None
 
     def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:

@@ -26,6 +26,11 @@ class WrappedCodec(Codec):
         """Whether the other one encodes clips frame by frame."""
         return self.inner.encodes_frames
 
+    @property
+    def rounding(self) -> float:
+        """That of the other one."""
+        return self.inner.rounding
+
     def arithmetic(self) -> AbstractContextManager[None]:
         """Compute gradients as the other one does."""
         return self.inner.arithmetic()

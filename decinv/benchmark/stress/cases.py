@@ -9,6 +9,7 @@ import torch
 
 from decinv.benchmark.stress.impaired import (
     ChannelMap,
+    CoarseCodec,
     Constant,
     ImpairedCodec,
     Mixture,
@@ -24,6 +25,7 @@ from decinv.benchmark.stress.impaired import (
 from decinv.codecs.autoencoder import AutoencoderCodec, load_codec
 from decinv.codecs.base import Codec
 from decinv.codecs.linear import LinearCodec
+from decinv.convolutions import TF32
 
 SPOILT = 0.05
 """Noise on the weights of the bundled codec with which its PSNR falls to about 18 dB."""
@@ -63,7 +65,7 @@ def cases_of(path: str) -> list[Case]:
         return Case(name, make, plain)
 
     def rounded(dtype: torch.dtype) -> Codec:
-        return round_layers(plain(), dtype)
+        return CoarseCodec(round_layers(plain(), dtype), torch.finfo(dtype).eps)
 
     def untrained() -> Codec:
         model = plain().model
@@ -81,7 +83,7 @@ def cases_of(path: str) -> list[Case]:
         Case("untrained", untrained),
         Case("bfloat16", partial(rounded, torch.bfloat16)),
         Case("float16", partial(rounded, torch.float16)),
-        Case("TF32", lambda: round_factors(plain())),
+        Case("TF32", lambda: CoarseCodec(round_factors(plain()), TF32)),
     ]
 
 

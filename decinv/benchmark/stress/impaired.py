@@ -37,6 +37,26 @@ class ImpairedCodec(WrappedCodec):
         return self.scaling.invert(scaled)
 
 
+class CoarseCodec(WrappedCodec):
+    """Another codec that was made to round what it computes with, and says so."""
+
+    def __init__(self, inner: Codec, rounding: float) -> None:
+        """Take the codec.
+
+        Args:
+            inner: The codec.
+            rounding: The relative error of rounding, as ``torch.finfo(...).eps``.
+        """
+        super().__init__(inner)
+        self._rounding = rounding
+        self.freeze()
+
+    @property
+    def rounding(self) -> float:
+        """What was given."""
+        return self._rounding
+
+
 class ChannelMap(nn.Module):
     """Multiply the channels of each latent cell by a matrix ``(C, C)``."""
 
