@@ -49,10 +49,16 @@ def test_every_combination_has_its_row(tmp_path, path):
     assert (tmp_path / "watermark.png").is_file()
 
 
-def test_decoders_and_prompts_can_be_chosen(tmp_path, path):
-    chosen = ["--decoders=[Anderson]", "--attacks={none: {class_path: InTurn}}", "--prompts=[a fox]", "--device=cpu"]
+def test_decoders_samplers_and_prompts_can_be_chosen(tmp_path, path):
+    chosen = [
+        "--decoders=[Anderson]",
+        "--samplers=[exact]",
+        "--attacks={none: {class_path: InTurn}}",
+        "--prompts=[a fox]",
+        "--device=cpu",
+    ]
     assert main(["watermark", f"--out={tmp_path}", f"--pipeline={path}", *chosen, *SMALL]) == 0
-    assert {row["decoder"] for row in rows(tmp_path / "table.csv")} == {"Anderson"}
+    assert [(row["decoder"], row["sampler"]) for row in rows(tmp_path / "table.csv")] == [("Anderson", "exact")]
     assert json.loads((tmp_path / "environment.json").read_text())["options"]["prompts"] == ["a fox"]
 
 
@@ -104,6 +110,8 @@ def test_findings_become_rates():
         ("--keys=[/no/key]", "file of a key"),
         ("--decoders=[x]", "`decoders`"),
         ("--decoders=[encoder,encoder]", "`decoders` to be different"),
+        ("--samplers=[fast]", "`samplers`"),
+        ("--samplers=[]", "`samplers`"),
         ("--prompts=[]", "a prompt"),
         ("--attacks={}", "at least one of `attacks`"),
     ],

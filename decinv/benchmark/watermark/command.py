@@ -92,6 +92,7 @@ def watermark(
     keys: Sequence[str] = (),
     attacks: dict[str, Attack] | None = None,
     decoders: Sequence[str] = ("encoder", GRADIENT, PAPER, DEFAULT, DESCENDED),
+    samplers: Sequence[str] = ("naive", "exact"),
     prompts: Sequence[str] | None = None,
     count: int = 100,
     size: int = 64,
@@ -124,6 +125,7 @@ def watermark(
         keys: Files of tree-ring keys, as ``python -m decinv.watermark rings`` makes them; by default the papers' three keys.
         attacks: Attacks by name, such as ``configs/attacks/mild.yaml``; by default none, and those of arXiv 2305.20030.
         decoders: Names of the inversions of the decoder, as the decoder benchmark has them.
+        samplers: Names of the inversions of DDIM: ``naive``, ``exact``, or both.
         prompts: What the images of each key show, in turn; by default each something else, as in the papers: captions that a
             bundled model knows, and for other models 100 photographs.
         count: Number of images of each key, and of images without a mark, at least 2.
@@ -159,6 +161,9 @@ def watermark(
     if not decoders or set(decoders) - BY_NAME.keys() or len(set(decoders)) < len(decoders):
         named = ", ".join(decoders) or "none"
         raise ValueError(f"Expected `decoders` to be different ones of {', '.join(BY_NAME)}, but got {named}.")
+    methods: dict[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
+    if not samplers or set(samplers) - methods.keys() or len(set(samplers)) < len(samplers):
+        raise ValueError(f"Expected `samplers` to be different ones of naive, exact, but got {', '.join(samplers) or 'none'}.")
     conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
     place = conditions.begin()
     model = model_for([DDIM(steps)], pipeline, dtype)
@@ -172,7 +177,7 @@ def watermark(
     inversions = [
         Inversion(BY_NAME[name], iterations_of(name, ours, iterations), rtol if is_ours(name) else 0.0) for name in decoders
     ]
-    samplers: Mapping[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
+    asked = {name: methods[name] for name in samplers}
     options |= {"prompts": shown, "attacks": {name: repr(attack) for name, attack in chosen.items()}}
     device_name = write_environment(out, options, place)
     total = (1 + len(chosen) * len(inversions)) * (mark.marks + 1) * count
@@ -186,7 +191,7 @@ def watermark(
             for chunk in attacked:  # side by side, so that whatever else the machine does slows all of them
                 for inversion in inversions:
                     tick(f"{name}: {inversion.method.name}")
-                    for sampler, one in recover(inversion, samplers, maker, codec, chunk, mark, known_prompt).items():
+                    for sampler, one in recover(inversion, asked, maker, codec, chunk, mark, known_prompt).items():
                         found.setdefault((inversion, sampler), []).append(one)
             which = torch.cat([chunk.which for chunk in chunks])
             for (inversion, sampler), parts in found.items():
