@@ -154,8 +154,12 @@ class Ledger:
         self.extra[rows] += 1
 
     def restate(self, rows: Indices, merit: Floats, seconds: float) -> None:
-        """Book the residuals of moved samples' best points as they were stated, which took an evaluation of each."""
+        """Book the residuals of moved samples' best points as they were stated, which took an evaluation of each.
+
+        Their first ones are again those that were stated, which further iterations along gradients are judged by.
+        """
         self.residual[rows] = merit
+        self.first[0, rows] = np.maximum(np.square(self.history[0, rows].astype(np.float64)), TINY)
         self.extra[rows] += 1
         self.seconds[rows] += seconds / len(rows)
         self.moved[rows] = False

@@ -16,7 +16,7 @@ from decinv.problems.base import Evaluation
 from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
-from decinv.updates import ForwardStep
+from decinv.updates import Anderson, ForwardStep
 
 
 class Stubborn(ForwardStep):
@@ -142,6 +142,59 @@ def test_a_descent_continues_in_its_middle_bit_for_bit(images) -> None:
         assert torch.equal(found.evaluations, expected.evaluations)
         stopped.step()
     assert stopped.done
+
+
+class Uneven(LinearCodec):
+    """A linear codec whose images show some channels more than others."""
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return super()._decode(latent * torch.linspace(0.3, 1.7, latent.shape[1]).view(1, -1, 1, 1))
+
+
+class Doubtful(Anderson):
+    """The default, which trusts no point but the start."""
+
+    def proof(self, first: Evaluation) -> Tensor:
+        return torch.zeros_like(super().proof(first))
+
+
+def test_a_longer_descent_continues_before_its_probe_bit_for_bit() -> None:
+    """The default probes the latent's length after five gradient steps, for which three iterations have no room."""
+    codec = Uneven((1.0,) * 12)
+    image = 0.3 * codec.decode(torch.randn(2, 12, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+    def start() -> Solver:
+        point = nn.Parameter(torch.empty(0))
+        solver = Solver(point, Doubtful([point]), Stopping(3, 0.0, patience=None, gradient_steps=16))
+        solver.start(DecoderProblem(codec, image))
+        return solver
+
+    whole, stopped = start(), start()
+    while not whole.done:
+        whole.step()
+        if whole.iteration == 9:
+            assert set(whole.rule._books.stage) == {2}  # type: ignore[attr-defined]
+    expected = whole.result()
+    while not stopped.done:
+        solver = start()
+        solver.load_state_dict(deepcopy(stopped.state_dict()))
+        found = finish(solver).result()
+        assert torch.equal(found.latent, expected.latent), f"after {stopped.iteration} steps"
+        assert torch.equal(found.history.nan_to_num(), expected.history.nan_to_num())
+        stopped.step()
+
+
+def test_what_began_anew_near_another_image_is_moved_too() -> None:
+    """Its residuals near that image were a tenth of those that the gradient steps are judged by, so that none was better."""
+    codec = AutoencoderCodec()
+    truth = draw_latent(codec, 18, 64, 2000)[None]
+    image = decode_rounded(codec, truth)
+    before, after = (invert(image, codec, max_iters=10, gradient_steps=steps) for steps in (0, 8))
+    assert (before.evaluations - before.iterations).tolist() == [2]
+    torch.testing.assert_close(before.latent, codec.encode(image), rtol=0, atol=1e-6)
+    assert after.status == (Status.MAX_ITERS,)
+    pixels = [(codec.decode(result.latent) - image).square().mean() for result in (before, after)]
+    assert pixels[1] < pixels[0] / 3
 
 
 def test_what_the_default_leaves_at_the_encoder_is_moved() -> None:

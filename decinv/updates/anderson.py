@@ -207,7 +207,8 @@ class Anderson(UpdateRule):
         rows = None if history is None else history._asdict()
         numbers = None if books is None else {name: torch.from_numpy(part) for name, part in books._asdict().items()}
         own = {"pool": self.pool, "slots": self._slots, "count": self._count, "history": rows, "books": numbers}
-        return super().state_dict() | own
+        limits = {"last_probe": self._last_probe, "may_begin_anew": self._may_begin_anew}
+        return super().state_dict() | own | limits
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the history too, in its own precision.
@@ -225,6 +226,7 @@ class Anderson(UpdateRule):
         books = None if numbers is None else Books(**{name: part.cpu().numpy() for name, part in numbers.items()})
         super().load_state_dict(state_dict)
         self._slots, self._count, self._history, self._books = state_dict["slots"], state_dict["count"], history, books
+        self._last_probe, self._may_begin_anew = state_dict["last_probe"], state_dict["may_begin_anew"]
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take the pixel residual, and whether E is steep where the chunk starts."""
