@@ -147,6 +147,10 @@ class Ledger:
         )
         return better, status
 
+    def excuse(self, probing: NDArray[np.bool_]) -> None:
+        """Let the next iteration of some of the running samples ``(A,)`` not count as one without progress."""
+        self.marked[self.rows[probing]] += 1
+
     def begin_anew(self, misled: NDArray[np.bool_]) -> None:
         """Let some of the running samples ``(A,)`` take their next residual for their first; that costs them an evaluation."""
         rows = self.rows[misled]

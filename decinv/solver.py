@@ -198,6 +198,8 @@ class Solver:
             self.point.grad = evaluation.residual.to(self.point.dtype)
             self.rule.observe(evaluation)
             apply()
+            if self.rule.probing is not None:
+                self._ledger.excuse(self.rule.probing)
             misled = self.rule.misled
             if misled is not None and self.problem.change_reference(torch.from_numpy(misled)):
                 self.rule.begin_anew()

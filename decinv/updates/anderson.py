@@ -189,7 +189,7 @@ class Anderson(UpdateRule):
         self._last_probe = max_iters - PROBE_BEFORE if self.probe and self.pixel_weight and self._slots >= PROBE_AFTER else 0
         self._may_begin_anew = bool(self.elsewhere and self.pixel_weight and self._slots and max_iters >= 2 + ANEW_BEFORE)
         self._count = 0
-        self.misled = None
+        self.misled = self.probing = None
         self._mismatch: Tensor | None = None
         self._history: History | None = None
         self._books: Books | None = None
@@ -259,7 +259,8 @@ class Anderson(UpdateRule):
             self._mismatch = None  # an image's memory that the next evaluation need not find taken
             rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None]
             following = history.point + self._mix(history, books, rho)
-            if np.count_nonzero(books.probing):
+            self.probing = books.probing if np.count_nonzero(books.probing) else None
+            if self.probing is not None:
                 shorter, plain = (1 - self.probe) * history.point, torch.addcmul(point, residual, rho, value=-1)
                 first, second = (torch.from_numpy(books.stage == n).to(point.device)[:, None] for n in (1, 2))
                 following = torch.where(first, shorter, torch.where(second, plain, following))

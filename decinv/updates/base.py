@@ -35,11 +35,13 @@ class UpdateRule(Optimizer, ABC):
             where steps follow the residual alone.
         magnifies: Whether it asks for residuals of magnified pixel errors where the codec's arithmetic is coarse.
         misled: Which samples' residuals proved to lead away from the solution in the last step, ``(A,)``; ``None`` for none.
+        probing: Which samples' next points are to show something, and need be no progress, ``(A,)``; ``None`` for none.
     """
 
     freedom: float = 0.0
     magnifies: bool = False
     misled: NDArray[np.bool_] | None = None
+    probing: NDArray[np.bool_] | None = None
 
     def __init__(self, params: Iterable[nn.Parameter], defaults: dict[str, Any]) -> None:
         """Take the one parameter.

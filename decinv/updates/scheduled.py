@@ -138,7 +138,7 @@ class Scheduled(UpdateRule):
             raise RuntimeError("Expected `reset` before the first step, but it was not called.")
         self.rule.step()
         self.scheduler.step()
-        self.misled = self.rule.misled
+        self.misled, self.probing = self.rule.misled, self.rule.probing
 
     def begin_anew(self) -> None:
         """Let the rule begin anew."""

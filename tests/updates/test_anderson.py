@@ -17,7 +17,7 @@ from decinv.result import Result
 from decinv.solver import Solver
 from decinv.status import Status
 from decinv.stopping import Stopping
-from decinv.updates import Anderson
+from decinv.updates import Anderson, Scheduled
 from decinv.updates.anderson import (
     ANEW_BEFORE,
     FALLEN,
@@ -245,6 +245,27 @@ def test_a_sample_that_converges_by_itself_is_not_probed(linear) -> None:
     ours = problem.run(Anderson, SHORTEST)
     assert set(problem.rule._books.stage) == {0}
     np.testing.assert_array_equal(ours, problem.run(lambda p: Anderson(p, probe=0.0), SHORTEST))
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_a_probe_is_no_lack_of_progress(scheduled: bool) -> None:
+    """Its two points are further off, so that no sample outlived them with the least patience."""
+    codec = LinearCodec(tuple(np.linspace(0.2, 1.6, 18)))
+    image = codec.decode(0.3 * torch.randn(3, 18, 4, 4, generator=torch.Generator().manual_seed(0)))
+    rate = partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0)
+    results = []
+    for patience in (1, None):
+        point = nn.Parameter(torch.empty(0))
+        rule = Scheduled([point], Anderson, rate) if scheduled else Anderson([point])
+        solver = Solver(point, rule, Stopping(30, patience=patience))
+        solver.start(DecoderProblem(codec, image))
+        while not solver.done:
+            solver.step()
+        results.append(solver.result())
+    impatient, patient = results
+    assert impatient.status == (Status.CONVERGED,) * 3
+    assert impatient.history[PROBE_AFTER].min() > 2 * impatient.history[PROBE_AFTER - 1].max()
+    assert torch.equal(impatient.latent, patient.latent)
 
 
 def test_an_error_along_the_latent_that_the_encoder_does_not_see_is_found(linear) -> None:
