@@ -87,7 +87,8 @@ def plan(
     The inversion's own problem is evaluated on tensors without content, which tells the memory of the codec, and of its graph
     where there is a gradient; its solver and update rule run for some iterations on a small problem without a codec, which
     tells the memory of latents, books and history. Not counted is what a kernel uses for itself (such as a convolution's
-    workspace), what an allocator keeps, and what ``torch.compile`` saves. Mixed precision is that of the CPU; CUDA keeps
+    workspace), what an allocator keeps, what ``torch.compile`` saves, and the other image of each sample that is answered near
+    one (``decinv.problems.DecoderProblem``). Mixed precision is that of the CPU; CUDA keeps
     normalisations in float32 in addition.
 
     Args:

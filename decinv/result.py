@@ -21,7 +21,8 @@ class Result:
         latent: Raw latents ``(B, C, h, w)``, or ``(B, C, t, h, w)`` of clips, float32: for each sample the best iterate that
             was evaluated, see ``decinv.solver.Solver``. Rows of samples that never had a finite iterate are nan.
         residual: Relative residual ``(B,)`` of those latents.
-        history: Relative residual ``(K, B)`` at each iteration; nan after a sample ended.
+        history: Relative residual ``(K, B)`` at each iteration; nan after a sample ended. Of one that is answered near another
+            image (``decinv.problems.DecoderProblem``) it is the residual there from then on, and ``residual`` is not.
         iterations: Iterations ``(B,)`` that each sample took.
         evaluations: Evaluations ``(B,)`` of the problem's map that each sample took.
         seconds: Seconds ``(B,)`` of computing that each sample took, its share of every step that it was part of.

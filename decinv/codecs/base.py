@@ -25,7 +25,9 @@ class Codec(Frozen, ABC):
     Subclasses set at least ``stride`` and ``latent_channels``, in the class or in a constructor that begins with
     ``super().__init__()``, and define ``_encode`` and ``_decode``: from images ``(B, 3, H, W)`` in [-1, 1] to raw latents
     ``(B, C, H / stride, W / stride)`` and back, in any number format, row by row, without anything random, and without writing
-    to what they get. Callers use ``encode`` and ``decode``, which check shapes and always give float32.
+    to what they get. Pixels that come from latents may be beyond [-1, 1]: those of D(z) where nothing ``clamps`` them, and
+    those of the images near which E answers, see ``decinv.problems.DecoderProblem``. Callers use ``encode`` and ``decode``,
+    which check shapes and always give float32.
 
     Attributes:
         stride: Pixels along one side of a latent cell, along height and width alike; sides of images are multiples of it.

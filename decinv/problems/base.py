@@ -94,6 +94,8 @@ class Problem(ABC):
     def change_reference(self, rows: Tensor) -> bool:
         """Take the residuals of some active samples in another way from now on, since theirs lead away from the solution.
 
+        A problem that has another way defines ``stated_merit``, and keeps the way in its ``state_dict``.
+
         Args:
             rows: Whether a sample is one of these, ``(A,)``.
 

@@ -52,7 +52,8 @@ class DecoderProblem(Problem):
         T(z) = E(b + D(z) - x) - E(b),   b = D(E(x) + s n)
 
     with s the root mean square of E(x) and n white noise of variance 1, the same for all samples. Any z with D(z) = x is a zero
-    of this T, too. The merit is its length relative to ``||E(x)||`` then, and ``stated_merit`` that of the first T.
+    of this T, too. The merit is its length relative to ``||E(x)||`` then, and ``stated_merit`` that of the first T. A subclass
+    whose ``evaluate`` has residuals of its own overrides both methods, as ``DescentProblem`` does the first.
 
     An E that computes in 16 bits or TF32 loses small pixel errors in its rounding. Where ``magnifies`` is set and the codec's
     ``rounding`` is as coarse, it is asked about larger ones, and its answer is divided by as much, and so is what it rounded::

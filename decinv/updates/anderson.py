@@ -84,7 +84,8 @@ class Anderson(UpdateRule):
 
     E undoes D near images like those that it was trained on. Near others its answer may point anywhere, and the first step
     shows it: where ||r||^2 did not fall and at least 8 iterations are left, the sample begins anew at its start, with residuals
-    that E gives near another image (``decinv.problems.DecoderProblem``), and its pixel residual alone for r.
+    that E gives near another image (``decinv.problems.DecoderProblem``), and its pixel residual alone for r. Where r is the
+    latent residual alone, or one iterate is remembered, none does.
 
     Where the codec computes in 16 bits or TF32, what E answers to the small pixel errors of later iterations is lost in its
     rounding. With ``magnify`` they are magnified before, and the answer is divided by as much (``DecoderProblem``).
