@@ -30,7 +30,7 @@ SENTENCES = {
     ),
     "--model.update.lrr=1": (
         "Expected an option of Anderson, but got `model.update.lrr` (did you mean `lr`?); it takes lr, "
-        "history, pull, decay, pixel_weight, latent_weight, ridge, trust, prior, pool, probe, elsewhere."
+        "history, pull, decay, pixel_weight, latent_weight, ridge, trust, prior, pool, probe, elsewhere, magnify."
     ),
     "--model=GradientInversionn": (
         "Expected `model` to be a class, such as AutoencoderTraining, DecoderInversion, DenoiserTraining, "
