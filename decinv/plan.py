@@ -230,6 +230,7 @@ def _coding_need(inversion: Inversion, image: Tensor, precision: str) -> _Coding
     with _autocast(precision):
         with PeakMemory(DEVICE) as begin:
             problem = inversion.problem(image)
+            problem.magnifies = inversion.solver.rule.magnifies
             first = problem.start()
             point = torch.empty_like(first)
             del first
@@ -245,7 +246,9 @@ def _descent_need(inversion: Inversion, image: Tensor, precision: str) -> int:
         problem = inversion.problem(image)
         point = torch.empty_like(problem.start())
         with PeakMemory(DEVICE) as evaluate:
-            problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
+            descent = problem.descent(torch.arange(len(image), device=image.device))
+            descent.magnifies = inversion.solver.rule.magnifies
+            descent.evaluate(point)
     return evaluate.bytes
 
 
