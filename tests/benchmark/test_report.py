@@ -12,8 +12,8 @@ from PIL import Image
 
 import decinv.benchmark
 from decinv.benchmark.__main__ import main
-from decinv.benchmark.report.directory import describe
-from decinv.benchmark.report.html import number, table
+from decinv.benchmark.report.directory import THUMBNAIL, describe
+from decinv.benchmark.report.html import STYLE, Picture, number, sheet, table
 from decinv.benchmark.report.markdown import to_html
 
 RESULTS = Path(decinv.benchmark.__file__).parent / "results"
@@ -245,3 +245,33 @@ def test_long_text_is_broken_into_lines_and_numbers_stay_in_sight():
     assert "<td class=long>a red circle" in shown
     assert "<td class=n>1.5</td>" in shown
     assert "<td>short</td><td class=n>2.5</td>" in shown
+
+
+@pytest.mark.parametrize("cells", [["32bca1659dca6adf", "40aa1b47f4056eb2", "cad01392f25f3027"], ["0001.png", "0002.png"]])
+def test_keys_and_names_that_begin_with_a_digit_are_set_like_other_text(cells):
+    assert "<th>key</th>" in table(["key"], [[cell] for cell in cells], len(cells))
+
+
+@pytest.mark.parametrize("cell", ["3", "-4.25", "1e-05", "**-0.5**", "inf", "50%", "-49.9 dB", "2.5 ± 0.1", "+3.1"])
+def test_numbers_are_flush_right(cell):
+    assert "<th class=n>value</th>" in table(["value"], [[cell]], 1)
+
+
+@pytest.mark.parametrize(("wide", "kinds"), [(1, "sheet"), (2, "sheet wide")])
+def test_one_wide_picture_among_others_does_not_enlarge_them_all(wide, kinds):
+    """One image of 64 x 48 pixels among six of 64 x 64 made the page 400 pixels of each."""
+    pictures = [Picture("data:", "one", 64, 48 if index < wide else 64) for index in range(3)]
+    assert f'<div class="{kinds}">' in sheet("reconstructions", pictures, 3)
+
+
+def test_high_pictures_of_a_sheet_are_no_higher_than_their_thumbnails():
+    rule = re.search(r"\.sheet img \{[^}]*max-height: (\d+)rem", STYLE.read_text())
+    assert rule is not None
+    assert int(rule[1]) * 16 == THUMBNAIL
+
+
+def test_a_run_without_results_has_no_table_of_averages(tmp_path):
+    (tmp_path / "results.csv").write_text("name,status,psnr_db\nfirst,UNREADABLE,\n")
+    shown = "".join(describe(tmp_path, 10, 1).parts)
+    assert "<b>1</b> UNREADABLE" in shown
+    assert "mean" not in shown

@@ -96,7 +96,8 @@ def _results(path: Path, limit: int) -> str:
         for name, one in moments.items()
     ]
     shown = "".join(f"<li><b>{escape(count)}</b> {escape(name)}</li>" for name, count in tiles)
-    return f"<ul class=tiles>{shown}</ul>" + table(header, cells, len(cells)) + details("rows", table(*_rows(path, limit)))
+    averages = table(header, cells, len(cells)) if cells else ""  # none where no image has a result
+    return f"<ul class=tiles>{shown}</ul>{averages}" + details("rows", table(*_rows(path, limit)))
 
 
 def _rows(path: Path, limit: int) -> tuple[list[str], list[list[str]], int]:
@@ -133,7 +134,7 @@ def _sheet(folder: Path, limit: int) -> Iterator[str]:
 
     Where there are sheets of edits, they stand for the edits and masks beside them, which they show.
     """
-    every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and not path.is_dir())
     sheets = [path for path in every if folder.name == "edits" and path.stem.endswith(".sheet")]
     files, scale = (sheets, 2) if sheets else (every, 1)
     if not files:

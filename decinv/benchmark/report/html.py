@@ -11,6 +11,9 @@ STYLE = Path(__file__).with_name("report.css")
 LONG = 80
 """Letters above which the text of a cell is broken into lines; a prompt may have thousands."""
 
+NUMBER = re.compile(r"[+-]?(\d[\d.]*(e[+-]?\d+)?|inf|nan)(?=[\s%]|$)")
+"""A number, or one with a unit behind it; names such as ``0001.png``, and keys that begin with a digit, are none."""
+
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What the browser may load: pictures within the page, its own style, nothing from anywhere."""
 
@@ -120,10 +123,13 @@ def figure(picture: Picture) -> str:
 
 
 def sheet(title: str, pictures: Sequence[Picture], total: int, large: bool = False) -> str:
-    """Give a contact sheet, with the number of pictures there are; ``large`` for pictures that hold several."""
+    """Give a contact sheet, with the number of pictures there are; ``large`` for pictures that hold several.
+
+    Its columns are wide if most of the pictures are.
+    """
     items = "".join(figure(picture) for picture in pictures)
     counted = f"{len(pictures)} of {total}" if total > len(pictures) else str(total)
-    wide = ["wide"] if any("wide" in picture.kinds for picture in pictures) else []
+    wide = ["wide"] if sum("wide" in picture.kinds for picture in pictures) > len(pictures) / 2 else []
     kinds = ["sheet", "large"] if large else ["sheet", *wide]
     return f"<h3>{escape(title)} <small>{counted}</small></h3><div{_class(kinds)}>{items}</div>"
 
@@ -140,7 +146,7 @@ def note(text: str) -> str:
 
 def _numeric(cells: Sequence[str]) -> bool:
     known = [cell.strip("* ") for cell in cells if cell.strip()]
-    return bool(known) and sum(bool(re.match(r"[+-]?(\d|inf|nan)", cell)) for cell in known) > len(known) / 2
+    return bool(known) and sum(bool(NUMBER.match(cell)) for cell in known) > len(known) / 2
 
 
 def _class(names: Sequence[str]) -> str:
