@@ -24,7 +24,8 @@ class WatermarkDetection(Callback):
         """Say what to look for.
 
         Args:
-            watermark: The watermark; null for that of the data.
+            watermark: The watermark; null for that of the data. Of another one than theirs, such as a wrong key, there are
+                verdicts but no rates, since its marks are none of those that the images carry.
         """
         self.watermark = watermark
 
@@ -77,7 +78,10 @@ class WatermarkDetection(Callback):
         if share_of(trainer).count > 1 and not merge_if_complete(run):
             return
         data = data_of(trainer)
-        lines = detect_in_run(run, watermark, data.which if isinstance(data, MarkedNoise) else None)
+        carried = data.watermark if isinstance(data, MarkedNoise) else None
+        lines = detect_in_run(run, watermark, data.which if isinstance(data, MarkedNoise) and watermark is carried else None)
+        if carried not in (None, watermark):
+            lines.append("rates are not known, since the images carry the marks of another watermark than that looked for")
         Console().print("\n".join(lines), highlight=False)
 
     def _watermark(self, trainer: Trainer) -> Watermark | None:

@@ -16,7 +16,7 @@ from decinv.runs import RunDirectory
 from decinv.runs.latents import noise_file, write_latents
 from decinv.runs.table import format_row, read_rows, write_table
 from decinv.status import Status
-from decinv.watermark import Mask, ThreeKeys
+from decinv.watermark import Mask, ThreeKeys, TreeRingKey, TreeRings
 
 SHAPE = (4, 16, 16)
 
@@ -145,6 +145,20 @@ def test_the_process_that_ends_last_looks_at_all_images(saved_pipeline, tmp_path
         _fit(saved_pipeline, tmp_path, observers, (4, 8, 8), block=1, shard=f"{index}/2", run=RunDirectory(tmp_path))
         assert (tmp_path / "watermark.csv").exists() == expected
     assert len(table(tmp_path / "watermark.csv")) == 4
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+def test_images_that_carry_other_marks_have_verdicts_but_no_rates(saved_pipeline, tmp_path, capsys, keys):
+    """Of three marks that were compared with others by their numbers: two broke the run's end, and one was told right."""
+    files = [str(tmp_path / f"{seed}.safetensors") for seed in range(keys)]
+    for seed, file in enumerate(files):
+        TreeRingKey.make((4, 8, 8), 0, 3, seed=seed).save(file)
+    observers = [ResultWriter(), WatermarkDetection(TreeRings(files))]
+    _fit(saved_pipeline, tmp_path, observers, (4, 8, 8), run=RunDirectory(tmp_path))
+    rows = table(tmp_path / "watermark.csv")
+    assert [(row["true_mark"], row["found"] in ("True", "False")) for row in rows] == [("", True)] * 4
+    assert not (tmp_path / "detection.csv").exists()
+    assert "the images carry the marks of another watermark" in capsys.readouterr().out
 
 
 def _fit(saved_pipeline, tmp_path, callbacks, shape, count=4, run=None, **options_of_data):
