@@ -57,7 +57,8 @@ def jpeg(image: Tensor, quality: int) -> Tensor:
     """
     if not 1 <= quality <= 100:
         raise ValueError(f"Expected `quality` in [1, 100], but got {quality}.")
-    return torch.stack([_through_jpeg(one, quality) for one in image.cpu()]).to(image.device)
+    read = [_through_jpeg(one, quality) for one in image.cpu()]
+    return torch.stack(read).to(image.device) if read else image.float()
 
 
 def _through_jpeg(image: Tensor, quality: int) -> Tensor:
@@ -148,7 +149,7 @@ def rotate(image: Tensor, degrees: float) -> Tensor:
     height, width = image.shape[-2:]
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     matrix = torch.tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]], device=image.device)
-    grid = functional.affine_grid(matrix.expand(len(image), 2, 3), list(image.shape), align_corners=False)
+    grid = functional.affine_grid(matrix[None], [1, *image.shape[1:]], align_corners=False).expand(len(image), -1, -1, -1)
     return round_to_8_bits(functional.grid_sample(image.float() + 1, grid, align_corners=False) - 1)
 
 
@@ -189,7 +190,7 @@ def noise(image: Tensor, std: float, seed: int = 0, numbers: Sequence[int] | Non
     """
     refuse_below(0, std=std)
     drawn = [rng.standard_normal(image.shape[1:], np.float32) for rng in generators(image, Draws.NOISE, seed, numbers)]
-    added = torch.from_numpy(np.stack(drawn)).to(image.device) if drawn else torch.zeros_like(image)
+    added = torch.from_numpy(np.stack(drawn)).to(image.device) if drawn else image.float()
     return round_to_8_bits(image.float() + 2 * std * added)
 
 

@@ -166,6 +166,14 @@ def test_what_is_random_depends_on_the_number_and_not_on_the_batch(images, disto
     assert distort(image[:0]).shape == image[:0].shape
 
 
+@pytest.mark.parametrize("name", STRONG)
+def test_of_no_images_there_are_none(images, name):
+    """JPEG and rotation broke."""
+    nothing = STRONG[name](images(1)[:0].double())
+    assert nothing.shape == images(1)[:0].shape
+    assert nothing.dtype == torch.float32
+
+
 def test_the_noise_of_an_attack_is_not_that_which_the_image_was_sampled_from():
     added = noise(torch.zeros(1, 3, 64, 64), 0.05, seed=5, numbers=[7])
     for seed in ((5, 7), (5, 7, 1)):  # of images, and of the benchmark's unmarked ones
