@@ -275,3 +275,12 @@ def test_a_run_without_results_has_no_table_of_averages(tmp_path):
     shown = "".join(describe(tmp_path, 10, 1).parts)
     assert "<b>1</b> UNREADABLE" in shown
     assert "mean" not in shown
+
+
+@pytest.mark.parametrize(("inputs", "left"), [(3, None), (5, "2 of 5 inputs have no row")])
+def test_a_run_that_was_broken_off_says_how_much_is_left(run, inputs, left):
+    """Its results looked like those of a whole run."""
+    (run / "inputs.jsonl").write_text("".join(f'["{index}"]\n' for index in range(inputs)))
+    shown = "".join(describe(run, 10, 1).parts)
+    assert ("This run is not finished" in shown) == (left is not None)
+    assert left is None or left in shown

@@ -13,8 +13,8 @@ def report(runs: Sequence[Path], out: Path = Path("report.html"), rows: int = 20
     """Make one self-contained HTML page of the directories of benchmarks and runs: tables, figures and pictures.
 
     The page needs no network and no other file. Of a benchmark it shows table.md, or its CSV files, the figures and
-    environment.json; of a run the averages and the first rows of results.csv, the pictures and config.yaml. What cannot be
-    read is named on the page and costs nothing else.
+    environment.json; of a run the averages and the first rows of results.csv, the pictures and config.yaml, and how many inputs
+    have no row, if any. What cannot be read is named on the page and costs nothing else.
 
     Args:
         runs: The directories; one that holds neither table.csv nor results.csv stands for those of its folders that do.

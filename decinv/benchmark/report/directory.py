@@ -16,6 +16,7 @@ from PIL import Image
 from decinv.benchmark.report.html import Picture, Section, details, escape, figure, note, number, sheet, table
 from decinv.benchmark.report.markdown import to_html
 from decinv.metrics.samples import Moments
+from decinv.runs.inputs import InputList
 
 PICTURES = (".png", ".jpg", ".jpeg")
 THUMBNAIL = 480
@@ -44,6 +45,7 @@ def describe(path: Path, rows: int, limit: int) -> Section:
     """
     parts = [
         *_readable(path / "environment.json", _environment),
+        *_readable(path / "inputs.jsonl", _progress),
         *_readable(path / "results.csv", lambda file: _results(file, rows)),
         *itertools.chain.from_iterable(_readable(one, _figure) for one in _pictures(path)),
         *_readable(path / "table.md", lambda file: to_html(file.read_text(encoding="utf-8"))),
@@ -76,6 +78,14 @@ def _environment(path: Path) -> str:
     except AttributeError as error:
         raise ValueError("it holds no options and versions") from error
     return f"<p class=where>{escape(line)}</p>" + details("options and environment", _verbatim(json.dumps(content, indent=2)))
+
+
+def _progress(path: Path) -> str:
+    """Say how many inputs of a run have no row; nothing where all have one."""
+    with path.with_name("results.csv").open(newline="", encoding="utf-8", errors="replace") as file:
+        done = sum(1 for _ in csv.DictReader(file))
+    total = len(InputList(path))
+    return note(f"This run is not finished: {total - done} of {total} inputs have no row.") if done < total else ""
 
 
 def _results(path: Path, limit: int) -> str:
