@@ -31,7 +31,7 @@ class DecoderInversion(Inversion):
             update: The update rule: one of ``decinv.updates``, or an optimizer of torch. The default needs no tuning.
             max_iters: Largest number of iterations of a sample, each one evaluation of E(D(z)), at least 1.
             rtol: Relative residual ``||E(D(z)) - E(x)|| / ||E(x)||`` below which a sample has converged, at least 0; that near
-                another image where E answers near one, see ``decinv.problems.DecoderProblem``.
+                another image, or of magnified pixel errors, where E is asked about these (``decinv.problems.DecoderProblem``).
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
             last_iterate: Whether to report the iterate after the last update, as the published code does, instead of the best
                 one evaluated; it costs one more evaluation.
