@@ -13,7 +13,9 @@ from decinv.problems.base import Evaluation
 from decinv.ranges import refuse_below, refuse_not_above
 from decinv.updates.base import UpdateRule
 from decinv.updates.books import Books, Numbers
+from decinv.updates.by_pixels import forget, loosen
 from decinv.updates.history import History
+from decinv.updates.host import like, near_one, squared_lengths, to_host
 
 STEEP = 5.5
 """Relative residuals this many times the pixel error that they come from say little about the true latent."""
@@ -29,15 +31,6 @@ pixels are fitted by latents further off than E(x), it often does not."""
 
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
-
-STUCK = 8
-"""Iterations without progress after which a sample counts as stuck."""
-
-FITTED = 0.25
-"""Part of its first squared pixel error below which that of a stuck sample must be, to be mixed by its pixels alone."""
-
-LOOSE = 0.1
-"""Part of the pull that is taken of such a sample then."""
 
 ANEW_BEFORE = 8
 """Iterations that must be left for a sample to begin anew, of which the first is its start again."""
@@ -258,7 +251,7 @@ class Anderson(UpdateRule):
             books = books.go_on(self._due(history, books))
             self._history, self._books = history, books
             self._mismatch = None  # an image's memory that the next evaluation need not find taken
-            rho = _like(self.param_groups[0]["lr"] * books.rate, point)[:, None]
+            rho = like(self.param_groups[0]["lr"] * books.rate, point)[:, None]
             following = history.point + self._mix(history, books, rho)
             self.probing = books.probing if np.count_nonzero(books.probing) else None
             if self.probing is not None:
@@ -290,7 +283,7 @@ class Anderson(UpdateRule):
             return np.zeros(len(books.stage), np.bool_)
         due: NDArray[np.bool_] = (books.stage == 0) & (books.size < PROBE_BELOW * books.first)
         if np.count_nonzero(due):
-            due &= _squares(history.drops[:, 0]) > PROBE_ABOVE**2 * books.distance
+            due &= squared_lengths(history.drops[:, 0]) > PROBE_ABOVE**2 * books.distance
         return due
 
     def _mix(self, history: History, books: Books, rho: Tensor) -> Tensor:
@@ -299,13 +292,13 @@ class Anderson(UpdateRule):
         moves = torch.addcmul(history.steps[:, : 1 + used], history.drops[:, : 1 + used], rho[..., None], value=-1)
         if not used:
             return moves[:, 0]
-        unit = _near_one(books.distance)[:, None, None]
-        moves.mul_(_like(unit, moves))
+        unit = near_one(books.distance)[:, None, None]
+        moves.mul_(like(unit, moves))
         parts = np.ones((len(moves), 1, 1 + used))
-        spread = _numbers(torch.bmm(moves, moves.mT)) / unit**2
+        spread = to_host(torch.bmm(moves, moves.mT)) / unit**2
         away, prior = self._away(history, moves, unit), self.prior * moves.shape[2] / history.error.shape[1]
         parts[:, 0, 1:] = -books.mix(spread, self.pull, self.ridge, away, prior)
-        return torch.bmm(_like(parts, moves), moves)[:, 0] / _like(unit[:, 0], moves)
+        return torch.bmm(like(parts, moves), moves)[:, 0] / like(unit[:, 0], moves)
 
     def _away(self, history: History, moves: Tensor, unit: Numbers) -> Numbers | None:
         """Give the inner products of the way from the start to the best iterate with moves and itself, if asked for.
@@ -317,8 +310,8 @@ class Anderson(UpdateRule):
         """
         if not self.prior:
             return None
-        way = (history.point - history.start)[:, None] * _like(unit, moves)
-        return (_numbers(torch.bmm(torch.cat([moves, way], dim=1), way.mT)) / unit**2)[..., 0]
+        way = (history.point - history.start)[:, None] * like(unit, moves)
+        return (to_host(torch.bmm(torch.cat([moves, way], dim=1), way.mT)) / unit**2)[..., 0]
 
     def _pooled(self, mismatch: Tensor) -> Tensor:
         """Average a pixel residual ``(B, ..., H, W)`` over squares, ``(B, K)``, such that a constant one keeps its length."""
@@ -338,18 +331,18 @@ class Anderson(UpdateRule):
         """Make the first iterate the best one, and room for the history."""
         rows, m = len(point), self._slots
         mismatch = residual if self._mismatch is None else self._mismatch
-        squares = np.stack([_squares(part) for part in (mismatch, residual)])
+        squares = np.stack([squared_lengths(part) for part in (mismatch, residual)])
         pixel, latent = np.where(squares > 0, squares, 1.0)
         if self._mismatch is None:  # r is the latent residual alone
             pixel_unit, latent_unit = np.zeros(rows), (self.latent_weight or 1.0) ** 2 / latent
-            unit = latent_unit / _near_one(latent) ** 2
+            unit = latent_unit / near_one(latent) ** 2
         else:
             pixel_unit, latent_unit = self.pixel_weight**2 / pixel, self.latent_weight**2 / latent
             latent_unit[self._steep] = 0.0
             unit = pixel_unit
-        ratio = _like(np.sqrt(latent_unit / unit), point)[:, None]
+        ratio = like(np.sqrt(latent_unit / unit), point)[:, None]
         error = self._error(residual, ratio)
-        size = _squares(error) * unit
+        size = squared_lengths(error) * unit
         none = np.zeros((rows, m))
         books = Books(
             *(latent, unit, size, size, np.ones(rows)),
@@ -374,8 +367,8 @@ class Anderson(UpdateRule):
         self._count += 1
         error = self._error(residual, history.ratio)
         change = error - history.error
-        products = _numbers(history.products(change, used)) * books.unit[:, None, None]
-        size = _squares(error) * books.unit
+        products = to_host(history.products(change, used)) * books.unit[:, None, None]
+        size = squared_lengths(error) * books.unit
         better = size < books.size
         books = books.note(products, size, slot, self.decay)
         history.changes[:, slot] = change
@@ -390,100 +383,14 @@ class Anderson(UpdateRule):
             chosen = torch.from_numpy(better).to(point.device)[:, None]
             for kept, new in ((history.point, point), (history.drops[:, 0], residual), (history.error, error)):
                 torch.where(chosen, new, kept, out=kept)
-        books = self._forget(history, books, residual)
-        return history, self._loosen(history, books, point.shape[1])
-
-    def _forget(self, history: History, books: Books, residual: Tensor) -> Books:
-        """Let the samples whose residual is taken in another way from here on forget what they remember.
-
-        Args:
-            history: The history, which is changed.
-            books: The books, which share memory with what is returned.
-            residual: The residuals.
-        """
-        again = books.stage < 0
-        if not np.count_nonzero(again):
-            return books
-        index = torch.from_numpy(np.flatnonzero(again)).to(residual.device)
-        for forgotten in (history.steps, history.drops, history.changes):
-            forgotten[index] = 0.0
-        history.drops[index, 0] = residual[index]
-        squares = _squares(residual)
-        books = books._replace(distance=np.where(again, np.where(squares > 0, squares, 1.0), books.distance))
-        return self._by_pixels(history, books, again, residual.shape[1], 1.0)
-
-    def _by_pixels(self, history: History, books: Books, chosen: NDArray[np.bool_], latent: int, hold: float) -> Books:
-        """Mix some samples by their pixels alone from now on, and let them begin anew.
-
-        Args:
-            history: The history, which is changed.
-            books: The books, which share memory with what is returned.
-            chosen: Whether a sample is one of these, ``(B,)``.
-            latent: Number of values of a latent.
-            hold: The part of the pull that is taken of them.
-        """
-        rows, pixels = np.flatnonzero(chosen), history.error.shape[1] - (latent if self.latent_weight else 0)
-        index, used = torch.from_numpy(rows).to(history.error.device), min(self._count, self._slots)
-        history.drop_latents(index, pixels)
-        size = _squares(history.error) * books.unit
-        unit = books.unit[:, None, None]
-        gram, slopes = books.gram.copy(), books.slopes.copy()
-        changes, error = history.changes[index, :used], history.error[index, None]
-        gram[rows, :used, :used] = _numbers(torch.bmm(changes, changes.mT)) * unit[rows]
-        slopes[rows, :used] = (_numbers(torch.bmm(changes, error.mT)) * unit[rows])[..., 0]
-        return books._replace(
-            **{name: np.where(chosen, size, getattr(books, name)) for name in ("size", "first", "doubt", "mark")},
-            rate=np.where(chosen, 1.0, books.rate),
-            hold=np.where(chosen, hold, books.hold),
-            gram=gram,
-            slopes=slopes,
-        )
-
-    def _loosen(self, history: History, books: Books, latent: int) -> Books:
-        """Mix the samples that are stuck by their pixels alone from now on, with a weaker prior, and let them begin anew.
-
-        Args:
-            history: The history, which is changed.
-            books: The books, which share memory with what is returned.
-            latent: Number of values of a latent.
-        """
-        stuck = books.idle >= STUCK
-        if self._mismatch is None or not self.latent_weight or not np.count_nonzero(stuck):
-            return books
-        pixels = history.error.shape[1] - latent
-        size = _squares(history.error[:, :pixels]) * books.unit
-        loose = stuck & (size > 0) & (size < FITTED * self.pixel_weight**2)
-        books = books._replace(idle=np.where(stuck, 0.0, books.idle))
-        return self._by_pixels(history, books, loose, latent, LOOSE) if np.count_nonzero(loose) else books
+        pixels, used = error.shape[1] - (point.shape[1] if self.latent_weight else 0), min(self._count, self._slots)
+        books = forget(history, books, residual, pixels, used)
+        if self._mismatch is not None and self.latent_weight:
+            books = loosen(history, books, pixels, used, self.pixel_weight**2)
+        return history, books
 
 
 def _steep(first: Evaluation) -> Tensor:
     """Whether the encoder makes much of the small pixel error of a sample's start, ``(B,)``."""
     error = first.mismatch.flatten(1).square().mean(1)
     return (first.merit.square() > STEEP**2 * error) & (error > 0)
-
-
-def _squares(rows: Tensor) -> Numbers:
-    """Give the squared length of each row, which steps that hardly change it are judged by."""
-    squares: Numbers = np.square(_numbers(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)))
-    return squares
-
-
-def _near_one(squares: Numbers) -> Numbers:
-    """Give the powers of two that bring squared lengths nearest to 1 if lengths are multiplied by them, which rounds nothing.
-
-    So products of latents of any scale are within float32's range.
-    """
-    powers: Numbers = np.exp2(-np.round(np.log2(squares) / 2))
-    return powers
-
-
-def _numbers(values: Tensor) -> Numbers:
-    """Bring a few values to the host."""
-    numbers: Numbers = values.cpu().numpy().astype(np.float64)
-    return numbers
-
-
-def _like(numbers: Numbers, tensor: Tensor) -> Tensor:
-    """Bring a few values to the device and the number format of a tensor."""
-    return torch.from_numpy(numbers).to(tensor)

@@ -21,8 +21,6 @@ from decinv.updates import Anderson, Scheduled
 from decinv.updates.anderson import (
     ANEW_BEFORE,
     FALLEN,
-    FITTED,
-    LOOSE,
     PROBE_ABOVE,
     PROBE_AFTER,
     PROBE_BEFORE,
@@ -30,9 +28,9 @@ from decinv.updates.anderson import (
     SOLVED,
     STEEP,
     STRANGE,
-    STUCK,
 )
 from decinv.updates.books import GROWTH, PROGRESS, RISE
+from decinv.updates.by_pixels import FITTED, LOOSE, STUCK
 
 LATENT = {"pixel_weight": 0.0}
 PIXELS = {"latent_weight": 0.0}
