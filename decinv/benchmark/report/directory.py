@@ -45,7 +45,6 @@ def describe(path: Path, rows: int, limit: int) -> Section:
     """
     parts = [
         *_readable(path / "environment.json", _environment),
-        *_readable(path / "inputs.jsonl", _progress),
         *_readable(path / "results.csv", lambda file: _results(file, rows)),
         *itertools.chain.from_iterable(_readable(one, _figure) for one in _pictures(path)),
         *_readable(path / "table.md", lambda file: to_html(file.read_text(encoding="utf-8"))),
@@ -80,10 +79,8 @@ def _environment(path: Path) -> str:
     return f"<p class=where>{escape(line)}</p>" + details("options and environment", _verbatim(json.dumps(content, indent=2)))
 
 
-def _progress(path: Path) -> str:
+def _progress(path: Path, done: int) -> str:
     """Say how many inputs of a run have no row; nothing where all have one."""
-    with path.with_name("results.csv").open(newline="", encoding="utf-8", errors="replace") as file:
-        done = sum(1 for _ in csv.DictReader(file))
     total = len(InputList(path))
     return note(f"This run is not finished: {total - done} of {total} inputs have no row.") if done < total else ""
 
@@ -105,9 +102,10 @@ def _results(path: Path, limit: int) -> str:
         [name, *(number(str(float(value))) for value in (*one.interval[:2], one.lowest, one.highest)), str(len(one))]
         for name, one in moments.items()
     ]
+    left = "".join(_readable(path.with_name("inputs.jsonl"), lambda file: _progress(file, total)))
     shown = "".join(f"<li><b>{escape(count)}</b> {escape(name)}</li>" for name, count in tiles)
     averages = table(header, cells, len(cells)) if cells else ""  # none where no image has a result
-    return f"<ul class=tiles>{shown}</ul>{averages}" + details("rows", table(*_rows(path, limit)))
+    return f"{left}<ul class=tiles>{shown}</ul>{averages}" + details("rows", table(*_rows(path, limit)))
 
 
 def _rows(path: Path, limit: int) -> tuple[list[str], list[list[str]], int]:
