@@ -244,11 +244,10 @@ def _descent_need(inversion: Inversion, image: Tensor, precision: str) -> int:
     """Give the peak of an evaluation of the problem's descent, if all samples take part."""
     with _autocast(precision), torch.no_grad():
         problem = inversion.problem(image)
+        problem.magnifies = inversion.solver.rule.magnifies
         point = torch.empty_like(problem.start())
         with PeakMemory(DEVICE) as evaluate:
-            descent = problem.descent(torch.arange(len(image), device=image.device))
-            descent.magnifies = inversion.solver.rule.magnifies
-            descent.evaluate(point)
+            problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
     return evaluate.bytes
 
 

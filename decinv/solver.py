@@ -242,10 +242,7 @@ class Solver:
 
     def _other_problem(self, rows: Tensor, attempt: int) -> Problem | None:
         """State the problem of a later attempt for some samples of the chunk; ``None`` where there is none."""
-        other = self.problem.descent(rows) if self.stopping.gradient_steps else self.problem.restart(rows, attempt)
-        if other is not None:
-            other.magnifies = self.rule.magnifies
-        return other
+        return self.problem.descent(rows) if self.stopping.gradient_steps else self.problem.restart(rows, attempt)
 
     def _remember(self, rows: Indices, better: Indices, point: Tensor) -> None:
         """Take some of the points ``(A, ...)`` of the samples ``rows`` for their best."""

@@ -94,16 +94,16 @@ class DecoderProblem(Problem):
 
     def _answer(self, decoded: Tensor, mismatch: Tensor) -> Tensor:
         """Ask E about pixel errors ``mismatch`` of ``decoded`` images, ``(A, 3, H, W)``: T(z), raw, ``(A, ...)``."""
-        factor = spread(magnification(mismatch), mismatch) if self.magnifies and self._is_coarse() else None
+        factor = magnification(mismatch) if self.magnifies and self._is_coarse() else None
         target = self.target
         if factor is not None:
-            decoded = torch.addcmul(self.image, factor, mismatch)
+            decoded = torch.addcmul(self.image, spread(factor, mismatch), mismatch)
         if self.elsewhere is not None:
             rows, image, code = self.elsewhere
-            error = mismatch[rows] if factor is None else mismatch[rows] * factor[rows]
+            error = mismatch[rows] if factor is None else mismatch[rows] * spread(factor[rows], mismatch)
             decoded, target = decoded.index_put((rows,), image + error), target.index_put((rows,), code)
         answer = self.codec.encode(decoded) - target
-        return answer if factor is None else answer / spread(factor.flatten(), answer)
+        return answer if factor is None else answer / spread(factor, answer)
 
     def _is_coarse(self) -> bool:
         """Whether the codec rounds coarsely, as a finer one does under autocast."""
@@ -135,9 +135,7 @@ class DecoderProblem(Problem):
 
     def stated_merit(self, point: Tensor, rows: Tensor) -> Tensor:
         """Run one decode and one encode, beside that of the images."""
-        stated = DecoderProblem(self.codec, self._images[rows])
-        stated.magnifies = self.magnifies
-        return stated.evaluate(point).merit
+        return self._of(DecoderProblem, rows).evaluate(point).merit
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give the other images, if there are any."""
@@ -149,7 +147,13 @@ class DecoderProblem(Problem):
 
     def descent(self, rows: Tensor) -> Problem:
         """Take steps down the squared pixel error; see ``DescentProblem``."""
-        return DescentProblem(self.codec, self._images[rows])
+        return self._of(DescentProblem, rows)
+
+    def _of(self, kind: "type[DecoderProblem]", rows: Tensor) -> "DecoderProblem":
+        """State a problem of some of the first samples (indices) anew, which magnifies as this one does."""
+        problem = kind(self.codec, self._images[rows])
+        problem.magnifies = self.magnifies
+        return problem
 
     def latent(self, point: Tensor) -> Tensor:
         """Undo the scaling."""
