@@ -18,6 +18,9 @@ Spacing = Literal["linspace", "leading", "trailing"]
 
 Sigmas = Literal["times", "karras", "exponential"]
 
+UNDECLARED = ("sigma_min", "sigma_max")
+"""Keys of a config that some schedulers of diffusers read though they do not take them, as ``from_config`` of another does."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -108,6 +111,7 @@ class Sampler(ABC):
             scheduler = self.scheduler_class(**options)
         except NotImplementedError as error:
             raise ValueError(f"Expected a config that {self.scheduler_class.__name__} knows, but: {error}") from error
+        scheduler.register_to_config(**{key: config[key] for key in UNDECLARED if key in config and key not in known})
         for option in ("clip_sample", "thresholding"):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")

@@ -52,12 +52,7 @@ def compare(sampler, scheduler, seed=0, tokens=None, config=None):
 
 @pytest.mark.parametrize(
     ("name", "prediction"),
-    [
-        (name, prediction)
-        for name in SAMPLERS
-        for prediction in ("epsilon", "v_prediction", "sample")
-        if (name, prediction) != ("euler", "sample")  # which diffusers does not have
-    ],
+    [(name, prediction) for name in SAMPLERS for prediction in ("epsilon", "v_prediction", "sample")],
 )
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_steps_equal_those_of_diffusers(config, name, spacing, prediction):
@@ -110,6 +105,21 @@ def test_noise_levels_can_be_chosen(config, make, sigmas):
     changes = torch.tensor([step.start.alpha / step.start.sigma for step in sampler.trajectory(config).steps]).log().diff()
     even = changes / changes.mean()
     assert bool((even - 1).abs().max() < 1e-3) == (sigmas == "exponential")
+
+
+@pytest.mark.parametrize("sigmas", ["karras", "exponential"])
+def test_bounds_of_levels_of_another_scheduler_count(config, sigmas):
+    """``DPMSolverMultistepScheduler`` does not take them, but reads them in the config that it was made from."""
+    euler = diffusers.EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, sigma_min=0.05, sigma_max=10.0)
+    saved = {**euler.config, "_class_name": "EulerDiscreteScheduler"}
+    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(saved, **{f"use_{sigmas}_sigmas": True})
+    scheduler.set_timesteps(10)
+    assert float(scheduler.sigmas[0]) == pytest.approx(10)
+    assert compare(DPMSolver(10, sigmas=sigmas), scheduler, config=saved) <= 1e-5
+    flow = diffusers.FlowMatchEulerDiscreteScheduler.from_config({"sigma_max": 0.9, f"use_{sigmas}_sigmas": True})
+    flow.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])
+    flow.init_noise_sigma = 1.0
+    assert compare(FlowEuler(4), flow) <= 1e-5
 
 
 def test_ddim_at_zero_signal(config):
