@@ -62,8 +62,16 @@ class CachedLatents(LightningDataModule, ABC):
     def make(self, count: int, size: int, seed: int, first: int) -> Captioned:
         """Make ``count`` samples of one size in pixels, those from index ``first`` on in the sequence of a seed."""
 
+    @abstractmethod
+    def origin(self) -> str:
+        """Name all that samples depend on beside the arguments of ``make``, in a few words."""
+
     def setup(self, stage: str) -> None:
-        """Make the sets, or read them from the cache."""
+        """Make the sets, or read them from the cache.
+
+        Raises:
+            ValueError: If the cache has samples of another origin.
+        """
         self.small = self._set(self.count, self.size, self.seed, 0)
         self.large = self._set(self.large_count, self.large_size, self.seed, self.count) if self.large_every else self.small
         self.validation = self._set(self.validation_count, self.size, self.validation_seed, 0)
@@ -75,9 +83,16 @@ class CachedLatents(LightningDataModule, ABC):
         if not file.is_file():
             latents, captions = self.make(count, size, seed, first)
             with replacing(file, shared=True) as partial:
-                save_file({"latents": latents.contiguous()}, partial, {"captions": json.dumps(captions)})
+                known = {"captions": json.dumps(captions), "origin": self.origin()}
+                save_file({"latents": latents.contiguous()}, partial, known)
         with safe_open(file, "pt") as content:
-            return content.get_tensor("latents"), json.loads(content.metadata()["captions"])
+            known = content.metadata()
+            if known.get("origin") != self.origin():
+                raise ValueError(
+                    f"Expected latents by {self.origin()} in the cache, but those in {file} are by "
+                    f"{known.get('origin', 'an older version, which did not say')}; give another directory as `cache`."
+                )
+            return content.get_tensor("latents"), json.loads(known["captions"])
 
     def train_dataloader(self) -> DataLoader[Captioned]:
         """Continue the endless sequence of batches where a resumed training left it."""

@@ -63,6 +63,7 @@ class CaptionedLatents(CachedLatents):
             validation_seed: Seed of the held-out scenes; differs from ``seed``.
             validation_count: Number of held-out scenes, at least 1.
             cache: A directory that keeps the latents of one codec for other trainings on the same scenes; null to keep none.
+                Those of another codec are refused by its name.
 
         Raises:
             ValueError: If the two seeds are equal, or a number is out of range.
@@ -81,6 +82,10 @@ class CaptionedLatents(CachedLatents):
             cache,
         )
         self.codec = codec
+
+    def origin(self) -> str:
+        """Name the codec."""
+        return f"codec {self.codec!r}"
 
     def make(self, count: int, size: int, seed: int, first: int) -> Captioned:
         """Draw scenes and encode them."""

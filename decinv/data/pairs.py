@@ -49,7 +49,8 @@ class FlowPairs(CachedLatents):
             seed: Seed of captions, noise and batches.
             validation_seed: Seed of the held-out captions and noise; differs from ``seed``.
             validation_count: Number of held-out pairs, at least 1.
-            cache: A directory that keeps the pairs of one diffusion model for other trainings; null to keep none.
+            cache: A directory that keeps the pairs of one diffusion model for other trainings; null to keep none. Those of
+                another model, by its name, or of other ``steps`` or ``guidance`` are refused.
 
         Raises:
             ValueError: If the two seeds are equal, or a number is out of range.
@@ -72,6 +73,10 @@ class FlowPairs(CachedLatents):
         self.pipeline = pipeline
         self.steps = steps
         self.guidance = guidance
+
+    def origin(self) -> str:
+        """Name the diffusion model, and how it is sampled."""
+        return f"pipeline {self.pipeline!r} with {self.steps} steps and guidance {float(self.guidance)}"
 
     @torch.no_grad()
     def make(self, count: int, size: int, seed: int, first: int) -> Captioned:

@@ -68,6 +68,15 @@ def test_the_cache_saves_encoding(saved, tmp_path, monkeypatch):
         assert captions == texts
 
 
+def test_a_cache_of_another_codec_is_refused(saved, tmp_path):
+    options = TINY | {"validation_count": 1, "cache": str(tmp_path / "cache")}
+    CaptionedLatents(codec=str(saved("kl")), **options).setup("fit")
+    with pytest.raises(
+        ValueError, match=r"Expected latents by codec 'bundled' in the cache, but those in .* are by codec '.*kl"
+    ):
+        CaptionedLatents(codec="bundled", **options).setup("fit")
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

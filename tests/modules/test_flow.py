@@ -61,6 +61,16 @@ def test_pairs_are_noise_and_what_the_model_makes_of_it(diffusion):
     assert ((made - latent).norm() / latent.norm()).item() < 0.1
 
 
+def test_cached_pairs_of_another_guidance_are_refused(diffusion, tmp_path):
+    options = {"cache": str(tmp_path), "steps": 1}
+    first, again = (pairs(diffusion[0], **options) for _ in range(2))
+    first.setup("fit")
+    again.setup("fit")
+    assert torch.equal(first.small[0], again.small[0])
+    with pytest.raises(ValueError, match=r"with 1 steps and guidance 1.0 in the cache, but .* guidance 3.0; give another"):
+        pairs(diffusion[0], guidance=1.0, **options).setup("fit")
+
+
 def test_training_saves_a_flow_model(diffusion, tmp_path):
     directory, _ = diffusion
     with torch.random.fork_rng():
