@@ -57,8 +57,10 @@ def conditioned(
     height, width = cells
     pipeline.refuse_cells(height, width)
     size = height * stride, width * stride
-    prompt = pipeline.encode(prompts, size, device)
-    negative = pipeline.encode([negative_prompt] * len(prompts), size, device) if guidance > 1 else None
+    away = [negative_prompt] if guidance > 1 else []
+    told = pipeline.encode([*prompts, *away], size, device)  # together, so that text encoders are loaded once
+    prompt = told.select(torch.arange(len(prompts)))
+    negative = told.select(torch.full((len(prompts),), len(prompts))) if away else None
     trajectory = pipeline.trajectory(sampler, cells)
     added = None
     if any(step.noise for step in trajectory.steps):

@@ -24,6 +24,7 @@ from decinv.diffusion import (
     RectifiedFlow,
     Stable3Euler,
 )
+from decinv.diffusion.conditioned import conditioned
 from decinv.problems.newton_krylov import NewtonKrylovProblem
 from decinv.weights import variant_of
 
@@ -216,6 +217,22 @@ def test_text_encoders_are_loaded_once_and_before_the_network(saved_pipeline, mo
     pipeline.encode(PROMPTS, SIZE, CPU)
     assert seen == [sorted(PROMPTS), [""]]
     assert pipeline._denoiser is None
+
+
+@pytest.mark.parametrize("negative", [None, "", "a red square"])
+def test_text_encoders_are_loaded_once_for_prompts_and_negative_prompt(saved_pipeline, monkeypatch, negative):
+    pipeline, apart = (DiffusersPipeline(str(saved_pipeline("xl")[0])) for _ in range(2))
+    seen = []
+    encode = pipeline._text.encode
+    monkeypatch.setattr(pipeline._text, "encode", lambda texts, device: (seen.append(texts), encode(texts, device))[1])
+    condition = conditioned(pipeline, Euler(2), PROMPTS, (16, 24), 2, 3.0, negative).condition
+    assert len(seen) == 1
+    for found, texts in ((condition.prompt, PROMPTS), (condition.negative, [negative] * 2)):
+        for part, expected in zip(found, apart.encode(texts, (32, 48), CPU), strict=True):
+            torch.testing.assert_close(part, expected)
+    assert (condition.negative.embedding == 0).all() == (negative is None)
+    assert condition.negative.size[0].tolist() == [32, 48, 0, 0, 32, 48]
+    assert conditioned(pipeline, Euler(2), PROMPTS, (16, 24), 2).condition.negative is None
 
 
 def test_embeddings_of_many_prompts_are_kept_by_their_last_use(saved_pipeline, monkeypatch):
