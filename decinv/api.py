@@ -128,7 +128,7 @@ def invert(
     prompts = [] if model is None else _prompts(prompt, readable)
     how = sampler or DDIM(), method or ExactInversion()
     if model is not None:
-        model.refuse_channels(codec.latent_channels)
+        model.refuse_codec(codec)
         model.refuse_cells(*(side // codec.stride for side in pixels.shape[-2:]))
         how[1].check(model.trajectory(how[0]))
     factory = load_update(update) if isinstance(update, str | Path) else update

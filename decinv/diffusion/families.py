@@ -56,6 +56,10 @@ class Family(ABC):
         """Give the folders of the text encoders and tokenizers that a pipeline has."""
         return tuple(f"{kind}{suffix}" for suffix in ("", "_2", "_3") for kind in ENCODING if _part(index, f"{kind}{suffix}"))
 
+    def has_codec(self, index: Mapping[str, Any]) -> bool:
+        """Whether a ``model_index.json`` names an autoencoder."""
+        return _part(index, "vae") is not None
+
     def refuse(self, config: Mapping[str, Any], index: Mapping[str, Any]) -> None:
         """Look at the network's config, and at the parts that a ``model_index.json`` names.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 
+from decinv.codecs.base import Codec
 from decinv.diffusion.bundled import BUNDLED, pipeline_directory
 from decinv.diffusion.captions import WORDS, unknown_words
 from decinv.diffusion.denoiser import Denoiser
@@ -59,19 +60,19 @@ class Pipeline(ABC):
     def denoiser(self, device: torch.device) -> Denoiser:
         """Give the network on a device."""
 
-    def refuse_channels(self, channels: int) -> None:
-        """Refuse latents of another codec than the pipeline's kind.
+    def refuse_codec(self, codec: Codec) -> None:
+        """Refuse a codec of other latents than the network's.
 
         Args:
-            channels: Channels of the codec's latents.
+            codec: The codec whose latents the network shall take.
 
         Raises:
-            ValueError: If the network takes another number.
+            ValueError: If the network takes another number of channels.
         """
-        if channels != self.channels:
+        if codec.latent_channels != self.channels:
             raise ValueError(
                 f"Expected a codec with {self.channels} latent channels, which the pipeline's network takes, but got one with "
-                f"{channels}; give the codec of that pipeline."
+                f"{codec.latent_channels}; give the codec of that pipeline."
             )
 
     def refuse_cells(self, height: int, width: int) -> None:
@@ -164,6 +165,7 @@ class DiffusersPipeline(Pipeline):
         self.channels, self.patch = family.channels(network), family.patch(network)
         self._zeros = bool(index.get("force_zeros_for_empty_prompt", family.zeros))
         self._family = family
+        self._has_codec = family.has_codec(index)
         self._text = family.text(self.directory, self.dtype, text_length or family.long_text or 0)
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._denoiser: Denoiser | None = None
@@ -188,6 +190,19 @@ class DiffusersPipeline(Pipeline):
             torch.cat(pooled).to(device) if pooled else None,
             numbers if self._family.sized else None,
         )
+
+    def refuse_codec(self, codec: Codec) -> None:
+        """Refuse a codec of other latents than the network's, and the bundled one where the pipeline has its own.
+
+        Raises:
+            ValueError: If the codec is not that of the pipeline.
+        """
+        super().refuse_codec(codec)
+        if codec.path == "bundled" and self._has_codec:
+            raise ValueError(
+                f"Expected the codec of the pipeline at {self.path!r}, which has its own, but got the bundled one, whose latents "
+                "its network never saw; give that path to the codec too (`--model.codec.path`, `load_codec`)."
+            )
 
     def _prompt(self, text: str | None) -> Prompt:
         self._prompts.move_to_end(text or "")

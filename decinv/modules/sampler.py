@@ -108,7 +108,7 @@ class SamplerInversion(Inversion):
             ValueError: If it cannot, or for the reasons of every inversion.
         """
         super().setup(stage)
-        self.pipeline.refuse_channels(self.codec.latent_channels)
+        self.pipeline.refuse_codec(self.codec)
         self.method.check(self.trajectory)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

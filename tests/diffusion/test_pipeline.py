@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from decinv.codecs import load_codec
 from decinv.diffusion import (
     DDIM,
     Condition,
@@ -175,6 +176,17 @@ def test_latents_that_cannot_be_cut_into_patches_are_refused(saved_pipeline, kin
     for cells in ((3, 4), (4, 3)):
         with pytest.raises(ValueError, match="multiples of 2, the network's patch, but got"):
             pipeline.refuse_cells(*cells)
+
+
+def test_the_bundled_codec_is_refused_where_the_pipeline_has_its_own(saved_pipeline, tmp_path):
+    path, codec = copied(saved_pipeline, "stable", tmp_path), load_codec("bundled")
+    with pytest.raises(ValueError, match=r"which has its own, but got the bundled one, .* give that path to the codec too"):
+        DiffusersPipeline(str(path)).refuse_codec(codec)
+    DiffusersPipeline(str(path)).refuse_codec(load_codec(path))
+    DiffusersPipeline().refuse_codec(codec)
+    index = json.loads((path / "model_index.json").read_text()) | {"vae": [None, None]}  # as `configs/train` leave it
+    (path / "model_index.json").write_text(json.dumps(index))
+    DiffusersPipeline(str(path)).refuse_codec(codec)
 
 
 @pytest.mark.parametrize(
