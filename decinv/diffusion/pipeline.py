@@ -258,9 +258,11 @@ def _refuse_lacking(directory: Path, folders: Iterable[str]) -> None:
         FileNotFoundError: If a part has none.
     """
     for folder in folders:
-        wanted = "tokenizer*.json" if folder.startswith("tokenizer") else "*.safetensors"
-        if not any((directory / folder).glob(wanted)):
-            raise FileNotFoundError(f"Expected {wanted} in {directory / folder}, which the pipeline needs, but there is none.")
+        for wanted in ("tokenizer*.json",) if folder.startswith("tokenizer") else ("config.json", "*.safetensors"):
+            if not any((directory / folder).glob(wanted)):
+                raise FileNotFoundError(
+                    f"Expected {wanted} in {directory / folder}, which the pipeline needs, but there is none."
+                )
 
 
 def _find(path: str) -> Path:

@@ -367,6 +367,13 @@ def test_parts_that_are_not_there_are_refused_at_once(saved_pipeline, tmp_path, 
         DiffusersPipeline(str(path))
 
 
+def test_a_text_encoder_without_its_config_is_refused_at_once(saved_pipeline, tmp_path):
+    path = copied(saved_pipeline, "stable", tmp_path)
+    (path / "text_encoder" / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"Expected config\.json in .*text_encoder, which the pipeline needs"):
+        DiffusersPipeline(str(path))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
