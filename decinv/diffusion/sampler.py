@@ -2,7 +2,8 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from diffusers import DDIMScheduler
 from decinv.diffusion.coupling import Coupling
 from decinv.diffusion.prediction import PREDICTIONS, Level, Parts
 from decinv.diffusion.step import Step, predicted_step
+from decinv.errors import own_sentence, reason
 from decinv.ranges import refuse_below
 
 Spacing = Literal["linspace", "leading", "trailing"]
@@ -107,15 +109,14 @@ class Sampler(ABC):
         options = {key: value for key, value in config.items() if key in chosen} | self.options()
         if self.spacing is not None:
             options["timestep_spacing"] = self.spacing
-        try:
+        with _known_to(self.scheduler_class):
             scheduler = self.scheduler_class(**options)
-        except NotImplementedError as error:
-            raise ValueError(f"Expected a config that {self.scheduler_class.__name__} knows, but: {error}") from error
         scheduler.register_to_config(**{key: config[key] for key in UNDECLARED if key in config and key not in known})
         for option in ("clip_sample", "thresholding"):
             if scheduler.config.get(option):
                 raise ValueError(f"Expected a scheduler without `{option}`, whose steps have no inverse; set it to false.")
-        self.set_times(scheduler, {**config, **scheduler.config}, tokens)
+        with _known_to(self.scheduler_class):
+            self.set_times(scheduler, {**config, **scheduler.config}, tokens)
         discrete = scheduler.config.get("timestep_type") != "continuous"
         if discrete and scheduler.timesteps.min() < 0:  # as of 61 steps of `trailing`, to which rounding errors add one
             raise ValueError(
@@ -224,6 +225,23 @@ class DDIM(Sampler):
             end = _reached(parts, point, output)
             steps.append(predicted_step(float(time), start, end, predicted))
         return Trajectory(tuple(steps), float(scheduler.init_noise_sigma), config)
+
+
+@contextmanager
+def _known_to(kind: type[Any]) -> Iterator[None]:
+    """Say in one sentence what a scheduler of diffusers raises at its config within a ``with`` block.
+
+    Raises:
+        ValueError: If it cannot do what the config says.
+    """
+    try:
+        yield
+    except (ArithmeticError, ImportError, NotImplementedError, TypeError, ValueError) as error:
+        if own_sentence(error) is not None:
+            raise
+        raise ValueError(
+            f"Expected a config that {kind.__name__} knows, but: {reason(error)}; mend the pipeline's `scheduler_config.json`."
+        ) from error
 
 
 def shift_of(config: Mapping[str, Any], tokens: int | None) -> float | None:

@@ -17,6 +17,7 @@ from decinv.diffusion import (
     RectifiedFlow,
     Stable3Euler,
 )
+from decinv.errors import own_sentence
 
 SPACINGS = ("linspace", "leading", "trailing")
 SAMPLERS = {
@@ -321,3 +322,21 @@ def test_levels_above_1_are_refused_for_flows(config):
 def test_levels_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="finite noise levels"):
         FlowEuler(1).trajectory({"shift_terminal": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "told", "message"),
+    [
+        (DDIM(4), {"timestep_spacing": "odd"}, "odd is not supported"),
+        (DPMSolver(4), {"use_karras_sigmas": True, "use_beta_sigmas": True}, "Only one of"),
+        (Euler(4), {"beta_schedule": "odd"}, "odd is not implemented"),
+        (EulerAncestral(4), {"num_train_timesteps": None}, "got"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_configs_that_diffusers_refuses_get_one_sentence_of_ours(config, sampler, told, message):
+    name = sampler.scheduler_class.__name__
+    with pytest.raises(ValueError, match=f"Expected a config that {name} knows, but: .*{message}") as refused:
+        sampler.trajectory(config | told)
+    assert own_sentence(refused.value) is not None
+    assert str(refused.value).endswith("; mend the pipeline's `scheduler_config.json`.")
