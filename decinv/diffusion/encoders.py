@@ -37,15 +37,15 @@ class TextEncoding(ABC):
 
         path = self.directory / f"text_encoder{suffix}"
         options = {"dtype": self.dtype, "use_safetensors": True, "variant": variant_of(path.glob("*.safetensors"))}
-        with loading(kind, path):
+        with loading("tokenizer", self.directory / f"tokenizer{suffix}"):
             tokenizer = transformers.AutoTokenizer.from_pretrained(self.directory / f"tokenizer{suffix}")
-            with _quiet(transformers):
-                encoder, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True, **options)
+            length = length or tokenizer.model_max_length
+            tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        _tell_cut(tokenizer, texts, length)
+        with loading(kind, path), _quiet(transformers):
+            encoder, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True, **options)
         refuse_incomplete(encoder, info["missing_keys"], (), path)
         encoder = encoder.eval().to(device)
-        length = length or tokenizer.model_max_length
-        _tell_cut(tokenizer, texts, length)
-        tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         mask = tokens.attention_mask.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
         with torch.no_grad():
             return encoder(tokens.input_ids.to(device), attention_mask=mask, output_hidden_states=True)

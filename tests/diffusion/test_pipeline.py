@@ -374,6 +374,15 @@ def test_a_text_encoder_without_its_config_is_refused_at_once(saved_pipeline, tm
         DiffusersPipeline(str(path))
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_tokenizer_that_is_not_whole_gets_one_sentence(saved_pipeline, tmp_path, file):
+    path = copied(saved_pipeline, "stable", tmp_path)
+    (path / "tokenizer" / file).unlink()
+    with pytest.raises(ValueError, match=r"Expected a loadable tokenizer in .*tokenizer, but got") as refused:
+        DiffusersPipeline(str(path)).encode(PROMPTS, SIZE, CPU)
+    assert len(str(refused.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
