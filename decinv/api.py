@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from decinv.batch import check_images
+from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.codecs.frames import FrameRule, as_frames
 from decinv.diffusion.conditioned import check_range, conditioned
@@ -42,7 +43,7 @@ Images = Tensor | Sequence[Image.Image | str | Path]
 
 def invert(
     images: Images,
-    codec: Codec,
+    codec: Codec | None = None,
     update: UpdateFactory | str | Path = Anderson,
     max_iters: int = 50,
     rtol: float = 1e-5,
@@ -70,7 +71,7 @@ def invert(
             which are padded by reflection below and to the right. For a ``pipeline`` of Flux or Stable Diffusion 3 sides are
             multiples of twice the stride.
         codec: The codec whose decoder is inverted; the computing happens on its device, but for what its memory budget leaves
-            on the host, see ``decinv.placement.Placement``.
+            on the host, see ``decinv.placement.Placement``. By default that of the ``pipeline``, in float32 on the CPU.
         update: The update rule: a callable from parameters to an optimizer, or the path of a YAML fragment such as
             ``configs/update/paper_adam.yaml``.
         max_iters: Largest number of iterations of a sample, each one evaluation of E(D(z)), at least 1.
@@ -109,11 +110,13 @@ def invert(
     if patience is not None:
         refuse_fractions(patience=patience)
     refuse_below(1, batch_size=batch_size)
+    # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
+    model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
+    if codec is None and isinstance(model, DiffusersPipeline):
+        codec = load_codec(model.codec_path)
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
     codec.check()
-    # Before the decoder is inverted, so that a wrong prompt or path costs no computing.
-    model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
     if model is not None:
         _check_sampling(model, negative_prompt, guidance, sampler, method, noise_seed)
     elif (prompt, negative_prompt, guidance, sampler, method, noise_seed) != ("", None, 1.0, None, None, 0):

@@ -312,6 +312,20 @@ def test_invert_goes_on_to_the_noise(codec, sampler):
     assert decinv.invert(image, codec).noise is None
 
 
+def test_the_codec_of_a_pipeline_is_its_own(codec, saved_pipeline):
+    path = saved_pipeline("stable")[0]
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    options = {"prompt": ["a red circle", "a blue square"], "sampler": DDIM(2), "method": NaiveInversion(), "max_iters": 2}
+    found = decinv.invert(image, pipeline=path, **options)
+    expected = decinv.invert(image, decinv.load_codec(path), pipeline=path, **options)
+    assert torch.equal(found.latent, expected.latent)
+    assert torch.equal(found.noise, expected.noise)
+    assert decinv.invert(image, pipeline="bundled", **options).latent.shape == (2, 4, 4, 4)
+    for given in ({}, {"pipeline": Known()}):
+        with pytest.raises(TypeError, match="Expected a codec, but got NoneType; load one with `load_codec`"):
+            decinv.invert(image, **given)
+
+
 def test_prompts_fit_the_images(codec, tmp_path):
     image, _ = images(codec, 2)
     with pytest.raises(ValueError, match="prompt"):

@@ -170,6 +170,11 @@ class DiffusersPipeline(Pipeline):
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._denoiser: Denoiser | None = None
 
+    @property
+    def codec_path(self) -> str:
+        """Where its codec is: in its own directory, but for the bundled models, which come without."""
+        return "bundled" if self.path in BUNDLED else self.path
+
     def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
         """Give prompts for images of a size; texts that were not seen before are encoded."""
         new = sorted({text or "" for text in texts} - self._prompts.keys())
@@ -200,8 +205,8 @@ class DiffusersPipeline(Pipeline):
         super().refuse_codec(codec)
         if codec.path == "bundled" and self._has_codec:
             raise ValueError(
-                f"Expected the codec of the pipeline at {self.path!r}, which has its own, but got the bundled one, whose latents "
-                "its network never saw; give that path to the codec too (`--model.codec.path`, `load_codec`)."
+                f"Expected the codec of the pipeline at {self.path!r}, which has its own, but got the bundled one, whose "
+                "latents its network never saw; give that path to the codec too (`--model.codec.path`, `load_codec`)."
             )
 
     def _prompt(self, text: str | None) -> Prompt:
