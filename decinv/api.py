@@ -85,7 +85,8 @@ def invert(
         pipeline: A diffusion model, whose sampler is inverted too: ``bundled``, a directory saved by diffusers, a hub id, or a
             ``decinv.diffusion.Pipeline``. By default only the decoder is inverted, and no later argument may be given.
         prompt: The prompt of all images, or one for each.
-        negative_prompt: What guidance leads away from; ``None`` for what the pipeline takes if no prompt is given.
+        negative_prompt: What guidance leads away from, with ``guidance`` above 1; ``None`` for what the pipeline takes if no
+            prompt is given.
         guidance: Guidance scale, at least 0; up to 1 there is none. The default is none, since how an image was made is not
             known; ``decinv.modules.SamplerInversion``, which samples images too, has 3.
         sampler: The sampler; by default DDIM with 50 steps.
@@ -213,6 +214,10 @@ def _check_sampling(
     if not isinstance(guidance, int | float | np.floating):
         raise TypeError(f"Expected `guidance` to be a number, but got {guidance!r}.")
     check_range(guidance, noise_seed)
+    if negative_prompt is not None and guidance <= 1:
+        raise ValueError(
+            f"Expected `guidance` above 1 with a `negative_prompt`, which nothing else leads away from, but got {guidance}."
+        )
 
 
 def _refuse_size(codec: Codec, pixels: Tensor, error: RuntimeError | ValueError) -> None:

@@ -434,6 +434,7 @@ def test_no_images_give_no_noise(codec):
         ({"method": "naive"}, TypeError),
         ({"pipeline": torch.nn.Linear(1, 1)}, TypeError),
         ({"negative_prompt": ["a"]}, TypeError),
+        ({"negative_prompt": "a"}, ValueError),
         ({"guidance": "3"}, TypeError),
         ({"prompt": None}, TypeError),
         ({"prompt": [1]}, TypeError),
