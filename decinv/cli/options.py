@@ -166,7 +166,8 @@ def _types(texts: Iterable[str]) -> str:
     leaf = list(texts)[-1]
     text = unions[-1] if unions and "Union" in list(texts)[-2] else leaf.removeprefix("Expected a ").split(". Got value")[0]
     choices = [value for values in re.findall(r"Literal\[(.*?)\]", text) for value in values.split(", ")]
-    names = [name.rsplit(".", 1)[-1] for name in re.findall(r"<class '([\w.]+)'>", text)]
+    kinds = re.findall(r"<class '([\w.]+)'>|((?:list|tuple|dict)\[[\w., ]+\])", text)
+    names = [nested or name.rsplit(".", 1)[-1] for name, nested in kinds]
     parts = [", ".join(dict.fromkeys(choice.strip("'") for choice in choices))] if choices else []
     parts += ["null" if name == "NoneType" else name for name in names]
     return ("one of " if choices else "") + " or ".join(parts or [text])

@@ -121,6 +121,13 @@ def test_options_of_a_codec(tmp_path, capsys) -> None:
     assert "Expected `model.codec.dtype` to be one of float32, bfloat16, float16, but got 'float17'." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("prompts", "shown"), [("a red circle", "a red circle"), ("{a: 1}", "{'a': 1}")])
+def test_an_option_that_takes_a_list(tmp_path, capsys, prompts, shown) -> None:
+    job = ["fit", "-c", "configs/sampler_inversion.yaml", "--out", str(tmp_path / "run")]
+    assert main([*job, f"--data.prompts={prompts}"]) == 2
+    assert f"Expected `data.prompts` to be list[str] or null, but got '{shown}'." in capsys.readouterr().err
+
+
 FILES = {
     "trainr: {devices: 1}": "Expected a key of the configuration, but got `trainr.devices` (did you mean `trainer.devices`?).",
     "trainer: {callbacks: [{class_path: Images, init_args: {cuont: 3}}]}": (
