@@ -43,6 +43,7 @@ class Conditions:
         seed: Seed of the images and of the perturbation of their latents, at least 0.
         perturbation: Size of that perturbation relative to the latents' standard deviation, at least 0.
         threads: Threads that torch computes with on the CPU, at least 1; ``None`` for torch's choice.
+        pipeline: The diffusion model that the images come from; ``None`` where they do not.
     """
 
     codecs: Sequence[str]
@@ -54,6 +55,7 @@ class Conditions:
     seed: int
     perturbation: float
     threads: int | None
+    pipeline: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges; codecs, images and device are checked by ``prepare``.
@@ -125,9 +127,10 @@ class Conditions:
         """
         plural = "s" if len(self.codecs) > 1 else ""
         formats = ", ".join(dtypes or [self.dtype])
+        model = "" if self.pipeline is None else f"diffusion model {Path(self.pipeline).name}; "
         return (
             f"{self.count} generated images of {self.size} px (seed {self.seed}) in batches of {self.batch_size}; "
-            f"codec{plural} {', '.join(self.names)}; {formats}; "
+            f"{model}codec{plural} {', '.join(self.names)}; {formats}; "
             f"{device_name} ({self.place()}), threads: {torch.get_num_threads()}"
         )
 

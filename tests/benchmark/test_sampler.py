@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def maker(path, sampler, *prompts):
 
 
 def test_every_combination_has_its_row(tmp_path, path):
-    assert main(["sampler", f"--out={tmp_path}", f"--pipeline={path}", *SMALL]) == 0
+    assert main(["sampler", f"--out={tmp_path}", f"--pipeline={path}", f"--codec={path}/vae", *SMALL]) == 0
     table = rows(tmp_path / "table.csv")
     names = contenders(64, 4, 2, [1e-2])
     expected = []
@@ -59,7 +60,9 @@ def test_every_combination_has_its_row(tmp_path, path):
     steps = rows(tmp_path / "steps.csv")
     assert sum(row["method"] == "ours" for row in steps) == 2 + 3
     assert not [row for row in steps if row["method"] == "naive, 4 steps"]
-    assert "same T0T" in (tmp_path / "table.md").read_text()
+    report = (tmp_path / "table.md").read_text()
+    assert "same T0T" in report
+    assert f"; diffusion model {Path(path).name}; codec vae; float32; " in report
     assert json.loads((tmp_path / "environment.json").read_text())["options"]["most"] == 2
     assert (tmp_path / "sampler.png").is_file()
 
@@ -152,7 +155,7 @@ def test_the_cheapest_that_is_as_accurate_is_matched():
         ("--most=0", "iterations"),
         ("--ddim=0", "`steps`"),
         ("--reference=2", "`reference`"),
-        ("--behind=[best]", "`behind`"),
+        ("--behind=[best]", "`behind` to be of naive; naive, 4 steps; AIDI; AIDI, Anderson; "),
         ("--decoders=[none]", "`decoders`"),
     ],
 )

@@ -103,10 +103,11 @@ def editing(
         raise ValueError(f"Expected `guidances` to be at least 0 and different, but got {list(guidances)}.")
     if not sources or len(sources) != len(targets):
         raise ValueError(f"Expected as many `targets` as `sources`, but got {len(targets)} and {len(sources)}.")
-    conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
+    path = codec_of(pipeline, codec)
+    conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     place = conditions.begin()
     model = model_for([DDIM(steps)], pipeline, dtype)
-    loaded = load_codec(codec_of(pipeline, codec), dtype, place)
+    loaded = load_codec(path, dtype, place)
     inversions = (
         Inversion("oracle", None, None),
         Inversion("exact, true latents", None, ExactInversion(sampler_iters)),

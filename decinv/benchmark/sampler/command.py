@@ -122,12 +122,13 @@ def sampler(
             "Expected prompts, a sampler, numbers of iterations of at least 1, and `reference` to be one of `guidance`, "
             f"but got {list(prompts)}, {list(samplers)}, {(iterations, ours, most, fine)} and {reference}."
         )
-    conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
+    path = codec_of(pipeline, codec)
+    conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     if unknown := set(decoders) - BY_NAME.keys():
         raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(sorted(unknown))}.")
     place = conditions.begin()
     model = model_for(samplers.values(), pipeline, dtype)
-    autoencoder = load_codec(codec_of(pipeline, codec), dtype, place)
+    autoencoder = load_codec(path, dtype, place)
     settings = [
         Setting(name, Maker(model, autoencoder, one, scale, prompts, size))
         for scale in guidance
@@ -205,7 +206,8 @@ def choose(known: Sequence[Contender], names: Sequence[str] | None, option: str)
         return list(known)
     for name in names:
         if name not in [one.name for one in known]:
-            raise ValueError(f"Expected `{option}` to be of {', '.join(one.name for one in known)}, but got {name!r}.")
+            all_names = "; ".join(one.name for one in known)  # which have commas
+            raise ValueError(f"Expected `{option}` to be of {all_names}; but got {name!r}.")
     return [one for one in known if one.name in names]
 
 

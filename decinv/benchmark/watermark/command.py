@@ -164,10 +164,11 @@ def watermark(
     methods: dict[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     if not samplers or set(samplers) - methods.keys() or len(set(samplers)) < len(samplers):
         raise ValueError(f"Expected `samplers` to be different ones of naive, exact, but got {', '.join(samplers) or 'none'}.")
-    conditions = Conditions([pipeline], dtype, device, count, size, batch_size, seed, 0.0, threads)
+    path = codec_of(pipeline)
+    conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     place = conditions.begin()
     model = model_for([DDIM(steps)], pipeline, dtype)
-    codec = load_codec(codec_of(pipeline), dtype, place)
+    codec = load_codec(path, dtype, place)
     shown = default_prompts(pipeline, count) if prompts is None else prompts
     maker = Maker(model, codec, DDIM(steps), guidance, shown, size)
     mark: Watermark = TreeRings(keys) if keys else ThreeKeys(maker.shape)
