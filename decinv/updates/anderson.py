@@ -32,6 +32,9 @@ pixels are fitted by latents further off than E(x), it often does not."""
 SOLVED = 0.05
 """Part of its first residual and pixel error below which a sample of such a codec counts as solved."""
 
+LEAST_FALL = 0.1
+"""Part of its squared error, times the step size, that a sample must lose in its first step where E is steep."""
+
 ANEW_BEFORE = 8
 """Iterations that must be left for a sample to begin anew, of which the first is its start again."""
 
@@ -77,8 +80,9 @@ class Anderson(UpdateRule):
 
     E undoes D near images like those that it was trained on. Near others its answer may point anywhere, and the first step
     shows it: where ||r||^2 did not fall and at least 8 iterations are left, the sample begins anew at its start, with residuals
-    that E gives near another image (``decinv.problems.DecoderProblem``), and its pixel residual alone for r. Where r is the
-    latent residual alone, or one iterate is remembered, none does.
+    that E gives near another image (``decinv.problems.DecoderProblem``), and its pixel residual alone for r. Where E magnifies
+    pixel errors (below), it must fall by a tenth of itself, times ``lr``. Where r is the latent residual alone, or one iterate
+    is remembered, none does.
 
     Where the codec computes in 16 bits or TF32, what E answers to the small pixel errors of later iterations is lost in its
     rounding. With ``magnify`` they are magnified before, and the answer is divided by as much (``DecoderProblem``).
@@ -274,7 +278,8 @@ class Anderson(UpdateRule):
         """Tell which samples' first step did not lead towards a solution, ``(B,)``; ``None`` for none."""
         if not self._may_begin_anew or self._count != 1:
             return None
-        lost: NDArray[np.bool_] = (books.size >= books.first) & (books.size > 0)
+        least = LEAST_FALL * min(self.param_groups[0]["lr"], 1.0) * books.steep
+        lost: NDArray[np.bool_] = (books.size >= (1 - least) * books.first) & (books.size > 0)
         return lost if np.count_nonzero(lost) else None
 
     def _due(self, history: History, books: Books) -> NDArray[np.bool_]:
@@ -330,6 +335,7 @@ class Anderson(UpdateRule):
     def _begin(self, point: Tensor, residual: Tensor) -> tuple[History, Books]:
         """Make the first iterate the best one, and room for the history."""
         rows, m = len(point), self._slots
+        steep = np.zeros(rows, np.bool_) if self._mismatch is None else self._steep
         mismatch = residual if self._mismatch is None else self._mismatch
         squares = np.stack([squared_lengths(part) for part in (mismatch, residual)])
         pixel, latent = np.where(squares > 0, squares, 1.0)
@@ -338,7 +344,7 @@ class Anderson(UpdateRule):
             unit = latent_unit / near_one(latent) ** 2
         else:
             pixel_unit, latent_unit = self.pixel_weight**2 / pixel, self.latent_weight**2 / latent
-            latent_unit[self._steep] = 0.0
+            latent_unit[steep] = 0.0
             unit = pixel_unit
         ratio = like(np.sqrt(latent_unit / unit), point)[:, None]
         error = self._error(residual, ratio)
@@ -347,7 +353,7 @@ class Anderson(UpdateRule):
         books = Books(
             *(latent, unit, size, size, np.ones(rows)),
             *(np.zeros((rows, m, m)), none, none.copy(), np.zeros(rows)),
-            *(size, np.zeros(rows), np.ones(rows), np.zeros(rows)),
+            *(size, np.zeros(rows), np.ones(rows), np.zeros(rows), steep.astype(np.float64)),
         )
         history = History(
             ratio=ratio,

@@ -44,6 +44,7 @@ class Books(NamedTuple):
         hold: The part of the pull that is taken, ``(B,)``.
         stage: Which point of the probe comes next, 1 or 2; 0 before it and 3 after it; -1 where the next point is the best one
             again, whose residual will be taken in another way, ``(B,)``.
+        steep: 1 where E makes much of the small pixel error of the start, else 0, ``(B,)``.
     """
 
     distance: Numbers
@@ -59,6 +60,7 @@ class Books(NamedTuple):
     idle: Numbers
     hold: Numbers
     stage: Numbers
+    steep: Numbers
 
     @property
     def probing(self) -> NDArray[np.bool_]:

@@ -189,6 +189,26 @@ def test_what_cannot_begin_anew_goes_on(linear, options: dict[str, float], steps
     np.testing.assert_array_equal(np.stack(problem.run(Anderson, LONG_ENOUGH))[2], problem.start)
 
 
+@pytest.mark.parametrize(
+    ("left", "merit", "lr", "misled"),
+    [(0.95, 0.6, 1.0, True), (0.85, 0.6, 1.0, False), (0.95, 0.1, 1.0, False), (0.95, 0.6, 0.3, False), (0.98, 0.6, 0.3, True)],
+)
+def test_where_the_encoder_is_steep_a_first_step_must_lower_the_error_by_a_tenth(
+    left: float, merit: float, lr: float, misled: bool
+) -> None:
+    """The second row is never misled. Of a first step that is shorter, as much less is asked."""
+    point = nn.Parameter(torch.empty(0))
+    rule = Anderson([point], lr=lr)
+    point.data = torch.zeros(2, 4)
+    rule.reset(LONG_ENOUGH)
+    for factors in (torch.ones(2), torch.tensor([left, 0.1]).sqrt()):
+        point.grad = factors[:, None].expand(2, 4).clone()
+        rule.observe(Evaluation(point.grad, torch.full((2,), merit), 0.05 * factors[:, None].expand(2, 12)))
+        rule.step()
+    assert (rule.misled is not None) == misled
+    assert not misled or rule.misled.tolist() == [True, False]
+
+
 def test_a_row_whose_problem_has_no_other_residual_goes_on(linear) -> None:
     """Whoever makes the steps need not follow."""
     problem = linear()
