@@ -15,6 +15,7 @@ from decinv.diffusion import DDIM, DPMSolver, GaussianDenoiser, Pipeline, Prompt
 from decinv.diffusion.conditioned import conditioned
 from decinv.methods import NaiveInversion
 from decinv.problems import DecoderProblem, GradientProblem
+from decinv.solver import Solver
 from decinv.updates import Anderson, ForwardStep, Scheduled
 
 UPDATES = Path(__file__).parents[1] / "configs" / "update"
@@ -341,7 +342,7 @@ def test_prompts_fit_the_images(codec, tmp_path):
 
 
 def test_wrong_prompts_are_refused_before_anything_is_solved(monkeypatch):
-    monkeypatch.setattr(decinv.api.Solver, "step", lambda solver: pytest.fail("solved"))
+    monkeypatch.setattr(Solver, "step", lambda solver: pytest.fail("solved"))
     codec = LinearCodec((1.0,) * 4, stride=2)
     with pytest.raises(ValueError, match="4 latent channels, which the pipeline's network takes, but got one with 1"):
         decinv.invert(torch.zeros(1, 3, 4, 4), LinearCodec((1.0,), stride=2), pipeline=Known())
@@ -446,7 +447,7 @@ def test_no_images_give_no_noise(codec):
     ],
 )
 def test_wrong_arguments_of_the_sampler_are_refused_before_anything_is_solved(codec, monkeypatch, options, error):
-    monkeypatch.setattr(decinv.api.Solver, "step", lambda solver: pytest.fail("solved"))
+    monkeypatch.setattr(Solver, "step", lambda solver: pytest.fail("solved"))
     with pytest.raises(error, match="Expected"):
         decinv.invert(torch.zeros(1, 3, 8, 8), codec, **{"pipeline": Known(), **options})
 
