@@ -5,7 +5,7 @@ import torch
 
 from decinv.api import invert
 from decinv.batch import Batch
-from decinv.benchmark.measuring.measure import begin, invert_decoder, measure_quality
+from decinv.benchmark.measuring.measure import begin, invert_decoder, judge, measure_quality
 from decinv.benchmark.measuring.methods import (
     BY_NAME,
     DEFAULT,
@@ -51,6 +51,19 @@ def test_encoder_is_the_encoder(codec, batch):
     error = (codec.decode(latent).clamp(-1, 1) - batch.image).square().mean((1, 2, 3))
     torch.testing.assert_close(found[0].psnr_db, 10 * torch.log10(4 / error))
     assert [float(part.mean()) for part in found[0][3:]] == [0, 1, 0]
+
+
+def test_the_residual_is_that_of_the_image_that_the_solver_looks_at():
+    """An image with saturated pixels is converged where D(z) goes beyond them."""
+    codec = LinearCodec(eigenvalues=(1.0,) * 4)
+    codec.clamps = True
+    latent = 2 * torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+    image = codec.picture(latent)
+    result = invert(image, codec, max_iters=4)
+    target = codec.encode(image)
+    assert (codec.decode(result.latent).abs() > 1.001).any()
+    found = judge(codec, Batch(image, ("a", "b"), latent), target, result.latent, (0, 0, 0))
+    torch.testing.assert_close(found.residual, result.residual)
 
 
 def test_psnr_is_that_of_the_clamped_image():

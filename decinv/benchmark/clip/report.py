@@ -19,7 +19,7 @@ COLUMNS = (
     Column("nmse_db_worst", "worst dB", "largest NMSE of a frame", ".2f"),
     Column("nmse_db_best", "best dB", "smallest NMSE of a frame", ".2f"),
     Column("psnr_db", "PSNR dB", "mean PSNR of D(z), clamped, against the 8-bit frame", ".2f"),
-    Column("residual", "residual", "mean of |E(D(z)) - E(x)| / |E(x)|, raw latents", ".2e"),
+    Column("residual", "residual", "mean of |E(D(z)) - E(x)| / |E(x)|, raw latents, D(z) as the codec clamps it", ".2e"),
     Column("decodes", "D", "decodes for each frame", ".4g"),
     Column("encodes", "E", "encodes for each frame, E(x) included", ".4g"),
     Column("backwards", "backward", "backward passes through the decoder for each frame", ".4g"),

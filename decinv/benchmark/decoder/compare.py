@@ -31,7 +31,7 @@ class Row:
         nmse_db_worst: Largest NMSE of an image, dB.
         nmse_db_worst_change: Largest change of an image's NMSE from the encoder's, dB; above 0 where one was made worse.
         psnr_db: Mean PSNR of D(z), clamped, against the 8-bit image, dB.
-        residual: Mean relative residual ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents.
+        residual: Mean relative residual ``||E(D(z)) - E(x)|| / ||E(x)||`` of raw latents, D(z) clamped where the codec does.
         decodes: Decodes for each image.
         encodes: Encodes for each image, E(x) included.
         backwards: Backward passes through the decoder for each image.

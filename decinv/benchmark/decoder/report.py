@@ -31,7 +31,9 @@ COLUMNS = (
         "nmse_db_worst_change", "worst change", "largest change of an image's NMSE from the encoder's, dB", "+.2f", "lowest"
     ),
     Column("psnr_db", "PSNR dB", "mean PSNR of D(z), clamped, against the 8-bit image", ".2f", "highest"),
-    Column("residual", "residual", "mean of |E(D(z)) - E(x)| / |E(x)|, raw latents", ".2e", "lowest"),
+    Column(
+        "residual", "residual", "mean of |E(D(z)) - E(x)| / |E(x)|, raw latents, D(z) as the codec clamps it", ".2e", "lowest"
+    ),
     Column("decodes", "D", "decodes for each image", ".4g"),
     Column("encodes", "E", "encodes for each image, E(x) included", ".4g"),
     Column("backwards", "backward", "backward passes through the decoder for each image", ".4g"),

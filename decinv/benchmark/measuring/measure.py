@@ -26,7 +26,7 @@ class Quality(NamedTuple):
     Attributes:
         nmse_db: ``10 log10(||z - z*||^2 / ||z*||^2)`` in scaled latents, ``(B,)``, dB.
         psnr_db: Peak signal-to-noise ratio of D(z), clamped to [-1, 1], against the image, ``(B,)``, dB.
-        residual: ``||E(D(z)) - E(x)|| / ||E(x)||`` in raw latents, ``(B,)``.
+        residual: ``||E(D(z)) - E(x)|| / ||E(x)||`` in raw latents, ``(B,)``, D(z) clamped where the codec ``clamps``.
         decodes: Decodes for each image, the mean over the chunk, ``(B,)``; so are the two below.
         encodes: Encodes for each image, E(x) included, ``(B,)``.
         backwards: Backward passes through the decoder for each image, ``(B,)``.
@@ -171,7 +171,7 @@ def judge(codec: Codec, batch: Batch, target: Tensor, latent: Tensor, work: Sequ
         work: How many images were decoded, encoded and differentiated to find them.
     """
     scaled = codec.scaling.apply
-    decoded = codec.decode(latent)
+    decoded = codec.picture(latent)
     return Quality(
         nmse_db(scaled(latent), scaled(true_latent(batch))).cpu(),
         psnr_db(decoded.clamp(-1, 1), batch.image).cpu(),
