@@ -2,11 +2,12 @@
 
 It is written afresh, with what makes the released code slow and its results noisy left in: one image at a time; the whole
 autoencoder copied in each iteration; the encoding sampled from its posterior; weights that are not frozen, so that the backward
-pass computes their gradients too; the optimizer's state in the codec's number format, in which it underflows in 16 bits; the
-last iterate reported, however bad. The package's own rules run the same methods without any of that.
+pass computes their gradients too; the optimizer's state in the codec's number format, in which it underflows in 16 bits; a
+warm-up of the gradient method that begins with a rate of 0; the last iterate reported, however bad. The package's own rules run
+the same methods without any of that.
 
-Not left in is what would make its results worse without being slower: E(x) is the posterior's mode, the warm-up of the gradient
-method begins with a tenth of its rate, not with 0, and convolutions are as exact as the codec's.
+Not left in is what would make its results worse without being slower: E(x) is the posterior's mode, and convolutions are as
+exact as the codec's.
 """
 
 import copy
