@@ -48,7 +48,7 @@ def test_overhead(tmp_path, saved):
 
 def test_overhead_refuses_what_it_cannot_measure(tmp_path, capsys):
     assert main(["overhead", "--out", str(tmp_path), "--methods=[gradient Adam 0.01]"]) == 2
-    assert "Expected `methods` among paper Adam 0.01, forward step 0.001" in capsys.readouterr().err
+    assert "Expected `methods` among paper Adam 0.01; forward step 0.001" in capsys.readouterr().err
     assert main(["overhead", "--out", str(tmp_path), "--steps=2"]) == 2
 
 

@@ -73,7 +73,7 @@ def overhead(
         if method.rule is not None and method.problem is DecoderProblem and not method.gradient_steps
     ]
     if unknown := [name for name in methods if name not in known]:
-        raise ValueError(f"Expected `methods` among {', '.join(known)}, but got {', '.join(unknown)}.")
+        raise ValueError(f"Expected `methods` among {'; '.join(known)}, but got {'; '.join(unknown)}.")  # which have commas
     if count <= batch_size or steps < 3 or rounds < 1:
         raise ValueError(
             "Expected `count` above `batch_size`, `steps` of at least 3 and `rounds` of at least 1, but got "
