@@ -1,6 +1,7 @@
 """The figures of a codec's model card: how well it reconstructs, and how cocoercive its residual map is."""
 
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -103,7 +104,7 @@ def along_the_path(codec: AutoencoderCodec, count: int, size: int, seed: int, st
     every = torch.cat(smallest)
     note = f"smallest over {steps} forward steps with rho = 1 towards the true latent, {count} generated images of {size} px"
     return [
-        {"quantity": "cocoercivity, median image", "value": float(every.median()), "note": note},
+        {"quantity": "cocoercivity, median image", "value": median(every.tolist()), "note": note},
         {"quantity": "cocoercivity, worst image", "value": float(every.min()), "note": note},
         {
             "quantity": "images with cocoercivity above 0.5",

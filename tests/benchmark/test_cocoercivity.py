@@ -90,6 +90,7 @@ def test_summary_of_known_values():
     assert [row[key] for key in ("lower_quartile", "median", "upper_quartile", "worst")] == pytest.approx(
         [0.175, 0.25, 0.325, 0.1]
     )
+    assert (row["distance"], row["residual"]) == (2.5, pytest.approx(3e-3))  # of four and of five values
     assert row["spearman"] == pytest.approx(-1)
     assert row["pearson"] == pytest.approx(np.corrcoef([0.1, 0.2, 0.3, 0.4], [4, 3, 2, -9])[0, 1])
     empty = summarise(Key("r", "c", "m", 4, None), part._replace(smallest=torch.full((5,), torch.nan)))

@@ -6,9 +6,12 @@ import torch
 from PIL import Image
 
 from decinv.benchmark.__main__ import main
+from decinv.benchmark.codec import along_the_path
 from decinv.codecs import AutoencoderCodec
+from decinv.data.generated import generate
 from decinv.data.procedural import procedural_batch
 from decinv.metrics import psnr_db
+from decinv.metrics.cocoercivity import cocoercivity
 
 
 def test_figures_of_a_codec(tmp_path, saved, capsys):
@@ -27,3 +30,15 @@ def test_figures_of_a_codec(tmp_path, saved, capsys):
     assert float(rows[0]["value"]) == pytest.approx(float(expected), rel=1e-4)
     assert "16 x 16" in rows[1]["note"]
     assert main(["codec", "--out", str(tmp_path / "out"), *options]) == 2
+
+
+def test_the_median_of_two_images_is_between_them(saved):
+    codec = AutoencoderCodec(str(saved("kl")))
+    middle, worst, _ = (row["value"] for row in along_the_path(codec, 2, 16, 0, 1))
+    batch = generate(codec, 2, 16, 0)
+    with torch.no_grad():
+        start = codec.encode(batch.image)
+        residual = codec.encode(codec.picture(start)) - start
+        ratios = cocoercivity(codec.scaling.scale(residual), codec.scaling.scale(start - batch.latent))
+    assert worst == pytest.approx(float(ratios.min()), rel=1e-3)
+    assert middle == pytest.approx(float(ratios.mean()), rel=1e-3)

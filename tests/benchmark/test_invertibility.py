@@ -39,3 +39,8 @@ def test_a_row_is_the_mean_of_images():
     row = codec_row("codec", part)
     assert row.shown == pytest.approx(0.25)
     assert (row.encoder_db, row.default_db, row.pixels_db, row.prior_db) == (-15.0, -15.5, -16.0, -16.5)
+
+
+def test_the_condition_is_that_of_the_median_image():
+    singular = torch.tensor([[2.0, 1.0], [8.0, 1.0]])
+    assert codec_row("codec", Spectrum(singular, *(torch.ones(2) for _ in range(5)))).condition == 5

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -121,9 +122,9 @@ def summarise(key: Key, part: Ratios) -> dict[str, Value]:
         "positive": float((smallest > 0).double().mean()) if some else None,
         "pearson": correlation(smallest, distance),
         "spearman": correlation(ranks(smallest), ranks(distance)),
-        "distance": float(distance.median()) if some else None,
+        "distance": median(distance.tolist()) if some else None,
         "nmse_db": float(part.nmse_db.mean()),
-        "residual": float(residual.median()) if len(residual) else None,
+        "residual": median(residual.tolist()) if len(residual) else None,
         "residual_worst": float(residual.max()) if len(residual) else None,
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ def codec_row(name: str, found: Spectrum) -> CodecRow:
     strength = (found.singular * found.spread[:, None] / ROUNDING).square()
     return CodecRow(
         name,
-        float((found.singular[:, 0] / found.singular[:, -1]).median()),
+        median((found.singular[:, 0] / found.singular[:, -1]).tolist()),
         float((strength / (1 + strength)).mean()),
         *(float(part.mean()) for part in (found.encoder_db, found.pixels_db, found.prior_db, found.default_db)),
     )
@@ -115,7 +116,7 @@ def _draw(found: Mapping[str, Spectrum], path: Path, conditions: str) -> None:
         low, middle, high = (one.singular.quantile(part, dim=0) for part in (0.0, 0.5, 1.0))
         axes.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(place, middle, color=colour, linewidth=2, label=plain(name))
-        level = float((ROUNDING / one.spread).median())
+        level = median((ROUNDING / one.spread).tolist())
         axes.axhline(level, color=colour, linestyle=(0, (1, 2)), linewidth=1.4)
     axes.set_yscale("log")
     axes.set_xlim(0, 1)
