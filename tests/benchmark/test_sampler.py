@@ -156,7 +156,7 @@ def test_the_cheapest_that_is_as_accurate_is_matched():
         ("--ddim=0", "`steps`"),
         ("--reference=2", "`reference`"),
         ("--behind=[best]", "`behind` to be of naive; naive, 4 steps; AIDI; AIDI, Anderson; "),
-        ("--decoders=[none]", "`decoders`"),
+        ("--decoders=[none]", "Anderson, squares; Anderson; "),
     ],
 )
 def test_bad_options_are_named(tmp_path, path, capsys, option, message):

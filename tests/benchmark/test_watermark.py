@@ -108,7 +108,7 @@ def test_findings_become_rates():
         ("--rtol=-1", "`rtol`"),
         ("--count=1", "`count`"),
         ("--keys=[/no/key]", "file of a key"),
-        ("--decoders=[x]", "`decoders`"),
+        ("--decoders=[x]", "Anderson, squares; Anderson; "),
         ("--decoders=[encoder,encoder]", "`decoders` to be different"),
         ("--samplers=[fast]", "`samplers`"),
         ("--samplers=[]", "`samplers`"),

@@ -125,7 +125,7 @@ def sampler(
     path = codec_of(pipeline, codec)
     conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     if unknown := set(decoders) - BY_NAME.keys():
-        raise ValueError(f"Expected `decoders` to be of {', '.join(BY_NAME)}, but got {', '.join(sorted(unknown))}.")
+        raise ValueError(f"Expected `decoders` to be of {'; '.join(BY_NAME)}, but got {', '.join(sorted(unknown))}.")
     place = conditions.begin()
     model = model_for(samplers.values(), pipeline, dtype)
     autoencoder = load_codec(path, dtype, place)

@@ -160,7 +160,7 @@ def watermark(
         )
     if not decoders or set(decoders) - BY_NAME.keys() or len(set(decoders)) < len(decoders):
         named = ", ".join(decoders) or "none"
-        raise ValueError(f"Expected `decoders` to be different ones of {', '.join(BY_NAME)}, but got {named}.")
+        raise ValueError(f"Expected `decoders` to be different ones of {'; '.join(BY_NAME)}, but got {named}.")
     methods: dict[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     if not samplers or set(samplers) - methods.keys() or len(set(samplers)) < len(samplers):
         raise ValueError(f"Expected `samplers` to be different ones of naive, exact, but got {', '.join(samplers) or 'none'}.")
