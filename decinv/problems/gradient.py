@@ -11,8 +11,9 @@ from decinv.problems.base import Evaluation, Problem, norms, sizes
 class GradientProblem(Problem):
     """``min_z ||D(z) - x||^2``, started at ``z = E(x)``; the residual is the gradient of the sum of squares.
 
-    The merit is the relative pixel error ``||D(z) - x|| / ||x||``, absolute where x is 0. Only the latent gets a gradient: the
-    codec is frozen. Where the codec ``clamps``, D(z) beyond a saturated pixel of x is no error.
+    The merit is the relative pixel error ``||D(z) - x|| / ||x||``, absolute where x is 0, and infinite where z is not finite,
+    which some decoders map to an image all the same. Only the latent gets a gradient: the codec is frozen. Where the codec
+    ``clamps``, D(z) beyond a saturated pixel of x is no error.
     """
 
     def __init__(self, codec: Codec, image: Tensor, checkpointing: bool = False) -> None:
@@ -47,7 +48,8 @@ class GradientProblem(Problem):
         with self.codec.arithmetic():
             (gradient,) = torch.autograd.grad(error.square().sum(), point)
         error = error.detach()
-        return Evaluation(gradient.float(), norms(error) / self.size, error)
+        merit = torch.where(point.detach().flatten(1).isfinite().all(1), norms(error) / self.size, torch.inf)
+        return Evaluation(gradient.float(), merit, error)
 
     def _saturated(self) -> tuple[Tensor, Tensor]:
         """Give the bounds that D(z) may exceed without an error: those at which x is saturated."""

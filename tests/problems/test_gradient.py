@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from decinv.api import invert
 from decinv.codecs import LinearCodec, load_codec
 from decinv.problems import GradientProblem
+from decinv.status import Status
 
 
 @pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.18215, 0.0), (1.5305, 0.0609)])
@@ -70,3 +72,23 @@ def test_selecting_rows_keeps_theirs(images) -> None:
     problem.select(keep)
     for part, expected in zip(problem.evaluate(point[keep]), before.select(keep), strict=True):
         torch.testing.assert_close(part, expected, rtol=0, atol=1e-6)
+
+
+class Overflowing(LinearCodec):
+    """Encodes bright images to infinity, which its decoder saturates at."""
+
+    def _encode(self, image):
+        bright = image.flatten(1).amax(1).view(-1, 1, 1, 1) > 0.5
+        return torch.where(bright, torch.inf, super()._encode(image))
+
+    def _decode(self, latent):
+        return super()._decode(3 * torch.tanh(latent / 3))
+
+
+def test_a_latent_that_is_not_finite_is_not_reported_whatever_its_image() -> None:
+    image = torch.cat([torch.full((1, 3, 16, 16), level) for level in (0.2, 0.6)])
+    result = invert(image, Overflowing(), torch.optim.SGD, max_iters=3, problem=GradientProblem)
+    assert result.status == (Status.MAX_ITERS, Status.DIVERGED)
+    assert result.latent[0].isfinite().all()
+    assert result.latent[1].isnan().all()
+    assert result.residual.isfinite().tolist() == [True, False]
