@@ -29,12 +29,14 @@ class Observation:
         point: The points ``(A, ...)`` that were evaluated, in scaled latents.
         merit: Their relative residuals ``(A,)``, on the CPU.
         mismatch: Their mean squared pixel errors ``(A,)``, on the CPU.
+        better: Which of the points are the best ones of their samples so far, bool ``(A,)``, on the CPU.
     """
 
     rows: Tensor
     point: Tensor
     merit: Tensor
     mismatch: Tensor
+    better: Tensor
 
 
 class Solver:
@@ -182,9 +184,6 @@ class Solver:
         merit, length = sizes.numpy().astype(np.float64)
         pixels = max(evaluation.mismatch.shape[1:].numel(), 1)
         mismatch = np.square(length) / pixels
-        self.last = Observation(
-            torch.from_numpy(rows), self.point.detach().clone(), sizes[0], torch.from_numpy(mismatch.astype(np.float32))
-        )
         self.settled = False
         self.iteration += 1
         if self.iteration == 1:
@@ -192,6 +191,15 @@ class Solver:
             self._ledger.price[:] = AKAIKE * self.rule.freedom / pixels
         with np.errstate(all="ignore"):
             better, status = self._ledger.judge(self.iteration, merit, mismatch)
+        chosen = np.zeros(len(rows), np.bool_)
+        chosen[better] = True
+        self.last = Observation(
+            rows=torch.from_numpy(rows),
+            point=self.point.detach().clone(),
+            merit=sizes[0],
+            mismatch=torch.from_numpy(mismatch.astype(np.float32)),
+            better=torch.from_numpy(chosen),
+        )
         self._remember(rows, better, self.point.detach())
         evaluation = self._drop_finished(evaluation, status)
         if self.active:

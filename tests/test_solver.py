@@ -306,13 +306,26 @@ def test_the_last_step_pairs_points_with_their_own_merits() -> None:
     point = nn.Parameter(torch.empty(0))
     solver = Solver(point, ForwardStep([point]), Stopping())
     solver.start(Scripted([1, 0.5, 1e-9], [1, 1e-9]))
-    for expected_rows, expected_points in (([0, 1], [0, 0]), ([0, 1], [1, 1]), ([0], [2])):
+    for expected_rows, expected_points in (([0, 1], [0, 0]), ([0, 1], [1, 1]), ([0], [2])):  # each one is the best so far
         solver.step()
         assert solver.last is not None
         assert solver.last.rows.tolist() == expected_rows
         assert solver.last.point.flatten().tolist() == expected_points
         assert solver.last.mismatch.tolist() == pytest.approx([1.0] * len(expected_rows), rel=1e-6)
+        assert solver.last.better.tolist() == [True] * len(expected_rows)
     torch.testing.assert_close(solver.last.merit, torch.tensor([1e-9]))
+
+
+def test_the_last_step_tells_which_points_are_the_best_so_far() -> None:
+    point = nn.Parameter(torch.empty(0))
+    solver = Solver(point, ForwardStep([point]), Stopping())
+    solver.start(Scripted([1, 0.5, 0.7, 0.4], [1, 2, 3, 0.5]))
+    better = []
+    for _ in range(4):
+        solver.step()
+        assert solver.last is not None
+        better.append(solver.last.better.tolist())
+    assert better == [[True, True], [True, False], [False, False], [True, True]]
 
 
 def test_apply_replaces_the_rule_s_step_and_is_not_called_for_nothing() -> None:

@@ -29,6 +29,7 @@ class _Seen(NamedTuple):
     rows: Tensor
     mismatch: Tensor
     distance: Tensor | None
+    better: Tensor
 
 
 class Convergence(ChunkCallback):
@@ -47,7 +48,8 @@ class Convergence(ChunkCallback):
 
     Of a run that was continued, ``run/...`` and the figure are of the samples of its last start.
     Where a sampler is inverted, residuals are those of the step that is, and the PSNR stays that of the latent which was found
-    before. Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known.
+    before. Of a chunk that was resumed in its middle, the PSNR and the NMSE of the iterations before are not known, and the
+    residuals of these are the smallest ones so far.
     """
 
     def __init__(self, figure: bool = True) -> None:
@@ -86,7 +88,7 @@ class Convergence(ChunkCallback):
         if self._truth is not None:
             truth = self._truth if len(step.rows) == len(self._truth) else self._truth[step.rows]
             distance = norms(step.point - truth)
-        self._seen.append(_Seen(module.solver.iteration - 1, step.rows, step.mismatch, distance))
+        self._seen.append(_Seen(module.solver.iteration - 1, step.rows, step.mismatch, distance, step.better))
 
     def on_chunk_end(self, trainer: Trainer, pl_module: Inversion, chunk: Chunk) -> None:
         """Add the chunk's curves to those of the run, and log them."""
@@ -101,10 +103,11 @@ class Convergence(ChunkCallback):
             distances = _table(residual, seen, [step.distance for step in seen if step.distance is not None])
             nmse = 20 * torch.log10(distances / norms(truth).to(distances))
         problems = chunk.result.problems
+        better = _table(residual, seen, [step.better for step in seen])
         pixels = None
         if problems:  # at most the first one is about images
             pixels = problems[0] if pl_module.starts_at_encoder else 0
-        curves = Curves.of(residual, chunk.result.iterations, nmse, psnr, problems, pixels)
+        curves = Curves.of(residual, chunk.result.iterations, nmse, psnr, better, problems, pixels)
         self._tally.add(curves)
         self._stages |= bool(problems)
         if trainer.loggers and is_logged(trainer.current_epoch):

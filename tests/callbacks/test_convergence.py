@@ -42,16 +42,47 @@ def test_curves_keep_the_best_point():
     assert curves.nmse_db[:, :2].tolist() == [[-1.0, -2.0], [-3.0, -2.0], [-3.0, -2.0]]
 
 
+def test_curves_keep_the_point_that_is_reported_rather_than_the_smallest_residual():
+    residual = torch.tensor([[1.0, 1.0], [0.5, 0.6], [0.7, 0.8], [0.6, NAN]])
+    nmse = torch.tensor([[-1.0, -2.0], [4.0, -3.0], [-9.0, -4.0], [-5.0, NAN]])
+    better = torch.tensor([[1.0, 1.0], [0.0, NAN], [1.0, NAN], [0.0, NAN]])  # the second sample's were not seen
+    curves = Curves.of(residual, torch.tensor([4, 3]), nmse, -nmse, better)
+    assert curves.nmse_db.tolist() == [[-1.0, -2.0], [-1.0, -3.0], [-9.0, -3.0], [-9.0, -3.0]]
+    torch.testing.assert_close(curves.residual, torch.tensor([[1.0, 1.0], [1.0, 0.6], [0.7, 0.6], [0.7, 0.6]]))
+    torch.testing.assert_close(curves.psnr_db, -curves.nmse_db)
+
+
+def test_the_last_values_are_those_of_the_results(fit, make_batch, codec, tmp_path):
+    """A sample keeps its start until the pixel error fell to a quarter, though its residual falls before."""
+    batch = make_batch(["a", "b"])
+    batch.image[1] = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1  # which D cannot make
+    logger = TensorBoardLogger(tmp_path, name="", version="log")
+    module = DecoderInversion(codec, lambda params: Steep(params, lr=1.0), max_iters=3, rtol=0.0)
+    fit([Convergence()], [batch], module=module, logger=logger)
+    result = module.result
+    assert result.residual[1] > 2 * result.history[:, 1].min()
+    assert scalars(tmp_path, "run/residual/worst")[3] == pytest.approx(result.residual.max().item())
+    errors = nmse_db(codec.scaling.apply(result.latent), codec.scaling.apply(batch.latent))
+    assert scalars(tmp_path, "run/nmse_db/mean")[3] == pytest.approx(errors.mean().item(), abs=1e-3)
+
+
+class Steep(ForwardStep):
+    """A forward step that asks for a quarter of the pixel error before another point than the start is reported."""
+
+    def proof(self, first):
+        return torch.full_like(first.merit, 0.25).expand(2, -1)
+
+
 def test_curves_of_problems_that_follow_each_other():
     """Two samples: a decoder in two iterations, of which the second sample needs one, and then two steps of a sampler."""
     residual = torch.tensor([[0.2, 0.1], [0.3, NAN], [0.9, 0.8], [0.5, 0.9], [0.7, 0.6]])
     psnr = torch.tensor([[20.0, 30.0], [10.0, NAN], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    curves = Curves.of(residual, torch.tensor([5, 4]), None, psnr, (2, 2, 1), 2)
+    curves = Curves.of(residual, torch.tensor([5, 4]), None, psnr, None, (2, 2, 1), 2)
     expected = torch.tensor([[0.2, 0.1], [0.2, 0.1], [0.9, 0.8], [0.5, 0.8], [0.7, 0.6]])
     assert torch.equal(curves.residual, expected)
     assert curves.active.tolist() == [[True, True], [True, False], [True, True], [True, True], [True, True]]
     assert curves.psnr_db.tolist() == [[20.0, 30.0]] * 5
-    unseen = Curves.of(residual, torch.tensor([5, 4]), None, psnr, (2, 2, 1), 0)
+    unseen = Curves.of(residual, torch.tensor([5, 4]), None, psnr, None, (2, 2, 1), 0)
     assert unseen.psnr_db.isnan().all()
 
 
@@ -130,7 +161,7 @@ def test_any_logger_will_do(fit, make_batch, tmp_path, kind):
 
 def test_a_figure_of_problems_that_follow_each_other_says_so():
     tally = curve_tally.CurveTally()
-    tally.add(Curves.of(torch.rand(3, 2), torch.tensor([3, 3]), None, torch.zeros(3, 2), (2, 1)))
+    tally.add(Curves.of(torch.rand(3, 2), torch.tensor([3, 3]), None, torch.zeros(3, 2), None, (2, 1)))
     titles = [draw(tally.summary(), 2, stages).axes[0].get_title() for stages in (False, True)]
     assert titles == ["Convergence of 2 samples", "Convergence of 2 samples: one problem after another"]
 
@@ -158,10 +189,11 @@ def finished(history, scaling):
     latent = torch.randn(count, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     truth = scaling.apply(latent)
     steps = []
-    for residual in history:
+    lowest = history.nan_to_num(nan=INF).cummin(0).values
+    for residual, least in zip(history, lowest, strict=True):
         rows = (~residual.isnan()).nonzero()[:, 0]
         merit = residual[rows]
-        steps.append(Observation(rows, truth[rows] * (1 + merit[:, None, None, None]), merit, merit**2))
+        steps.append(Observation(rows, truth[rows] * (1 + merit[:, None, None, None]), merit, merit**2, merit <= least[rows]))
     batch = Batch(torch.zeros(count, 3, 8, 8), tuple(map(str, range(count))), latent)
     return steps, Chunk(batch, Result(latent, history[0], history, iterations, iterations, history[0], ()), batch.image, ())
 
