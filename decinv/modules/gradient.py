@@ -5,6 +5,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from decinv.codecs.base import Codec
+from decinv.codecs.blocks import repeated_blocks
 from decinv.modules.base import Inversion
 from decinv.problems.gradient import GradientProblem
 from decinv.stopping import Stopping
@@ -36,11 +37,14 @@ class GradientInversion(Inversion):
             rtol: Relative pixel error below which a sample has converged, at least 0.
             patience: Iterations without progress after which a sample has stalled, at least 1; null for never.
             last_iterate: Whether to report the iterate after the last update instead of the best one evaluated.
-            checkpointing: Whether to recompute the decoder's activations in the backward pass, for less memory.
+            checkpointing: Whether the backward pass computes the activations within each block of the decoder anew, for less
+                memory.
 
         Raises:
-            ValueError: If an argument is out of range.
+            ValueError: If an argument is out of range, or the codec has no blocks for ``checkpointing``.
         """
+        if checkpointing:
+            repeated_blocks(codec, "checkpointing")
         super().__init__(codec, update, Stopping(max_iters, rtol, patience, last_iterate))
         self.checkpointing = checkpointing
 

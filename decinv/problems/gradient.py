@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from decinv.codecs.base import Codec
+from decinv.codecs.blocks import recomputing, repeated_blocks
 from decinv.problems.base import Evaluation, Problem, norms, sizes
 
 
@@ -22,11 +22,15 @@ class GradientProblem(Problem):
         Args:
             codec: The codec whose decoder is inverted.
             image: Images with shape ``(B, 3, H, W)`` in [-1, 1].
-            checkpointing: Whether to decode twice a step and keep no activations between, for less memory.
+            checkpointing: Whether the backward pass computes the activations within each block of the decoder anew, for less
+                memory.
+
+        Raises:
+            ValueError: With ``checkpointing``, if the codec has no block that is known.
         """
         self.codec = codec
         self.image = image
-        self.checkpointing = checkpointing
+        self._blocks = repeated_blocks(codec, "checkpointing") if checkpointing else []
         self.size = sizes(image)
 
     @torch.no_grad()
@@ -39,9 +43,8 @@ class GradientProblem(Problem):
         """Run one decode and its backward pass."""
         point = point.detach().requires_grad_()
         latent = self.latent(point)
-        decoded = (
-            checkpoint(self.codec.decode, latent, use_reentrant=False) if self.checkpointing else self.codec.decode(latent)
-        )
+        with recomputing(self._blocks):
+            decoded = self.codec.decode(latent)
         if self.codec.clamps:
             decoded = decoded.clamp(*self._saturated())
         error = decoded - self.image

@@ -1,6 +1,7 @@
-"""Compiled blocks, by torch's ``eager`` backend, which compiles no kernels: what is compiled, and how often."""
+"""Compiled blocks, by torch's ``eager`` backend, which compiles no kernels; and blocks that are computed anew."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch._dynamo.utils import counters
 
 import decinv
 from decinv.codecs import AutoencoderCodec, load_codec
-from decinv.codecs.blocks import VARIANTS, compile_blocks
+from decinv.codecs.blocks import VARIANTS, compile_blocks, recomputing
 from decinv.memory import PeakMemory
 
 Saved = Callable[[str], Path]
@@ -79,3 +80,34 @@ def test_a_machine_that_cannot_compile_is_told_in_one_sentence(saved: Saved, ima
     with pytest.raises(ValueError, match=r"^Expected torch to compile .*compiler found; leave `compile` off") as told:
         decinv.invert(images(1, 32, 64), codec)
     assert len(str(told.value).splitlines()) == 1
+
+
+@contextmanager
+def _counting() -> Iterator[list[torch.Tensor]]:
+    """Give what is kept for the backward pass."""
+    saved: list[torch.Tensor] = []
+
+    def keep(part: torch.Tensor) -> torch.Tensor:
+        saved.append(part)
+        return part
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda part: part):
+        yield saved
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_recomputed_blocks_keep_their_inputs_alone_and_are_as_before_afterwards(compiled: bool) -> None:
+    block = nn.Sequential(nn.Linear(4, 4), nn.SiLU(), nn.Linear(4, 4), nn.SiLU())
+    if compiled:
+        block.compile()
+    image = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    before = dict(vars(block))
+    kept, gradients = [], []
+    for blocks in ([], [block]):
+        with _counting() as saved, recomputing(blocks):
+            value = block(image).square().sum()
+        kept.append(len(saved))
+        gradients.append(torch.autograd.grad(value, image)[0])
+    assert torch.equal(*gradients)
+    assert kept[1] < kept[0]
+    assert vars(block) == before

@@ -3,6 +3,7 @@ import torch
 
 from decinv.api import invert
 from decinv.codecs import LinearCodec, load_codec
+from decinv.memory import PeakMemory
 from decinv.problems import GradientProblem
 from decinv.status import Status
 
@@ -53,15 +54,28 @@ def test_gradient_against_autograd_by_hand_on_a_real_decoder(saved, images) -> N
     assert all(parameter.grad is None for parameter in codec.parameters())
 
 
-def test_checkpointing_changes_nothing(saved, images) -> None:
-    codec = load_codec(saved("kl"))
-    image = images(2, 32, 32)
-    plain, frugal = GradientProblem(codec, image), GradientProblem(codec, image, checkpointing=True)
-    with torch.no_grad():
-        expected, got = plain.evaluate(plain.start()), frugal.evaluate(frugal.start())
-    for part, other in zip(got, expected, strict=True):
+@pytest.mark.parametrize("kind", ["kl", "tiny", "dc", "asymmetric", "vq"])
+def test_checkpointing_changes_nothing_but_the_memory(saved, images, kind) -> None:
+    codec = load_codec(saved(kind))
+    image = images(1, 128, 128)
+    peaks, results = [], []
+    for checkpointing in (False, True):
+        problem = GradientProblem(codec, image, checkpointing)
+        with torch.no_grad():
+            point = problem.start()
+            with PeakMemory("cpu") as memory:
+                results.append(problem.evaluate(point))
+        peaks.append(memory.bytes)
+    for part, other in zip(*results, strict=True):
         assert torch.equal(part, other)
         assert not part.requires_grad
+    assert peaks[1] < (0.95 if kind in ("tiny", "dc") else 0.7) * peaks[0]
+    assert not any("forward" in vars(module) for module in codec.modules())
+
+
+def test_checkpointing_of_a_codec_without_blocks_is_refused(images) -> None:
+    with pytest.raises(ValueError, match=r"but LinearCodec has none; leave `checkpointing` off\.$"):
+        GradientProblem(LinearCodec(), images(1), checkpointing=True)
 
 
 def test_selecting_rows_keeps_theirs(images) -> None:
