@@ -18,6 +18,20 @@ def refuse_fractions(**values: object) -> None:
             raise TypeError(f"Expected `{name}` to be a whole number, but got {value!r}.")
 
 
+def refuse_words(**values: object) -> None:
+    """Refuse texts, as a table or a shell gives them, and collections where a number is meant.
+
+    Args:
+        values: The options by name.
+
+    Raises:
+        TypeError: If one is none.
+    """
+    for name, value in values.items():
+        if isinstance(value, str | bytes | list | tuple | dict | set):
+            raise TypeError(f"Expected `{name}` to be a number, but got {value!r}.")
+
+
 def refuse_below(least: float, **values: float | None) -> None:
     """Refuse options that are below the least value that they may have, or infinite.
 
@@ -26,8 +40,10 @@ def refuse_below(least: float, **values: float | None) -> None:
         values: The options by name; ``None`` is in range.
 
     Raises:
+        TypeError: If one is no number.
         ValueError: If one is below, infinite, or nan.
     """
+    refuse_words(**values)
     for name, value in values.items():
         if value is not None and not least <= value < math.inf:
             finite = " and finite" if value == math.inf else ""
@@ -42,8 +58,10 @@ def refuse_not_above(bound: float, **values: float | None) -> None:
         values: The options by name; ``None`` is in range.
 
     Raises:
+        TypeError: If one is no number.
         ValueError: If one is not above, infinite, or nan.
     """
+    refuse_words(**values)
     for name, value in values.items():
         if value is not None and not bound < value < math.inf:
             finite = " and finite" if value == math.inf else ""

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -29,6 +30,14 @@ def test_what_is_infinite_is_called_so():
         refuse_below(0, rtol=math.inf)
     with pytest.raises(ValueError, match=r"^Expected `lr` to be above 0 and finite, but got inf\.$"):
         refuse_not_above(0, lr=math.inf)
+
+
+@pytest.mark.parametrize("value", ["1e-3", [1.0], {"lr": 1.0}])
+def test_what_is_no_number_is_called_so(value):
+    for refuse in (refuse_below, refuse_not_above):
+        with pytest.raises(TypeError, match=r"^Expected `rtol` to be a number, but got .*\.$"):
+            refuse(0, rtol=value)
+    refuse_below(0, rtol=torch.tensor(1e-3), lr=np.float32(1e-3))
 
 
 @pytest.mark.parametrize(
