@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -45,23 +45,23 @@ class Way:
         name: What table and figure call it.
         make: The inversion, made from a codec.
         whole: Whether all frames are one sample, as published code has it, rather than samples of their own.
-        checkpointed: Whether the backward pass recomputes the activations of each block of the decoder.
         iterations: Iterations after which its peak rises no more; the first and the last frame take so many, others ``FEW``.
     """
 
     name: str
     make: Callable[[AutoencoderCodec], Inversion]
     whole: bool = False
-    checkpointed: bool = False
     iterations: int = FEW
 
+
+CHECKPOINTED = partial(GradientInversion, checkpointing=True)
 
 WAYS = (
     Way("gradient-free, default", DecoderInversion, iterations=METERED),
     Way("gradient-free, paper's Adam", lambda codec: DecoderInversion(codec, paper_adam(0.01))),
-    Way(APART, GradientInversion, checkpointed=True),
+    Way(APART, CHECKPOINTED),
     Way("gradient, frame by frame", GradientInversion),
-    Way(JOINT, GradientInversion, whole=True, checkpointed=True),
+    Way(JOINT, CHECKPOINTED, whole=True),
     Way("gradient, whole clip", GradientInversion, whole=True),
 )
 """All ways, from the least memory to the most; all but the first two backpropagate."""
@@ -135,8 +135,6 @@ def prepare(way: Way, path: str) -> Inversion:
     codec = AutoencoderCodec(path)
     if codec.frames is not None:
         raise ValueError(f"Expected a codec of images, but {path!r} is one of clips, whose frames depend on each other.")
-    if way.checkpointed:
-        codec.model.enable_gradient_checkpointing()
     inversion = way.make(codec)
     stopping = replace(inversion.solver.stopping, rtol=0.0, patience=None)
     inversion.solver.stopping = stopping
