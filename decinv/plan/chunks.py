@@ -15,7 +15,7 @@ from decinv.codecs.base import Codec
 from decinv.memory import PeakMemory
 from decinv.modules.base import Inversion
 from decinv.placement import Placement
-from decinv.planned_budget import PlannedBudget
+from decinv.plan.budget import PlannedBudget
 from decinv.solver_memory import MOST_ROWS, beyond, solver_need
 from decinv.weights import without_content
 

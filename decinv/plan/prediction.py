@@ -1,4 +1,4 @@
-"""A memory plan: what an inversion needs at its peak, known before it runs, without weights, computing or a GPU."""
+"""The plan of an inversion of images, or clips, of one size."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from decinv.modules.base import PRECISIONS, Inversion
 from decinv.modules.sampler import SamplerInversion
-from decinv.planned_chunks import PlannedChunks
+from decinv.plan.chunks import PlannedChunks
 from decinv.ranges import refuse_below
 
 MOST_SAMPLES = 2**20
