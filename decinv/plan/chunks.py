@@ -16,6 +16,7 @@ from decinv.memory import PeakMemory
 from decinv.modules.base import Inversion
 from decinv.placement import Placement
 from decinv.plan.budget import PlannedBudget
+from decinv.problems.base import Problem
 from decinv.solver_memory import MOST_ROWS, beyond, solver_need
 from decinv.weights import without_content
 
@@ -121,11 +122,34 @@ class PlannedChunks:
         with torch.device(DEVICE), self._fake, _replaced_codec(self._inversion, self._codec):
             yield torch.empty(rows, *self._shape, device=HOST if host else DEVICE)
 
+    def _problem(self, images: Tensor) -> Problem:
+        """State the inversion's problem, as its solver does."""
+        problem = self._inversion.problem(images)
+        problem.magnifies = self._inversion.solver.rule.magnifies
+        return problem
+
     def _code(self, rows: int, host: bool, reserved: int) -> _Coding:
-        """Measure what coding takes; ``reserved`` is what the codec's budget has now."""
+        """Evaluate the problem once; ``reserved`` is what the codec's budget has now."""
         del reserved
-        with self._blank(rows, host) as images:
-            return _coding_need(self._inversion, images, self._precision)
+        with self._blank(rows, host) as images, _autocast(self._precision):
+            with PeakMemory(DEVICE) as begin:
+                problem = self._problem(images)
+                first = problem.start()
+                point = torch.empty_like(first)
+                del first
+                held = begin.live - (point.nbytes if point.device == DEVICE else 0)
+            with torch.no_grad(), PeakMemory(DEVICE) as evaluate:
+                problem.evaluate(point)
+        return _Coding(begin.bytes, held, evaluate.bytes, point[0].numel())
+
+    def _descend(self, rows: int, host: bool) -> int:
+        """Give the peak of an evaluation of the problem's descent, if all samples take part."""
+        with self._blank(rows, host) as images, _autocast(self._precision), torch.no_grad():
+            problem = self._problem(images)
+            point = torch.empty_like(problem.start())
+            with PeakMemory(DEVICE) as evaluate:
+                problem.descent(torch.arange(rows, device=images.device)).evaluate(point)
+        return evaluate.bytes
 
     def _measure(self, rows: int, host: bool, reserved: int) -> Need:
         """Measure what a chunk takes; ``reserved`` is what the codec's budget has now."""
@@ -134,40 +158,13 @@ class PlannedChunks:
         kept, step = solver_need(update, stopping, rows, point, self._shape)
         descend = again = 0
         if stopping.gradient_steps:
-            with self._blank(rows, host) as images:
-                descend = _descent_need(self._inversion, images, self._precision)
+            descend = self._descend(rows, host)
             shorter = replace(stopping, max_iters=stopping.gradient_steps, gradient_steps=0)
             again, last = solver_need(update, shorter, rows, point, self._shape)
             step = max(step, last)
         if host:
             return Need(begin, held, evaluate, descend, 0, 0, 0, rows * self._image + max(kept, step))
         return Need(begin, held, evaluate, descend, kept, step, again, 0)
-
-
-def _coding_need(inversion: Inversion, image: Tensor, precision: str) -> _Coding:
-    """Evaluate the inversion's problem once for images without content."""
-    with _autocast(precision):
-        with PeakMemory(DEVICE) as begin:
-            problem = inversion.problem(image)
-            problem.magnifies = inversion.solver.rule.magnifies
-            first = problem.start()
-            point = torch.empty_like(first)
-            del first
-            held = begin.live - (point.nbytes if point.device == DEVICE else 0)
-        with torch.no_grad(), PeakMemory(DEVICE) as evaluate:
-            problem.evaluate(point)
-    return _Coding(begin.bytes, held, evaluate.bytes, point[0].numel())
-
-
-def _descent_need(inversion: Inversion, image: Tensor, precision: str) -> int:
-    """Give the peak of an evaluation of the problem's descent, if all samples take part."""
-    with _autocast(precision), torch.no_grad():
-        problem = inversion.problem(image)
-        problem.magnifies = inversion.solver.rule.magnifies
-        point = torch.empty_like(problem.start())
-        with PeakMemory(DEVICE) as evaluate:
-            problem.descent(torch.arange(len(image), device=image.device)).evaluate(point)
-    return evaluate.bytes
 
 
 @contextmanager
