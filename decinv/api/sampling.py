@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from textwrap import shorten
 
 import numpy as np
@@ -82,8 +83,8 @@ class Sampling:
         Returns:
             The same chunks' outcomes, with the noise.
         """
-        ends = np.cumsum([len(part.latent) for part in parts])
-        return [self._go_on(part, prompts[end - len(part.latent) : end], codec) for part, end in zip(parts, ends, strict=True)]
+        texts = iter(prompts)
+        return [self._go_on(part, list(islice(texts, len(part.latent))), codec) for part in parts]
 
     def _go_on(self, found: Result, prompts: list[str], codec: Codec) -> Result:
         """Invert the sampler from a chunk's latents, in halves where they do not fit into memory."""

@@ -8,6 +8,11 @@ BUNDLED = {"bundled": WEIGHTS, "bundled-flow": WEIGHTS / "flow"}
 """The directories of the bundled models by name: the diffusion model, and its few-step version."""
 
 
+def codec_path(pipeline: str) -> str:
+    """Give the path of a pipeline's autoencoder: its own, but for the bundled models, which come without."""
+    return "bundled" if pipeline in BUNDLED else pipeline
+
+
 def pipeline_directory(path: str) -> Path:
     """Give the directory of a pipeline.
 

@@ -170,11 +170,6 @@ class DiffusersPipeline(Pipeline):
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._denoiser: Denoiser | None = None
 
-    @property
-    def codec_path(self) -> str:
-        """Where its codec is: in its own directory, but for the bundled models, which come without."""
-        return "bundled" if self.path in BUNDLED else self.path
-
     def encode(self, texts: Sequence[str | None], size: tuple[int, int], device: torch.device) -> Prompt:
         """Give prompts for images of a size; texts that were not seen before are encoded."""
         new = sorted({text or "" for text in texts} - self._prompts.keys())
