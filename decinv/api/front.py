@@ -13,7 +13,7 @@ from decinv.api.updates import load_update
 from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.codecs.frames import FrameRule, as_frames
-from decinv.diffusion.bundled import codec_path
+from decinv.diffusion.bundled import codec_of
 from decinv.diffusion.pipeline import DiffusersPipeline, Pipeline
 from decinv.diffusion.sampler import DDIM, Sampler
 from decinv.methods.base import Method
@@ -101,7 +101,7 @@ def invert(
     # All else is looked at before the decoder is inverted too, so that a wrong prompt or path costs no computing.
     model = DiffusersPipeline(str(pipeline)) if isinstance(pipeline, str | Path) else pipeline
     if codec is None and isinstance(model, DiffusersPipeline):
-        codec = load_codec(codec_path(model.path))
+        codec = load_codec(codec_of(model.path))
     if not isinstance(codec, Codec):
         raise TypeError(f"Expected a codec, but got {type(codec).__name__}; load one with `load_codec`.")
     codec.check()

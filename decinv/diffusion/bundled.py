@@ -8,9 +8,17 @@ BUNDLED = {"bundled": WEIGHTS, "bundled-flow": WEIGHTS / "flow"}
 """The directories of the bundled models by name: the diffusion model, and its few-step version."""
 
 
-def codec_path(pipeline: str) -> str:
-    """Give the path of a pipeline's autoencoder: its own, but for the bundled models, which come without."""
-    return "bundled" if pipeline in BUNDLED else pipeline
+def codec_of(pipeline: str, codec: str | None = None) -> str:
+    """Give the path of a diffusion model's autoencoder.
+
+    Args:
+        pipeline: The diffusion model: ``bundled``, ``bundled-flow``, a directory saved by diffusers, or a hub id.
+        codec: Its autoencoder where another one is asked for.
+
+    Returns:
+        ``codec`` if there is one; else the bundled codec for bundled models, which come without, and the pipeline for others.
+    """
+    return codec or ("bundled" if pipeline in BUNDLED else pipeline)
 
 
 def pipeline_directory(path: str) -> Path:

@@ -17,7 +17,7 @@ from decinv.benchmark.table import refuse_table
 from decinv.callbacks.sheet import SheetRow, draw_sheet
 from decinv.codecs.autoencoder import load_codec
 from decinv.diffusion import DDIM
-from decinv.diffusion.bundled import codec_path
+from decinv.diffusion.bundled import codec_of
 from decinv.dtypes import Dtype
 from decinv.editing import to_pixels
 from decinv.methods import ExactInversion, NaiveInversion
@@ -104,7 +104,7 @@ def editing(
         raise ValueError(f"Expected `guidances` to be at least 0 and different, but got {list(guidances)}.")
     if not sources or len(sources) != len(targets):
         raise ValueError(f"Expected as many `targets` as `sources`, but got {len(targets)} and {len(sources)}.")
-    path = codec or codec_path(pipeline)
+    path = codec_of(pipeline, codec)
     conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     place = conditions.begin()
     model = model_for([DDIM(steps)], pipeline, dtype)

@@ -23,7 +23,7 @@ from decinv.benchmark.table import refuse_table
 from decinv.codecs.autoencoder import load_codec
 from decinv.data.noise import PROMPTS
 from decinv.diffusion import DDIM, DPMSolver, FireFlow, FlowEuler, FlowMidpoint, Sampler, Trajectory
-from decinv.diffusion.bundled import codec_path
+from decinv.diffusion.bundled import codec_of
 from decinv.dtypes import Dtype
 from decinv.metrics.background import image_nmse_db
 from decinv.metrics.latent import nmse_db
@@ -123,7 +123,7 @@ def sampler(
             "Expected prompts, a sampler, numbers of iterations of at least 1, and `reference` to be one of `guidance`, "
             f"but got {list(prompts)}, {list(samplers)}, {(iterations, ours, most, fine)} and {reference}."
         )
-    path = codec or codec_path(pipeline)
+    path = codec_of(pipeline, codec)
     conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     if unknown := set(decoders) - BY_NAME.keys():
         raise ValueError(f"Expected `decoders` to be of {'; '.join(BY_NAME)}, but got {', '.join(sorted(unknown))}.")

@@ -32,7 +32,7 @@ from decinv.benchmark.watermark.report import Row, summarise, write_report
 from decinv.codecs.autoencoder import load_codec
 from decinv.codecs.base import Codec
 from decinv.diffusion import DDIM
-from decinv.diffusion.bundled import codec_path
+from decinv.diffusion.bundled import codec_of
 from decinv.dtypes import Dtype
 from decinv.images.attacks import Attack, CropAndScale, GaussianBlur, GaussianNoise, InTurn, Jitter, Jpeg, Rotation
 from decinv.methods import ExactInversion, Method, NaiveInversion
@@ -165,7 +165,7 @@ def watermark(
     methods: dict[str, Method] = {"naive": NaiveInversion(), "exact": ExactInversion(sampler_iters)}
     if not samplers or set(samplers) - methods.keys() or len(set(samplers)) < len(samplers):
         raise ValueError(f"Expected `samplers` to be different ones of naive, exact, but got {', '.join(samplers) or 'none'}.")
-    path = codec_path(pipeline)
+    path = codec_of(pipeline)
     conditions = Conditions([path], dtype, device, count, size, batch_size, seed, 0.0, threads, pipeline)
     place = conditions.begin()
     model = model_for([DDIM(steps)], pipeline, dtype)

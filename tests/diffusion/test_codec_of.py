@@ -1,6 +1,6 @@
 import pytest
 
-from decinv.benchmark.diffusion_models import codec_of
+from decinv.diffusion.bundled import codec_of
 
 
 @pytest.mark.parametrize(
