@@ -45,8 +45,6 @@ class Ledger:
         error: Its weighted squared residual plus its squared pixel error, each relative to its first, ``(B,)``.
         first: First squared residual and pixel error, ``(2, B)``.
         bar: Squared residual and pixel error, relative to the first, below which a point is preferred to the start, ``(2, B)``.
-        price: Part of its squared pixel error that a point must have less than the best one for each iteration between them, to
-            be preferred, ``(B,)``.
         reached: Iteration of each sample's best point, ``(B,)``.
         mark: Squared residual and pixel error at the last progress, ``(2, B)``.
         marked: Iteration of the last progress, ``(B,)``.
@@ -70,7 +68,6 @@ class Ledger:
         self.error = np.full(count, np.inf)
         self.first = np.full((2, count), np.inf)
         self.bar = np.full((2, count), np.inf)
-        self.price = np.zeros(count)
         self.reached: Indices = np.zeros(count, np.int64)
         self.mark = np.full((2, count), np.inf)
         self.marked: Indices = np.zeros(count, np.int64)
@@ -94,13 +91,15 @@ class Ledger:
         for name in self.state_dict():
             setattr(self, name, state[name].cpu().numpy())
 
-    def judge(self, iteration: int, merit: Floats, mismatch: Floats) -> tuple[Indices, Indices]:
+    def judge(self, iteration: int, merit: Floats, mismatch: Floats, price: Floats) -> tuple[Indices, Indices]:
         """Book what an iteration, counted from 1, saw of the running samples.
 
         Args:
             iteration: The iteration.
             merit: Relative residuals ``(A,)``.
             mismatch: Mean squared pixel errors ``(A,)``.
+            price: Part of its squared pixel error that a point must have less than the best one for each iteration between
+                them, to be preferred, ``(A,)``.
 
         Returns:
             Which of the running samples are at their best point, and the new status of each, ``(A,)``.
@@ -127,7 +126,7 @@ class Ledger:
             converged = met if iteration < self.limit or stopping.last_iterate else self.met[rows]
         below = relative <= self.bar[:, rows]
         proven = below[0] & below[1] & (error < (1 - MARGIN) * START) | (iteration == 1)
-        due = self.price[rows] * (iteration - self.reached[rows]) * relative[1]
+        due = price * (iteration - self.reached[rows]) * relative[1]
         better = (finite & (converged | (proven & (error + due < self.error[rows])))).nonzero()[0]
         here = self.rows[better]
         self.residual[here], self.error[here], self.reached[here] = merit[better], error[better], iteration

@@ -111,6 +111,14 @@ class Problem(ABC):
             f"{type(self).__name__} knows no other reference, so that {len(rows)} samples have but one merit."
         )
 
+    def likeness(self, mismatch: Tensor) -> Tensor:
+        """Tell how alike the errors of neighbouring pixels are, from 0 of independent ones to 1, ``(A,)``; 0 without images.
+
+        Args:
+            mismatch: That of an evaluation, ``(A, ...)``.
+        """
+        return mismatch.new_zeros(len(mismatch))
+
     def state_dict(self) -> dict[str, Tensor]:
         """Give what evaluations depend on and have left behind beside the statement, for a checkpoint."""
         return {}
@@ -140,6 +148,19 @@ def sizes(rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 def lengths(rows: Tensor) -> Tensor:
     """Give the norms of ``rows`` to divide by, ``(B,)``: at least the smallest normal number of float32."""
     return norms(rows).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def correlation(images: Tensor) -> Tensor:
+    """Give the correlation of neighbouring pixels of each image, about 0, across and down: at least 0, ``(B,)``, float32.
+
+    Args:
+        images: The images ``(B, ..., H, W)``.
+    """
+    images = images.float()
+    across = (images[..., 1:] * images[..., :-1]).flatten(1).sum(1)
+    down = (images[..., 1:, :] * images[..., :-1, :]).flatten(1).sum(1)
+    squares = images.square().flatten(1).sum(1)
+    return torch.where(squares > 0, (across + down) / (2 * squares), 0.0).clamp_min(0.0)
 
 
 def spread(values: Tensor, rows: Tensor) -> Tensor:
