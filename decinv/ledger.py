@@ -27,6 +27,12 @@ MARGIN = 0.001
 PROGRESS = 0.99
 """A residual or pixel error must fall below this part of its last mark to count as progress."""
 
+ALIKE = 0.02
+"""Part of its squared pixel error that a point must have less for each iteration, if neighbouring pixels err alike at it."""
+
+CONVERGING = 0.9
+"""A residual that fell below this part in each iteration shows that a sample converges, whatever its pixels."""
+
 NEAR = 0.03
 """Relative residual below which a sample that stalled may have a solution near by."""
 
@@ -91,7 +97,7 @@ class Ledger:
         for name in self.state_dict():
             setattr(self, name, state[name].cpu().numpy())
 
-    def judge(self, iteration: int, merit: Floats, mismatch: Floats, price: Floats) -> tuple[Indices, Indices]:
+    def judge(self, iteration: int, merit: Floats, mismatch: Floats, price: float, likeness: Floats) -> tuple[Indices, Indices]:
         """Book what an iteration, counted from 1, saw of the running samples.
 
         Args:
@@ -99,7 +105,8 @@ class Ledger:
             merit: Relative residuals ``(A,)``.
             mismatch: Mean squared pixel errors ``(A,)``.
             price: Part of its squared pixel error that a point must have less than the best one for each iteration between
-                them, to be preferred, ``(A,)``.
+                them, to be preferred.
+            likeness: How alike the errors of neighbouring pixels are, ``(A,)``, which raises that.
 
         Returns:
             Which of the running samples are at their best point, and the new status of each, ``(A,)``.
@@ -126,7 +133,7 @@ class Ledger:
             converged = met if iteration < self.limit or stopping.last_iterate else self.met[rows]
         below = relative <= self.bar[:, rows]
         proven = below[0] & below[1] & (error < (1 - MARGIN) * START) | (iteration == 1)
-        due = price * (iteration - self.reached[rows]) * relative[1]
+        due = self._due(iteration - self.reached[rows], merit, price, likeness) * relative[1]
         better = (finite & (converged | (proven & (error + due < self.error[rows])))).nonzero()[0]
         here = self.rows[better]
         self.residual[here], self.error[here], self.reached[here] = merit[better], error[better], iteration
@@ -145,6 +152,12 @@ class Ledger:
             int(Status.MAX_ITERS if last else Status.RUNNING),
         )
         return better, status
+
+    def _due(self, since: Indices, merit: Floats, price: float, likeness: Floats) -> Floats:
+        """Give the part of its squared pixel error that each running sample's point owes, ``since`` its best one, ``(A,)``."""
+        slow = merit > CONVERGING**since * self.residual[self.rows]
+        owed: Floats = (price + ALIKE * likeness * slow) * since
+        return owed
 
     def excuse(self, probing: NDArray[np.bool_]) -> None:
         """Let the next iteration of some of the running samples ``(A,)`` not count as one without progress."""

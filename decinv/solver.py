@@ -19,9 +19,6 @@ from decinv.updates.base import UpdateRule, refuse_forgetful
 AKAIKE = 2.0
 """Mean squared errors that a fit must lose for each direction that it adds (Akaike, IEEE Trans. Autom. Control 1974)."""
 
-ALIKE = 0.015
-"""Part of its squared error that a fit must lose beside that where neighbouring pixels err alike, as those of JPEG do."""
-
 
 @dataclass(frozen=True)
 class Observation:
@@ -52,10 +49,10 @@ class Solver:
     the rule fits a new direction in each iteration, a later point must be better by what Akaike's criterion asks for: less is
     what fitting noise gains, such as that of rounding to 8 bits, at the latent's cost. That takes the pixels' errors for
     independent. Those of images that were compressed, or that no latent makes, are alike at neighbouring pixels, and fitting
-    them gains more. So a later point must be better by another 1.5 % for each iteration, times that correlation. Where the rule
-    finds that a sample's residuals lead away, the problem is asked to take them in another way (``Problem.change_reference``),
-    if it has one. Steps and stops go by these then; what is reported is the residual as it was stated, which takes one more
-    evaluation at the end.
+    them gains more. So a later point must be better by another 2 % for each iteration, times that correlation, unless its
+    residual fell by a tenth in each, as that of a sample that converges does. Where the rule finds that a sample's residuals
+    lead away, the problem is asked to take them in another way (``Problem.change_reference``), if it has one. Steps and stops
+    go by these then; what is reported is the residual as it was stated, which takes one more evaluation at the end.
 
     Once all samples are done, those that would report their start get the ``gradient_steps`` of the stopping: the rule starts
     anew at their starts on the problem's ``descent``, and better points need no proof. Others are untouched by that. Likewise
@@ -196,9 +193,8 @@ class Solver:
         self.iteration += 1
         if self.iteration == 1:
             self._ledger.bar = np.square(self.rule.proof(evaluation).double().cpu().numpy())
-        price = freedom * (AKAIKE / pixels + ALIKE * likeness)
         with np.errstate(all="ignore"):
-            better, status = self._ledger.judge(self.iteration, merit, mismatch, price)
+            better, status = self._ledger.judge(self.iteration, merit, mismatch, AKAIKE * freedom / pixels, likeness)
         chosen = np.zeros(len(rows), np.bool_)
         chosen[better] = True
         self.last = Observation(
