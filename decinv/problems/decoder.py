@@ -118,8 +118,12 @@ class DecoderProblem(Problem):
         self.image, self.target, self.size = self.image[keep], self.target[keep], self.size[keep]
 
     def likeness(self, mismatch: Tensor) -> Tensor:
-        """Give the correlation of neighbouring pixels' errors: near 0 where 8 bits were rounded to, 0.6 to 0.8 behind JPEG."""
-        return correlation(mismatch)
+        """Give the correlation of neighbouring pixels' errors: near 0 where 8 bits were rounded to, 0.6 to 0.8 behind JPEG.
+
+        What a coarse D rounds is alike at neighbours as well, so it is 0 for errors that are as small there.
+        """
+        alike = correlation(mismatch)
+        return torch.where(magnification(mismatch) > 1, 0.0, alike) if self._is_coarse() else alike
 
     @torch.no_grad()
     def change_reference(self, rows: Tensor) -> bool:

@@ -100,9 +100,8 @@ class Anderson(UpdateRule):
 
     for N latent and K values of r: the K values that cannot be explained are taken for white noise of their own variance,
     and the latent for a draw around the encoder's with variance v / N. Directions that the image hardly shows stay where they
-    start, instead of fitting noise. It pays for images that were compressed after D made them, whose error rises with the
-    iterations else, and where D hides a part of the latent; elsewhere it costs a little, and T(z) = 0 is no longer what is
-    solved where r cannot vanish. So it is off by default.
+    start, instead of fitting noise. It pays where D hides a part of the latent; elsewhere it costs a little, and T(z) = 0 is no
+    longer what is solved where r cannot vanish. So it is off by default.
 
     The pixel residual has many more values than the latent. ``pool`` averages it over squares of pixels, which takes most of
     its memory and, of images that D can make, little of what it says. On others T(z) = 0 may not be reached: what D cannot make

@@ -59,6 +59,17 @@ def test_factors_bring_small_errors_to_one_size_and_leave_others_alone() -> None
     assert magnification(torch.full((1, 3, 2, 2), torch.inf)).tolist() == [1.0]
 
 
+def test_small_errors_of_a_coarse_decoder_count_for_no_more_than_others() -> None:
+    """What it rounds is alike at neighbours, as what JPEG adds is, which is larger."""
+    codec = Rounded()
+    problem = DecoderProblem(codec, chunk(codec)[0])
+    smooth = torch.ones(3, 3, 8, 8) * torch.tensor([0.9 * MAGNIFIED, 1.1 * MAGNIFIED, 0.3]).view(-1, 1, 1, 1)
+    alike = 7 / 8  # the last line and column have no next one
+    torch.testing.assert_close(problem.likeness(smooth), torch.tensor([0.0, alike, alike]))
+    codec.says_so = False
+    torch.testing.assert_close(DecoderProblem(codec, chunk(codec)[0]).likeness(smooth), torch.full((3,), alike))
+
+
 def test_a_coarse_encoder_leads_to_latents_far_below_its_rounding() -> None:
     """Without, errors below half of a rounding unit, 2^-9 of a latent value of 1 to 2, are answered by 0: some -55 dB."""
     codec = Rounded((0.4, 0.6, 0.8, 1.0))
