@@ -163,14 +163,10 @@ class Ledger:
         """Let the next iteration of some of the running samples ``(A,)`` not count as one without progress."""
         self.marked[self.rows[probing]] += 1
 
-    def begin_anew(self, misled: NDArray[np.bool_], trust: float) -> None:
-        """Let some of the running samples ``(A,)`` take their next residual for their first; that costs them an evaluation.
-
-        They keep their start until their pixel error fell below ``trust`` times its first.
-        """
+    def begin_anew(self, misled: NDArray[np.bool_]) -> None:
+        """Let some of the running samples ``(A,)`` take their next residual for their first; that costs them an evaluation."""
         rows = self.rows[misled]
         self.anew[rows] = self.moved[rows] = True
-        self.bar[1, rows] = np.minimum(self.bar[1, rows], trust**2)
         self.extra[rows] += 1
 
     def restate(self, rows: Indices, merit: Floats, seconds: float) -> None:

@@ -215,7 +215,7 @@ class Solver:
             misled = self.rule.misled
             if misled is not None and self.problem.change_reference(torch.from_numpy(misled)):
                 self.rule.begin_anew()
-                self._ledger.begin_anew(misled, self.rule.trust)
+                self._ledger.begin_anew(misled)
             if self.iteration == self.stopping.max_iters and self._again is None:
                 self._finish_with_last_iterate()
         self._ledger.seconds[rows] += (time.perf_counter() - began) / max(len(rows), 1)

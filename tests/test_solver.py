@@ -3,13 +3,10 @@
 import io
 import math
 from collections.abc import Callable
-from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from decinv.codecs import LinearCodec
 from decinv.ledger import BLOW_UP
@@ -152,51 +149,6 @@ def test_a_rule_that_asks_for_proof_keeps_the_start_without_it(pixels: list[floa
     merits = [1, 0.5, 0.4, 0.3]
     assert solve(Seen(merits, pixels), Proof, max_iters=4).result().latent.item() == best
     assert solve(Seen(merits, pixels), max_iters=4).result().latent.item() == 2
-
-
-class Led(Seen):
-    """One sample whose residuals can be taken in another way."""
-
-    def change_reference(self, rows: Tensor) -> bool:
-        return True
-
-    def stated_merit(self, point: Tensor, rows: Tensor) -> Tensor:
-        return torch.ones(len(rows))
-
-
-class Misled(ForwardStep):
-    """A rule whose first step leads away, after which the pixel error must fall below a part that it sets."""
-
-    def __init__(self, params: list[nn.Parameter], trust: float = INF) -> None:
-        super().__init__(params)
-        self.trust = trust
-        self.steps = 0
-
-    def update(self) -> None:
-        super().update()
-        self.steps += 1
-        self.misled = np.array([True]) if self.steps == 1 else None
-
-
-@pytest.mark.parametrize(
-    ("trust", "pixels", "best"),
-    [
-        (INF, [1, 1.2, 0.4, 0.5], 2),
-        (0.5, [1, 1.2, 0.4, 0.5], 2),
-        (0.3, [1, 1.2, 0.4, 0.25], 3),
-        (0.2, [1, 1.2, 0.4, 0.25], 0),
-    ],
-)
-@pytest.mark.parametrize("scheduled", [False, True])
-def test_samples_whose_first_step_led_away_must_prove_their_pixels(
-    trust: float, pixels: list[float], best: int, scheduled: bool
-) -> None:
-
-    def rule(params: list[nn.Parameter]) -> UpdateRule:
-        own = partial(Misled, trust=trust)
-        return Scheduled(params, own, partial(LambdaLR, lr_lambda=lambda step: 1.0)) if scheduled else own(params)
-
-    assert solve(Led([1, 1, 0.01, 0.01], pixels), rule, max_iters=4).result().latent.item() == best
 
 
 class Free(ForwardStep):

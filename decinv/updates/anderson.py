@@ -109,10 +109,9 @@ class Anderson(UpdateRule):
 
     A small latent residual proves little where E magnifies pixel errors, as it does on blurred images. So r is the pixel
     residual alone for samples whose first relative residual is more than 5.5 times their first pixel error (root mean square,
-    pixels in [-1, 1]), and they keep their start until the pixel error fell below ``trust`` times its first. So do those that
-    begin anew near another image. Where the first relative residual is above 0.8, E does not undo D at all, and the start is
-    kept until both fell below a twentieth. Of all others it is kept until the latent residual fell by half, since other codecs'
-    pixels are fitted by latents further off.
+    pixels in [-1, 1]), and they keep their start until the pixel error fell below ``trust`` times its first. Where the first
+    relative residual is above 0.8, E does not undo D at all, and the start is kept until both fell below a twentieth. Of all
+    others it is kept until the latent residual fell by half, since other codecs' pixels are fitted by latents further off.
     """
 
     def __init__(
@@ -143,8 +142,7 @@ class Anderson(UpdateRule):
             pixel_weight: Weight of the pixel residual in r, at least 0; 0 mixes by the latent residual alone.
             latent_weight: Weight of the latent residual in r, at least 0; 0 mixes by the pixel residual alone.
             ridge: Regularisation, above 0: changes of r whose square is below this part of ||r||^2 count as noise.
-            trust: Part of its first pixel error below which a point is preferred to the start where E is steep, or the first
-                step led away, above 0.
+            trust: Part of its first pixel error below which a point is preferred to the start where E is steep, above 0.
             prior: Weight of the prior around the start, at least 0; 1 takes what is left of r for noise.
             pool: Side of the squares of pixels whose mean stands for them in r, at least 1: 1 remembers each pixel, 3 a ninth
                 of the values. Where fewer than 4 values would be left for each value of the latent, each pixel is remembered.

@@ -8,7 +8,6 @@ Every rule works on one parameter whose first dimension is the active samples, a
 | ``momentum`` | alpha | inertia: the weight of the last move |
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -35,14 +34,12 @@ class UpdateRule(Optimizer, ABC):
         freedom: Directions of the latent space that a step fits anew, so that each must prove that it fits more than noise; 0
             where steps follow the residual alone.
         magnifies: Whether it asks for residuals of magnified pixel errors where the codec's arithmetic is coarse.
-        trust: Part of its first pixel error below which the point of a sample that was misled is preferred to its start.
         misled: Which samples' residuals proved to lead away from the solution in the last step, ``(A,)``; ``None`` for none.
         probing: Which samples' next points are to show something, and need be no progress, ``(A,)``; ``None`` for none.
     """
 
     freedom: float = 0.0
     magnifies: bool = False
-    trust: float = math.inf
     misled: NDArray[np.bool_] | None = None
     probing: NDArray[np.bool_] | None = None
 

@@ -95,7 +95,7 @@ class Scheduled(UpdateRule):
             raise ValueError(f"Expected a rule with `lr` among its defaults to schedule, but {self.rule.name} has none.")
         super().__init__(self.rule.param_groups[0]["params"], dict(self.rule.defaults))
         self._share()
-        self.freedom, self.magnifies, self.trust = self.rule.freedom, self.rule.magnifies, self.rule.trust
+        self.freedom, self.magnifies = self.rule.freedom, self.rule.magnifies
         self.base_rates = [group["lr"] for group in self.param_groups]
         self.schedule = schedule
         self.scheduler: LRScheduler | None = None
