@@ -150,7 +150,7 @@ def lengths(rows: Tensor) -> Tensor:
     return norms(rows).clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def correlation(images: Tensor) -> Tensor:
+def neighbour_correlation(images: Tensor) -> Tensor:
     """Give the correlation of neighbouring pixels of each image, about 0, across and down: at least 0, ``(B,)``, float32.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from decinv.codecs.base import Codec
-from decinv.problems.base import Evaluation, Problem, correlation, norms, sizes, spread
+from decinv.problems.base import Evaluation, Problem, neighbour_correlation, norms, sizes, spread
 from decinv.problems.gradient import GradientProblem
 
 PROBE = 0.01
@@ -122,7 +122,7 @@ class DecoderProblem(Problem):
 
         What a coarse D rounds is alike at neighbours as well, so it is 0 for errors that are as small there.
         """
-        alike = correlation(mismatch)
+        alike = neighbour_correlation(mismatch)
         return torch.where(magnification(mismatch) > 1, 0.0, alike) if self._is_coarse() else alike
 
     @torch.no_grad()

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from decinv.problems import Evaluation
-from decinv.problems.base import correlation
+from decinv.problems.base import neighbour_correlation
 
 POINT = torch.zeros(2, 4, 3, 3)
 
@@ -37,12 +37,12 @@ def test_the_correlation_of_neighbouring_pixels() -> None:
     turns[..., ::2] = -1  # -1 across, 1 down
     images = torch.cat([white, squares, averaged, turns, -turns.cumsum(-1), torch.ones_like(white), torch.zeros_like(white)])
     expected = torch.tensor([0.0, 0.75, 0.25, 0.0, 0.5, 1.0, 0.0])
-    torch.testing.assert_close(correlation(images), expected, rtol=0, atol=0.01)
-    torch.testing.assert_close(correlation(1e-3 * images), correlation(images))
+    torch.testing.assert_close(neighbour_correlation(images), expected, rtol=0, atol=0.01)
+    torch.testing.assert_close(neighbour_correlation(1e-3 * images), neighbour_correlation(images))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (2, 3, 4, 1), (2, 3, 5, 4, 4), (0, 3, 4, 4)])
 def test_pixels_without_neighbours_correlate_with_none(shape: tuple[int, ...]) -> None:
-    found = correlation(torch.ones(shape))
+    found = neighbour_correlation(torch.ones(shape))
     assert found.shape == shape[:1]
     assert bool((found > 0).all()) == (shape[-2] > 1)
